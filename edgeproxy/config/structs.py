@@ -1,0 +1,311 @@
+"""The configuration, as frozen structs. A field's docstring is the operator's manual for it.
+
+`config/edgeproxy.toml`, the documented sample, is generated from this file. Unknown keys are errors. What a key
+means belongs here; whether values fit together is decided in `check.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from edgeproxy.limits import Limits
+from edgeproxy.units import Duration, Size
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every table of the configuration has in common."""
+
+
+class Listen(Section, frozen=True):
+    """Where the edge listens."""
+
+    https: tuple[str, ...] = ("0.0.0.0:443", "[::]:443")
+    """Addresses for TLS, "HOST:PORT"."""
+
+    http: tuple[str, ...] = ("0.0.0.0:80", "[::]:80")
+    """Addresses for plain HTTP: ACME challenges and redirects to https, nothing else."""
+
+    proxy_protocol: tuple[str, ...] = ()
+    """CIDRs that may send PROXY protocol v1 or v2. Not built yet: anything but an empty list is refused."""
+
+    trusted_proxies: tuple[str, ...] = ()
+    """CIDRs whose x-forwarded-*, forwarded and x-request-id headers are believed and extended."""
+
+    public_https_port: int = 443
+    """The port that visitors use for https, for redirects from http."""
+
+
+class Process(Section, frozen=True):
+    """As whom the processes run."""
+
+    user: str = ""
+    """Whom the controller becomes when the program is started as root. Empty: it stays, with a warning."""
+
+    worker_user: str = ""
+    """Whom the workers become. Empty: the same as `user`."""
+
+    group: str = ""
+    """The group of the admin socket and of the published map. Empty: the user's own."""
+
+
+class State(Section, frozen=True):
+    """Where the edge keeps what must survive a restart."""
+
+    directory: str = "/var/lib/edgeproxy"
+    """Database, published map, internal CA."""
+
+    key: str = ""
+    """The root of all keys at rest: the key itself (64 hex digits), or "file:PATH". A missing file is made on the first
+    start only, mode 0600. Empty: `state.key` in the state directory. Keep a copy elsewhere: without it every private key
+    is lost."""
+
+
+class Store(Section, frozen=True):
+    """The database."""
+
+    url: str = "sqlite:///edgeproxy.db"
+    """`sqlite:///FILE`, relative to `state.directory`. PostgreSQL comes with clusters and is refused until then."""
+
+
+class Workers(Section, frozen=True):
+    """The data plane's processes."""
+
+    count: int = 0
+    """0: one per core."""
+
+
+class Admin(Section, frozen=True):
+    """The admin socket."""
+
+    socket: str = "/run/edgeproxy/admin.sock"
+    """Unix socket for the CLI and for `curl --unix-socket`: mode 0660, open to root, the service's user and members of
+    its group."""
+
+
+class Api(Section, frozen=True):
+    """The HTTP API under a public name."""
+
+    hostname: str = ""
+    """The name under which the edge serves its API over TLS. Reserved and pinned. Empty: only on the admin socket."""
+
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call the API from a browser."""
+
+
+class Platform(Section, frozen=True):
+    """The platform that this edge serves."""
+
+    name: str = ""
+    """The platform's own domain. `<workspace>.<name>` then works without registration, under one wildcard certificate."""
+
+    cname_target: str = ""
+    """What customers point their CNAME at."""
+
+    addresses: tuple[str, ...] = ()
+    """Public A and AAAA addresses of this edge, for apex names."""
+
+    reserved: tuple[str, ...] = ("www", "api", "mail")
+    """Labels under `name` that are never workspaces. `cname_target` and `api.hostname` never are."""
+
+
+class Origin(Section, frozen=True):
+    """The platform's origin, where requests go unless a domain has its own."""
+
+    url: str = "http://127.0.0.1:3000"
+    """`http://HOST:PORT`, `https://HOST[:PORT]` (verified) or `unix:/path`."""
+
+    allow: tuple[str, ...] = ()
+    """CIDRs and names that domains' own origins may point at. Empty: public addresses only. The operator's word here and
+    on the admin socket passes."""
+
+    routing: Literal["header", "subdomain"] = "header"
+    """"header": the workspace goes into `origin.header`. "subdomain": also `{workspace}.{origin host}` becomes dial
+    target, SNI and Host."""
+
+    header: str = "workspace-id"
+    """The header that names the workspace."""
+
+    on_unknown: Literal["reject", "forward"] = "reject"
+    """What happens to a request for an admitted name without a workspace: a 404 page, or the origin without the header."""
+
+    on_error: Literal["reject", "forward"] = "forward"
+    """What happens when the map cannot be read and no last answer is known: 503, or the origin without the header."""
+
+    host: Literal["preserve", "origin"] = "preserve"
+    """The Host that the origin sees: the visitor's, or the origin's own."""
+
+
+class Eab(Section, frozen=True):
+    """External account binding, where the CA asks for it."""
+
+    key_id: str = ""
+    """The key id that the CA gave you."""
+
+    hmac_key: str = ""
+    """The HMAC key that the CA gave you, base64url; better "file:PATH"."""
+
+
+class Allow(Section, frozen=True):
+    """Which names may have a certificate. Any rule that says yes is enough."""
+
+    registered: bool = True
+    """Registered domains, verified or later."""
+
+    patterns: tuple[str, ...] = ()
+    """Names by pattern: "*.customers.example" admits one label below it."""
+
+    gate: str = ""
+    """A URL that is asked: GET {gate}?domain=NAME&client_ip=IP. 2xx allows, 4xx denies, anything else is "not now". A 2xx
+    with JSON {"workspace_id": …, "origin"?: …} also routes the name, for as long as its Cache-Control says."""
+
+    gate_timeout: Duration = Duration(2)
+    """How long the gate may take."""
+
+    gate_ttl: Duration = Duration(300)
+    """How long an answer counts that has no Cache-Control."""
+
+
+class Issuance(Section, frozen=True):
+    """Where certificates come from."""
+
+    directory: str = "https://acme-v02.api.letsencrypt.org/directory"
+    """The ACME directory, or "internal" for the built-in CA."""
+
+    fallback: tuple[str, ...] = ()
+    """Further directories, tried in order. Not built yet: anything but an empty list is refused."""
+
+    ca_bundle: str = ""
+    """A PEM file with the root of a private ACME server's own TLS certificate."""
+
+    email: str = ""
+    """Contact of the ACME account."""
+
+    agree_terms: bool = False
+    """Whether you agree to the CA's terms of service. An ACME directory needs true."""
+
+    profile: str = ""
+    """The CA's certificate profile, where it has several."""
+
+    challenges: tuple[str, ...] = ("tls-alpn-01", "http-01")
+    """Challenges, most preferred first."""
+
+    eab: Eab = Eab()
+
+    on_demand: bool = True
+    """Whether a handshake for an admitted name without a certificate obtains one."""
+
+    handshake_wait: Duration = Duration(30)
+    """How long such a handshake may wait. `timeouts.handshake` pauses meanwhile."""
+
+    allow: Allow = Allow()
+
+
+class Dns(Section, frozen=True):
+    """DNS: whom we ask, and what we answer."""
+
+    resolvers: tuple[str, ...] = ()
+    """Resolvers as "ADDRESS:PORT". Empty: the system's."""
+
+
+class Http(Section, frozen=True):
+    """HTTP towards visitors."""
+
+    h2: bool = True
+    """Whether HTTP/2 is offered."""
+
+
+class Tls(Section, frozen=True):
+    """TLS towards visitors."""
+
+    minimum: Literal["1.2", "1.3"] = "1.2"
+    """The oldest version accepted."""
+
+    default_hostname: str = ""
+    """The name served to clients that send no SNI. Empty: they are refused."""
+
+    key_type: Literal["p256", "p384", "rsa2048"] = "p256"
+    """The kind of key for new certificates."""
+
+
+class Timeouts(Section, frozen=True):
+    """How long each thing may take."""
+
+    handshake: Duration = Duration(10)
+    """From a connection's first byte expected to the end of its TLS handshake."""
+
+    client_header: Duration = Duration(15)
+    """From a request's first byte to the end of its head."""
+
+    client_body: Duration = Duration(30)
+    """Between two reads of a request's body."""
+
+    idle: Duration = Duration(75)
+    """A client connection without a request."""
+
+    write: Duration = Duration(60)
+    """A client that takes nothing of what is sent."""
+
+    origin_connect: Duration = Duration(5)
+    """Connecting to the origin, its TLS handshake included, and waiting for a free place."""
+
+    origin_response: Duration = Duration(60)
+    """From the request's end to the origin's first byte, and between two reads of its answer."""
+
+    origin_idle: Duration = Duration(55)
+    """An idle connection to the origin. Keep it shorter than the origin's own."""
+
+    tunnel_idle: Duration = Duration(3600)
+    """A WebSocket on which nothing is said."""
+
+    drain: Duration = Duration(30)
+    """How long open requests may take to end when a process is stopped or replaced."""
+
+
+class Log(Section, frozen=True):
+    """Logs."""
+
+    access: str = "stdout"
+    """Where the access log goes: "stdout", a path, or "off"."""
+
+    format: Literal["auto", "json", "combined"] = "auto"
+    """"auto": readable on a terminal, else JSON."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe message of the program's own log."""
+
+
+class Metrics(Section, frozen=True):
+    """Prometheus metrics."""
+
+    listen: str = ""
+    """"127.0.0.1:9180": where /metrics, /healthz and /readyz are served too. Empty: only on the admin socket."""
+
+    top: int = 100
+    """Per-hostname and per-workspace series are kept for this many of the busiest."""
+
+
+class Config(Section, frozen=True):
+    """The whole configuration."""
+
+    listen: Listen = Listen()
+    process: Process = Process()
+    state: State = State()
+    store: Store = Store()
+    workers: Workers = Workers()
+    admin: Admin = Admin()
+    api: Api = Api()
+    platform: Platform = Platform()
+    origin: Origin = Origin()
+    issuance: Issuance = Issuance()
+    dns: Dns = Dns()
+    http: Http = Http()
+    tls: Tls = Tls()
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    log: Log = Log()
+    metrics: Metrics = Metrics()
+
+
+__all__ = ["Config", "Duration", "Size"]

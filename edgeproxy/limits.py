@@ -1,0 +1,88 @@
+"""Every bound on what a stranger can make grow: its unit, its default, and the reason.
+
+The fields of `Limits` are the keys of `[limits]` in the configuration; a field's docstring is its manual.
+Constants below the struct are bounds that no operator has a reason to change.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgeproxy.units import Size
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Bounds that an operator may change. Reaching one has a defined, tested answer."""
+
+    connections: int = 20_000
+    """Open client connections per worker. Above it new connections are closed at once, idle ones first."""
+
+    connections_per_address: int = 512
+    """Open client connections per client address, over all workers of the machine (approximate by one report)."""
+
+    waiting_handshakes: int = 512
+    """Handshakes per worker that may wait for a certificate at once. Above it: TLS alert `internal_error`."""
+
+    client_hello: Size = Size(32 * 1024)
+    """Bytes of a ClientHello, over all its records. A hello with post-quantum key shares is about 2 KiB."""
+
+    request_head: Size = Size(32 * 1024)
+    """Bytes of a request line and its header fields together. Above it: 431."""
+
+    request_line: Size = Size(16 * 1024)
+    """Bytes of a request line. Above it: 414."""
+
+    header_count: int = 128
+    """Header fields of one message. Above it: 431."""
+
+    response_head: Size = Size(64 * 1024)
+    """Bytes of an origin's status line and header fields together. Above it: 502."""
+
+    requests_per_connection: int = 100_000
+    """Requests on one client connection before it is closed in an orderly way."""
+
+    streams: int = 128
+    """Concurrent HTTP/2 streams per connection."""
+
+    origin_connections: int = 1_024
+    """Open connections per worker to one origin. Above it requests wait for `timeouts.origin_connect`, then 503."""
+
+    origin_idle: int = 256
+    """Idle connections per worker kept to one origin."""
+
+    contexts: int = 2_000
+    """TLS contexts held per worker (about 22 KB each). Above it the least recently used is dropped; pinned names stay."""
+
+    sites: int = 20_000
+    """Routes remembered per worker. The published map has all of them; this is only a cache."""
+
+    negative_names: int = 20_000
+    """Refused names remembered per worker."""
+
+    pending_issuances: int = 2_000
+    """Names that may be waiting for a certificate at once in the controller."""
+
+    gate_routes: int = 100_000
+    """Routes learnt from the gate that are kept in the store."""
+
+    access_log_queue: int = 10_000
+    """Access log lines that may wait to be written. Above it lines are dropped and counted; requests never wait."""
+
+
+RELAY_BUFFER = 64 * 1024
+"""Bytes read from a socket at once. One such buffer serves a whole worker: it is emptied before the next read."""
+
+WRITE_HIGH_WATER = 64 * 1024
+"""Bytes queued for a peer above which its source is no longer read. With RELAY_BUFFER and TLS overhead a
+connection stays under 256 KiB."""
+
+HEADER_MEMO_ENTRIES = 4_096
+HEADER_MEMO_LINE = 512
+"""Validated header lines remembered by their bytes. The memo is emptied when full: an attacker who fills it buys one
+slow classification per 4,096 lines sent, and 2.5 MB."""
+
+LINK_MESSAGE = 1024 * 1024
+"""Bytes of one message between processes."""
+
+LINK_QUEUE = 10_000
+"""Messages that may wait on a link before the peer counts as gone."""

@@ -1,0 +1,113 @@
+"""What the processes say to each other: msgpack maps, tagged by `type`.
+
+Unknown fields are ignored and unknown types skipped, since workers of two versions coexist during an upgrade. So
+fields are only ever added, each with a default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+VERSION = 1
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """What every message has in common."""
+
+
+# worker → controller
+
+
+class Greeting(Message, frozen=True, tag="greeting"):
+    """First on every link."""
+
+    worker: int
+    pid: int
+    version: int = VERSION
+
+
+class Obtain(Message, frozen=True, tag="obtain"):
+    """A handshake waits for a certificate for this name. Sent again, under the same id, on a new link."""
+
+    id: int
+    hostname: str
+    client_ip: str
+    deadline: float
+    """Unix time after which nobody waits any more."""
+    key_type: str = ""
+
+
+class Refresh(Message, frozen=True, tag="refresh"):
+    """A site learnt from the gate is past `fresh_until`: ask again. No answer; the map changes."""
+
+    hostname: str
+
+
+class Report(Message, frozen=True, tag="report"):
+    """Counters of a worker since it started, each second; also its heartbeat."""
+
+    worker: int
+    pid: int
+    counters: dict[str, float]
+    """Flat: "requests_total|2xx|h2" → 17. Names of `edge.access`."""
+    hosts: dict[str, int] = {}
+    """Requests since the last report for the busiest hostnames, bounded."""
+    generation: int = 0
+    draining: bool = False
+
+
+# controller → worker
+
+
+class Obtained(Message, frozen=True, tag="obtained"):
+    """The answer to Obtain. When `ok`, the site and its certificate are in the map already."""
+
+    id: int
+    ok: bool
+    detail: str = ""
+    denied: bool = False
+    """Policy says no: remember it as a denial, alert `unrecognized_name`. Otherwise it failed: alert `internal_error`."""
+    remember: float = 0.0
+    """Seconds for which the worker answers by itself."""
+
+
+# child → supervisor (SEQPACKET, see link.channel)
+
+
+class Ready(Message, frozen=True, tag="ready"):
+    """The process serves."""
+
+
+class Request(Message, frozen=True, tag="request"):
+    """The controller asks the supervisor: "reload", "stop" or "status". Answered by Result with the same id."""
+
+    id: int
+    action: str
+
+
+# supervisor → child
+
+
+class LinkEnd(Message, frozen=True, tag="link_end"):
+    """One end of a fresh worker–controller socket pair travels with this message (SCM_RIGHTS)."""
+
+    worker: int
+
+
+class Drain(Message, frozen=True, tag="drain"):
+    """Close the listeners, finish what is open within `timeouts.drain`, end."""
+
+
+class Result(Message, frozen=True, tag="result"):
+    """The answer to Request."""
+
+    id: int
+    ok: bool
+    detail: str = ""
+    data: dict[str, Any] = {}
+
+
+LinkMessage = Greeting | Obtain | Refresh | Report | Obtained
+ChannelMessage = Ready | Request | LinkEnd | Drain | Result

@@ -1,0 +1,38 @@
+"""What the supervisor hands to a child at its birth. The child inherits it by fork; nothing here is serialised."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from pathlib import Path
+
+from edgeproxy.config.structs import Config
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ChildStart:
+    """The common part: what a controller gets."""
+
+    config: Config
+    config_path: Path | None
+    state_directory: Path
+    channel: socket.socket
+    """SEQPACKET to the supervisor. It ends when the supervisor does: drain and end then."""
+    sockets: dict[str, socket.socket]
+    """Bound sockets by role: a controller has "admin" (Unix), "api" (Unix) and, where configured, "metrics" (TCP)."""
+    started_at: float
+    """Unix time of the supervisor's start."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStart(ChildStart):
+    """What a worker gets besides: its `sockets` are keyed "https HOST:PORT" and "http HOST:PORT"."""
+
+    index: int
+    """Stable place of this worker, from 0; its column of the shared table."""
+    generation: int
+    """How often workers were replaced by reloads; of two with one index the higher one is the successor."""
+    map_key: bytes
+    """Key of everything sealed in the published map."""
+    table: memoryview
+    """The shared table (link.table), mapped from a memfd."""
