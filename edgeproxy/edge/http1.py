@@ -1,0 +1,373 @@
+"""The HTTP/1.1 codec (RFC 9112): heads and chunked bodies, strict. Pure.
+
+Strict means: what two parties could read differently is refused. One CRLF ends a line, one colon ends a name, one
+Content-Length or exactly `chunked` frames a body; nothing is repaired and passed on.
+"""
+
+from __future__ import annotations
+
+import re
+
+from edgeproxy.edge.headers import (
+    ACCEPT,
+    CONNECTION,
+    DROP,
+    EXPECT,
+    FORWARDED,
+    HOST,
+    LENGTH,
+    LENGTH_CHUNKED,
+    LENGTH_UNTIL_CLOSE,
+    TOKEN,
+    TRANSFER,
+    UPGRADE,
+    RequestHead,
+    RequestLines,
+    ResponseHead,
+    ResponseLines,
+    parse_authority,
+)
+from edgeproxy.limits import Limits
+
+_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21\x22\x24-\x7e]+) HTTP/([0-9])\.([0-9])\Z").match
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(/[^#]*|\?[^#]*)?\Z").match
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?\Z").match
+_DIGITS = re.compile(rb"[0-9]{1,18}\Z").match
+_CHUNK_LINE = re.compile(
+    # chunk-size, then extensions: dropped, but held to their grammar roughly (RFC 9112 section 7.1.1; visible bytes and
+    # blanks, no bare CR or LF, at which some servers end the line and others do not).
+    rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\Z"
+).match
+
+MAX_CHUNK_LINE = 256
+MAX_TRAILERS = 8 * 1024
+_CLOSE = frozenset((b"close",))
+_NONE: frozenset[bytes] = frozenset()
+
+
+class Refusal(Exception):
+    """A message that is not forwarded: the status to answer with, and the reason for log and page."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+_connection_options: dict[bytes, frozenset[bytes]] = {
+    b"keep-alive": _NONE,
+    b"Keep-Alive": _NONE,
+    b"close": _CLOSE,
+}
+
+
+def connection_options(value: bytes) -> frozenset[bytes]:
+    """The options of a Connection field but keep-alive, lower case."""
+    known = _connection_options.get(value)
+    if known is not None:
+        return known
+    return frozenset(option for option in (part.strip(b" \t").lower() for part in value.split(b",")) if option) - {
+        b"keep-alive"
+    }
+
+
+def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> RequestHead:
+    """The head of a request without its empty line, as one value; raises Refusal.
+
+    `head` ends before the CRLF CRLF that was found in the stream. Its size is the caller's to bound.
+    """
+    lines = head.split(b"\r\n")
+    if len(lines) > limits.header_count + 1:
+        raise Refusal(431, f"more than {limits.header_count} header fields")
+    request_line = lines[0]
+    if len(request_line) > limits.request_line:
+        raise Refusal(414, "request line too long")
+    match = _REQUEST_LINE(request_line)
+    if match is None:
+        raise Refusal(400, "malformed request line")
+    method, target, major, minor = match.groups()
+    if major != b"1":
+        raise Refusal(505, "HTTP version not supported on this connection")
+    version = 0 if minor == b"0" else 1
+
+    host: str | None = None
+    host_value = accept = b""
+    length = 0
+    chunked = expect = close = upgrade_token = False
+    options = _NONE
+    have_length = False
+    forwarded: list[tuple[bytes, bytes]] | None = None
+    dropped: list[bytes] | None = None
+    known, classify = known_lines.memo.get, known_lines.classify
+    for line in lines[1:]:
+        meaning = known(line)
+        if meaning is None:
+            meaning = classify(line)
+        if not meaning:
+            continue
+        kind, name, value = meaning  # type: ignore[misc]  # truthy: a Meaning
+        if kind == HOST:
+            if host is not None:
+                raise Refusal(400, "more than one Host")
+            host_value = value
+            host = parse_authority(value)
+            if host is None:
+                raise Refusal(400, "malformed Host")
+            continue
+        if kind == ACCEPT:
+            accept = value
+            continue
+        if dropped is None:
+            dropped = []
+        dropped.append(line)
+        if kind == DROP:
+            continue
+        if kind == CONNECTION:
+            options = connection_options(value) | options if options else connection_options(value)
+        elif kind == LENGTH:
+            if have_length or not _DIGITS(value):
+                raise Refusal(400, "malformed or repeated Content-Length")
+            have_length = True
+            length = int(value)
+        elif kind == TRANSFER:
+            if chunked or value != b"chunked" or version == 0:
+                raise Refusal(400 if version == 0 or chunked else 501, "a transfer coding other than one exact `chunked`")
+            chunked = True
+        elif kind == FORWARDED:
+            if forwarded is None:
+                forwarded = []
+            forwarded.append((name, value))
+        elif kind == EXPECT:
+            if value.lower() != b"100-continue":
+                raise Refusal(417, "an expectation other than 100-continue")
+            expect = version == 1
+        elif kind == UPGRADE:
+            upgrade_token = value.lower() == b"websocket"
+        else:
+            raise Refusal(400, "malformed header field")
+
+    if host is None:
+        raise Refusal(400, "no Host")
+    if chunked:
+        if have_length:
+            raise Refusal(400, "both Content-Length and Transfer-Encoding")
+        length = -1
+    upgrade = False
+    if options:
+        close = b"close" in options
+        if upgrade_token and b"upgrade" in options and version == 1:
+            if method != b"GET" or length:
+                raise Refusal(400, "a WebSocket begins with a GET without a body")
+            upgrade = True
+        nominated = options - {b"close", b"upgrade", b"host", b"content-length", b"transfer-encoding", b"connection"}
+        if nominated:
+            dropped = (dropped or []) + [line for line in lines[1:] if line.partition(b":")[0].lower() in nominated]
+    if version == 0:
+        # Persistent connections of HTTP/1.0 are not offered: nothing but monitoring still speaks it.
+        close = True
+    rewrite = version == 0
+    if target[0] != 0x2F:  # "/"
+        target, rewrite = _other_target(method, target, host_value), True
+    if method == b"CONNECT" or method == b"TRACE":
+        raise Refusal(405, f"{method.decode('ascii')} is not offered")
+    if dropped:
+        kept = [line for line in lines if line not in dropped]
+        if rewrite:
+            kept[0] = method + b" " + target + b" HTTP/1.1"
+        kept.append(b"")
+        head = b"\r\n".join(kept)
+    elif rewrite:
+        head = b"\r\n".join((method + b" " + target + b" HTTP/1.1", *lines[1:], b""))
+    else:
+        head += b"\r\n"
+    return RequestHead(
+        method,
+        target,
+        host,
+        head,
+        length=length,
+        expect=expect and length != 0,
+        upgrade=upgrade,
+        accept=accept,
+        forwarded=tuple(forwarded) if forwarded else (),
+        close=close,
+        version=version,
+    )
+
+
+def _other_target(method: bytes, target: bytes, host_value: bytes) -> bytes:
+    """The origin form of an absolute-form target (RFC 9112 section 3.2.2), or "*"; raises Refusal."""
+    if target == b"*":
+        if method != b"OPTIONS":
+            raise Refusal(400, "`*` as target of another method than OPTIONS")
+        return target
+    if method == b"CONNECT":
+        raise Refusal(405, "CONNECT is not offered")
+    match = _ABSOLUTE(target)
+    if match is None:
+        raise Refusal(400, "malformed request target")
+    # The RFC lets the target's authority win over Host. Two different names are somebody's attempt at confusion.
+    if match[1].lower() != host_value.lower():
+        raise Refusal(400, "the target's authority differs from Host")
+    path = match[2] or (b"*" if method == b"OPTIONS" else b"/")
+    return path if path[:1] != b"?" else b"/" + path
+
+
+class ResponseError(Exception):
+    """The origin's answer breaks the protocol: nothing of it is forwarded."""
+
+
+def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, method: bytes) -> ResponseHead:
+    """The head of a response to `method` without its empty line; raises ResponseError.
+
+    A head with status 1xx has length 0 and leaves the final answer to come.
+    """
+    lines = head.split(b"\r\n")
+    if len(lines) > limits.header_count + 1:
+        raise ResponseError(f"more than {limits.header_count} header fields")
+    match = _STATUS_LINE(lines[0])
+    if match is None:
+        raise ResponseError("malformed status line")
+    status = int(match[2])
+    keep = match[1] == b"1"
+    length = -3
+    dropped: list[bytes] | None = None
+    options = _NONE
+    known, classify = known_lines.memo.get, known_lines.classify
+    del lines[0]
+    for line in lines:
+        meaning = known(line)
+        if meaning is None:
+            meaning = classify(line)
+        if not meaning:
+            continue
+        kind, _, value = meaning  # type: ignore[misc]  # truthy: a Meaning
+        if kind == LENGTH:
+            if length != -3 or not _DIGITS(value):
+                raise ResponseError("malformed, repeated or contradicted Content-Length")
+            length = int(value)
+            continue
+        if dropped is None:
+            dropped = []
+        dropped.append(line)
+        if kind == CONNECTION:
+            options |= connection_options(value)
+        elif kind == TRANSFER:
+            if length != -3 or value.lower() != b"chunked" or not keep:
+                raise ResponseError("a transfer coding other than one `chunked`, or one beside Content-Length")
+            length = LENGTH_CHUNKED
+        elif kind != DROP:
+            raise ResponseError("malformed header field")
+    if options:
+        if b"close" in options:
+            keep = False
+        nominated = options - {b"close", b"content-length", b"upgrade"}
+        if nominated:
+            dropped = (dropped or []) + [line for line in lines if line.partition(b":")[0].lower() in nominated]
+    if status < 200 or status == 204:
+        # RFC 9110 section 8.6: no Content-Length here; one that is there is not passed on.
+        if length != -3:
+            dropped = (dropped or []) + [line for line in lines if line[:15].lower() == b"content-length:"]
+        length = 0
+    elif method == b"HEAD" or status == 304:
+        length = 0
+    elif length == -3:
+        length, keep = LENGTH_UNTIL_CLOSE, False
+    if dropped:
+        lines = [line for line in lines if line not in dropped]
+    return ResponseHead(status, match[3] or b"", lines, length, keep)
+
+
+class ChunkError(Exception):
+    """A chunked body that does not follow RFC 9112 section 7.1."""
+
+
+class ChunkedDecoder:
+    """Decodes one chunked body.
+
+    Feed it bytes until `done`; `rest` then holds what came behind the body, `trailers` the raw trailer lines.
+    """
+
+    __slots__ = ("_buffer", "_left", "_state", "done", "rest", "trailers")
+
+    _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._left = 0
+        self._state = self._SIZE
+        self.done = False
+        self.rest = b""
+        self.trailers: list[bytes] = []
+
+    def feed(self, data: bytes) -> bytes:
+        """The content in `data`, possibly none; raises ChunkError."""
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        content = []
+        at, end = 0, len(data)
+        while at < end:
+            if self._state == self._DATA:
+                piece = data[at : at + self._left]
+                content.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+                if self._left:
+                    break
+                self._state = self._DATA_END
+                continue
+            if self._state == self._DATA_END:
+                if end - at < 2:
+                    self._keep(data[at:], 2)
+                    break
+                if data[at : at + 2] != b"\r\n":
+                    raise ChunkError("no CRLF behind a chunk's data")
+                at += 2
+                self._state = self._SIZE
+                continue
+            stop = data.find(b"\r\n", at)
+            bound = MAX_CHUNK_LINE if self._state == self._SIZE else MAX_TRAILERS
+            if stop < 0:
+                self._keep(data[at:], bound)
+                break
+            if stop - at > bound:
+                raise ChunkError("a chunk's size line or the trailers are too long")
+            line = data[at:stop]
+            at = stop + 2
+            if self._state == self._SIZE:
+                self._size(line)
+            elif line:
+                self.trailers.append(line)
+                if sum(map(len, self.trailers)) > MAX_TRAILERS or len(self.trailers) > 64:
+                    raise ChunkError("too many trailers")
+            else:
+                self.done = True
+                self.rest = data[at:]
+                break
+        return content[0] if len(content) == 1 else b"".join(content)
+
+    def _size(self, line: bytes) -> None:
+        match = _CHUNK_LINE(line)
+        if match is None:
+            raise ChunkError("malformed chunk size")
+        self._left = int(match[1], 16)
+        self._state = self._DATA if self._left else self._TRAILERS
+
+    def _keep(self, tail: bytes, bound: int) -> None:
+        if len(tail) > bound + 1:
+            raise ChunkError("a chunk's size line or the trailers are too long")
+        # Only a CR that may yet be followed by LF can stand at the end; any other bare CR or LF is found here already.
+        if b"\n" in tail or b"\r" in tail[:-1]:
+            raise ChunkError("a bare CR or LF")
+        self._buffer = tail
+
+
+def chunk(data: bytes | memoryview) -> bytes:
+    """One chunk; nothing for no data, since an empty chunk would end the body."""
+    return b"".join((b"%x\r\n" % len(data), data, b"\r\n")) if data else b""
+
+
+def last_chunk(trailers: list[bytes]) -> bytes:
+    """The end of a chunked body."""
+    return b"0\r\n\r\n" if not trailers else b"\r\n".join((b"0", *trailers, b"", b""))
