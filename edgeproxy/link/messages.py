@@ -51,7 +51,8 @@ class Report(Message, frozen=True, tag="report"):
     worker: int
     pid: int
     counters: dict[str, float]
-    """Flat: "requests_total|2xx|h2" → 17. Names of `edge.access`."""
+    """Flat: "requests_total|2xx|h2" → 17, "request_seconds_bucket|0.005" → requests that fell into this bucket alone,
+    "request_seconds_sum" → seconds, "connections|idle" → open now. Names and labels: `link.counters`."""
     hosts: dict[str, int] = {}
     """Requests since the last report for the busiest hostnames, bounded."""
     generation: int = 0
