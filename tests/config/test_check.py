@@ -1,0 +1,166 @@
+"""The rules for values, and which values fit together."""
+
+import msgspec
+import pytest
+
+from edgeproxy.config import check
+from edgeproxy.config.structs import Config, Issuance
+from edgeproxy.units import Duration
+
+GOOD = Config(issuance=Issuance(directory="internal"))
+
+
+def together(**sections):
+    changed = {name: msgspec.structs.replace(getattr(GOOD, name), **values) for name, values in sections.items()}
+    return {problem.key: problem.text for problem in check.together(msgspec.structs.replace(GOOD, **changed))}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "normalised"),
+    [
+        ("listen.https", "0.0.0.0:443", "0.0.0.0:443"),
+        ("listen.https", "[0:0::1]:443", "[::1]:443"),
+        ("listen.trusted_proxies", "10.1.2.3", "10.1.2.3/32"),
+        ("listen.trusted_proxies", "2001:db8::/32", "2001:db8::/32"),
+        ("process.user", "edge-proxy", "edge-proxy"),
+        ("state.key", "AB" * 32, "ab" * 32),
+        ("state.key", "file:/etc/state.key", "file:/etc/state.key"),
+        ("store.url", "sqlite:////srv/edge.db", "sqlite:////srv/edge.db"),
+        ("origin.url", "https://app.example.com/", "https://app.example.com"),
+        ("origin.url", "http://[::1]:3000", "http://[::1]:3000"),
+        ("origin.url", "unix:/run/app.sock", "unix:/run/app.sock"),
+        ("origin.allow", "*.origins.example", "*.origins.example"),
+        ("origin.allow", "10.0.0.0/8", "10.0.0.0/8"),
+        ("origin.header", "Workspace-Id", "workspace-id"),
+        ("issuance.directory", "internal", "internal"),
+        ("issuance.allow.patterns", "*.Customers.Example", "*.customers.example"),
+        ("issuance.allow.gate", "http://127.0.0.1:3000/edge/allow?token=1", "http://127.0.0.1:3000/edge/allow?token=1"),
+        ("platform.reserved", "WWW", "www"),
+        ("api.cors_origins", "https://Dash.example:8443", "https://dash.example:8443"),
+        ("log.access", "/var/log/access.log", "/var/log/access.log"),
+    ],
+)
+def test_good_values_come_back_normalised(key, value, normalised):
+    assert check.RULES[key](value) == normalised
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("listen.https", "443", "is not an address with a port"),
+        ("listen.https", ":443", 'for all of them write "0.0.0.0:443" and "[::]:443"'),
+        ("listen.https", "localhost:443", "is not an address with a port"),
+        ("listen.https", "::1:443", "is not an address with a port"),
+        ("listen.https", "[10.0.0.1]:443", "is not an address with a port"),
+        ("listen.https", "0.0.0.0:0", "is not a port"),
+        ("listen.https", "0.0.0.0:65536", "is not a port"),
+        ("listen.https", "0.0.0.0:٤٤٣", "is not a port"),
+        ("listen.trusted_proxies", "10.0.0.1/8", 'write "10.0.0.0/8"'),
+        ("listen.trusted_proxies", "everyone", "is not a network"),
+        ("process.user", "no such user", "is not the name of a user"),
+        ("state.directory", "var/lib", "is not an absolute path"),
+        ("state.key", "file:state.key", "is not absolute"),
+        ("store.url", "mysql://x", "a store is a SQLite file"),
+        ("store.url", "sqlite:///:memory:", "a store is a SQLite file"),
+        ("admin.socket", "/" + "x" * 120, "may have 107 bytes, this has 121"),
+        ("api.hostname", "10.0.0.1", "is an IP address"),
+        ("api.hostname", "https://api.example", "is not a valid hostname"),
+        ("api.cors_origins", "*", "is not a URL"),
+        ("api.cors_origins", "https://a.example/path", "is not a web origin"),
+        ("platform.name", "com", "is not a valid hostname"),
+        ("platform.addresses", "10.0.0.0/8", "is not an IP address"),
+        ("platform.reserved", "a.b", "is not a label"),
+        ("origin.url", "127.0.0.1:3000", "is not a URL"),
+        ("origin.url", "http://user:word@app.example", "would show in logs"),
+        ("origin.url", "http://app.example/base", 'write "http://app.example"'),
+        ("origin.url", "http://app.example:0", "is not a URL"),
+        ("origin.url", "http://app.example:99999", "is not a URL"),
+        ("origin.url", "http://[::1", "is not a URL"),
+        ("origin.url", "http://app example", "has spaces"),
+        ("origin.url", "unix:app.sock", "is not an absolute path"),
+        ("origin.header", "x-forwarded_for", "means something else"),
+        ("origin.header", "work space", "is not a header name"),
+        ("issuance.directory", "http://ca.example/dir", "is not https"),
+        ("issuance.directory", "letsencrypt", "is not a URL"),
+        ("issuance.email", "ops", "is not an e-mail address"),
+        ("issuance.challenges", "tls-alpn", "is not a challenge"),
+        ("issuance.eab.hmac_key", "a+b/c", "is not base64url"),
+        ("issuance.allow.patterns", "*", "is not a valid hostname"),
+        ("issuance.allow.patterns", "a.*.example", "is not a valid hostname"),
+        ("issuance.allow.gate", "ftp://gate", "neither http nor https"),
+        ("issuance.allow.gate", "http://gate/#x", "has a fragment"),
+        ("dns.resolvers", "dns.google", "is not an address"),
+        ("log.access", "access.log", "is no place for a log"),
+    ],
+)
+def test_bad_values_say_what_would_be_right(key, value, told):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is looked at
+        check.RULES[key](value)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_password_in_a_url_is_not_repeated():
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is looked at
+        check.RULES["origin.url"]("http://user:hunter2@app.example")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_defaults_fit_together_but_for_the_agreement_that_only_a_person_gives():
+    assert [problem.key for problem in check.together(Config())] == ["issuance.agree_terms"]
+    assert together() == {}
+
+
+def test_addresses_that_would_collide_are_found():
+    assert "is there twice" in together(listen={"https": ("0.0.0.0:443", "0.0.0.0:443"), "http": ()})["listen.https"]
+    assert "takes the same port as" in together(listen={"https": ("0.0.0.0:443",), "http": ("127.0.0.1:443",)})["listen.http"]
+    assert "metrics.listen" in together(metrics={"listen": "127.0.0.1:80"})
+    assert together(listen={"https": ("0.0.0.0:443", "[::]:443"), "http": ("127.0.0.1:80", "127.0.0.2:80")}) == {}
+
+
+def test_an_edge_without_an_address_for_tls_is_refused():
+    assert "needs an address for TLS" in together(listen={"https": ()})["listen.https"]
+
+
+def test_http_challenges_need_an_address_for_http():
+    acme = {"directory": "https://ca.example/dir", "agree_terms": True, "challenges": ("http-01",)}
+    assert "needs an address in listen.http" in together(issuance=acme, listen={"http": ()})["issuance.challenges"]
+    assert together(issuance=acme) == {}
+    assert "list is empty" in together(issuance={**acme, "challenges": ()})["issuance.challenges"]
+    assert "twice" in together(issuance={**acme, "challenges": ("http-01", "http-01")})["issuance.challenges"]
+
+
+def test_external_account_binding_needs_both_halves():
+    eab = GOOD.issuance.eab
+    assert "issuance.eab.hmac_key" in together(issuance={"eab": msgspec.structs.replace(eab, key_id="k")})
+    assert "issuance.eab.key_id" in together(issuance={"eab": msgspec.structs.replace(eab, hmac_key="k")})
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1:3000", "http://[::1]", "unix:/run/app.sock"])
+def test_routing_by_subdomain_needs_an_origin_with_a_name(url):
+    assert 'routing = "subdomain"' in together(origin={"url": url, "routing": "subdomain"})["origin.url"]
+    assert together(origin={"url": url}) == {}
+    assert together(origin={"url": "https://app.example", "routing": "subdomain"}) == {}
+
+
+def test_names_of_the_edge_itself_are_kept_apart():
+    assert "platform.cname_target" in together(platform={"name": "ve.ai", "cname_target": "ve.ai"})
+    assert "api.hostname" in together(platform={"name": "ve.ai"}, api={"hostname": "ve.ai"})
+
+
+def test_limits_that_contradict_each_other_are_found():
+    assert "limits.request_line" in together(limits={"request_line": 65536})
+    assert "limits.origin_idle" in together(limits={"origin_idle": 2000})
+
+
+def test_numbers_and_durations_have_ranges():
+    check.in_range("workers.count", 0)
+    check.in_range("timeouts.idle", Duration(1))
+    for key, value in (
+        ("workers.count", -1),
+        ("timeouts.idle", Duration(0)),
+        ("timeouts.idle", Duration(4e7)),
+        ("limits.contexts", 0),
+    ):
+        with pytest.raises(ValueError, match="outside what is possible"):
+            check.in_range(key, value)
