@@ -86,3 +86,16 @@ LINK_MESSAGE = 1024 * 1024
 
 LINK_QUEUE = 10_000
 """Messages that may wait on a link before the peer counts as gone."""
+
+LINK_QUEUED_BYTES = 16 * 1024 * 1024
+"""Bytes that those messages may have together."""
+
+CHANNEL_MESSAGE = 64 * 1024
+"""Bytes of one message between the supervisor and a child: a packet has to fit into the kernel's socket buffer."""
+
+CHANNEL_QUEUE = 1_000
+"""Messages to a child that may wait until it reads; then it counts as hung."""
+
+LISTEN_BACKLOG = 4_096
+"""Connections that may wait to be accepted, per listening address; the kernel takes the lower of this and
+net.core.somaxconn."""

@@ -81,8 +81,18 @@ class Ready(Message, frozen=True, tag="ready"):
     """The process serves."""
 
 
+class Failed(Message, frozen=True, tag="failed"):
+    """The process cannot serve, and ends after this. `edgeproxy.supervision` sends it for a main that raises EdgeError."""
+
+    detail: str
+    code: str = "internal_error"
+
+
 class Request(Message, frozen=True, tag="request"):
-    """The controller asks the supervisor: "reload", "stop" or "status". Answered by Result with the same id."""
+    """The controller asks the supervisor: "reload", "stop" or "status". Answered by Result with the same id.
+
+    "link" (from a worker, without a Result): its link to the controller ended though both live; a fresh LinkEnd comes.
+    """
 
     id: int
     action: str
@@ -92,7 +102,10 @@ class Request(Message, frozen=True, tag="request"):
 
 
 class LinkEnd(Message, frozen=True, tag="link_end"):
-    """One end of a fresh worker–controller socket pair travels with this message (SCM_RIGHTS)."""
+    """One end of a fresh worker–controller socket pair travels with this message (SCM_RIGHTS).
+
+    Two links may have one `worker` index: a worker's and its draining predecessor's. The pid of the Greeting tells them apart.
+    """
 
     worker: int
 
@@ -111,4 +124,4 @@ class Result(Message, frozen=True, tag="result"):
 
 
 LinkMessage = Greeting | Obtain | Refresh | Report | Obtained
-ChannelMessage = Ready | Request | LinkEnd | Drain | Result
+ChannelMessage = Ready | Failed | Request | LinkEnd | Drain | Result

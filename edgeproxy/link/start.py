@@ -22,6 +22,9 @@ class ChildStart:
     """Bound sockets by role: a controller has "admin" (Unix), "api" (Unix) and, where configured, "metrics" (TCP)."""
     started_at: float
     """Unix time of the supervisor's start."""
+    serving: bool = False
+    """False at the program's own start: a main that cannot do its work raises EdgeError, and the start is refused with it.
+    True for a replacement: traffic goes on meanwhile, so a controller says in its status what is wrong."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,9 @@ class WorkerStart(ChildStart):
     """What a worker gets besides: its `sockets` are keyed "https HOST:PORT" and "http HOST:PORT"."""
 
     index: int
-    """Stable place of this worker, from 0; its column of the shared table."""
+    """Stable place of this worker, from 0."""
+    column: int = 0
+    """Its column of the shared table; not the index, since a draining predecessor of the same index still has its own."""
     generation: int
     """How often workers were replaced by reloads; of two with one index the higher one is the successor."""
     map_key: bytes
