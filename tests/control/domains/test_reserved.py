@@ -1,0 +1,96 @@
+"""Names and origins that may not be registered."""
+
+import pytest
+
+from edgeproxy.config.structs import Admin, Api, Config, Origin, Platform
+from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_workspace
+from edgeproxy.errors import InvalidName
+
+CONFIG = Config(
+    platform=Platform(name="ve.ai", cname_target="domain.edge.example"),
+    api=Api(hostname="api.control.example"),
+    admin=Admin(socket="/run/edgeproxy/admin.sock"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("ve.ai", "platform's own"),
+        ("gallery.ve.ai", "platform's own"),
+        ("a.b.ve.ai", "platform's own"),
+        ("*.ve.ai", "platform's own"),
+        ("*.ai", "single label"),
+        ("domain.edge.example", "platform.cname_target"),
+        ("x.domain.edge.example", "platform.cname_target"),
+        ("*.edge.example", "platform.cname_target"),
+        ("api.control.example", "api.hostname"),
+        ("*.api.control.example", "api.hostname"),
+        ("*.control.example", "api.hostname"),
+        ("localhost", "single label"),
+        ("*.localhost", "single label"),
+    ],
+)
+def test_a_reserved_name_is_refused_with_the_reason(name, reason):
+    with pytest.raises(InvalidName, match="cannot be registered") as caught:
+        check_reserved(name, CONFIG)
+    assert reason in caught.value.detail
+    assert caught.value.code == "reserved_name"
+
+
+@pytest.mark.parametrize("name", ["gallery.example.com", "love.ai", "shop.localhost", "*.example.com", "edge.example"])
+def test_every_other_name_passes(name):
+    check_reserved(name, CONFIG)
+
+
+def test_nothing_but_single_labels_is_reserved_where_no_names_are_configured():
+    check_reserved("ve.ai", Config())
+    with pytest.raises(InvalidName):
+        check_reserved("localhost", Config())
+
+
+def test_a_workspace_must_be_a_dns_label_where_routing_is_by_subdomain():
+    by_subdomain = Config(origin=Origin(url="https://app.example.com", routing="subdomain"))
+    assert check_workspace("acme_store.1", Config()) == "acme_store.1"
+    assert check_workspace("acme-store", by_subdomain) == "acme-store"
+    for bad in ("acme_store", "acme.store", "acme-"):
+        with pytest.raises(InvalidName, match="DNS label"):
+            check_workspace(bad, by_subdomain)
+    with pytest.raises(InvalidName, match="not a workspace id"):
+        check_workspace("-x", Config())
+
+
+@pytest.mark.parametrize(
+    ("url", "normal"),
+    [
+        ("", ""),
+        ("http://127.0.0.1:3000", "http://127.0.0.1:3000"),
+        ("https://origin.example.com/", "https://origin.example.com"),
+        ("unix:/run/app/app.sock", "unix:/run/app/app.sock"),
+    ],
+)
+def test_the_operators_word_passes_for_an_origin(url, normal):
+    assert check_operator_origin(url, CONFIG) == normal
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://x.example.com",
+        "http://",
+        "http://user:secret@x.example.com",
+        "http://x.example.com/path",
+        "http://x.example.com?q=1",
+        "unix:relative",
+        "unix:/run/edgeproxy/admin.sock",
+        "unix:/run/edgeproxy//x/../admin.sock",
+        "javascript:alert(1)",
+        "http://x.example.com:0",
+        "http://x.example.com:99999",
+        "http://x\r\nevil: 1",
+    ],
+)
+def test_what_is_no_origin_is_refused(url):
+    with pytest.raises(InvalidName) as caught:
+        check_operator_origin(url, CONFIG)
+    assert caught.value.code == "invalid_origin"
