@@ -19,11 +19,7 @@ VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 DAY_START = 1_800_000_000
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _only_where_the_trial_ends_well() -> None:
-    outcome = tickets.trial()
-    if not outcome.works:
-        pytest.skip(outcome.sentence)
+pytestmark = pytest.mark.usefixtures("shared_tickets")
 
 
 @pytest.fixture
