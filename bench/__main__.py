@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.measure import Timing
-from bench.peers import PEERS
+from bench.peers.table import PEERS
 from bench.report import Results, terminal_text, write
 from bench.run import Options, run
 from bench.scenarios import NEVER_SEEN, SCENARIOS

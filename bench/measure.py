@@ -7,11 +7,11 @@ import contextlib
 import dataclasses
 import time
 
-from bench.children import Child
 from bench.cpu import ProcessTimes, busiest_seconds, read_tree, total_seconds
 from bench.errors import BenchError, WrongAnswer
 from bench.figures import Sample
-from bench.load.base import LoadCommand, LoadReport, client_environment, merge
+from bench.load.base import LoadReport, merge
+from bench.load.process import as_child, report
 from bench.load.verifier import verifier
 from bench.origin import Origin
 from bench.peers.base import Peer
@@ -62,35 +62,17 @@ async def measure(stage: Stage, peer: Peer, origin: Origin, scenario: Scenario, 
     commands = scenario.plan(stage, peer, timing.whole)
     if scenario.protocol is not None:
         commands.append(verifier(stage, peer, timing.whole, scenario.protocol, scenario.path_root, turn))
-    environment = client_environment(stage)
     peer.child.check_alive()
     async with contextlib.AsyncExitStack() as exits:
-        running: list[tuple[LoadCommand, Child]] = []
-        for command in commands:
-            child = Child(
-                command.name,
-                command.command,
-                cores=stage.cores.load,
-                log=stage.folder("load") / f"{command.name}.log",
-                environment=environment,
-            )
-            running.append((command, await exits.enter_async_context(child)))
+        running = [(command, await exits.enter_async_context(as_child(stage, command))) for command in commands]
         await asyncio.sleep(timing.settle)
         before = _look(peer, origin)
         await asyncio.sleep(timing.window)
         after = _look(peer, origin)
-        reports = {command.name: await _report(command, child, timing.whole + 20) for command, child in running}
+        reports = {command.name: await report(command, child, timing.whole + 20) for command, child in running}
     peer.child.check_alive()
     _judge(peer, scenario, reports)
     return _sample(peer, scenario, before, after)
-
-
-async def _report(command: LoadCommand, child: Child, seconds: float) -> LoadReport:
-    status = await child.wait(seconds)
-    output = child.log.read_text(errors="replace")
-    if status:
-        raise BenchError(f"{command.name} ended with status {status}. It printed:\n{output[-1000:]}")
-    return command.parse(output)
 
 
 def _judge(peer: Peer, scenario: Scenario, reports: dict[str, LoadReport]) -> None:
@@ -99,7 +81,7 @@ def _judge(peer: Peer, scenario: Scenario, reports: dict[str, LoadReport]) -> No
     if failures:
         told = "; ".join(f"{kind}: {count}" for kind, count in failures.items())
         raise WrongAnswer(f"{peer.name}, {scenario.title}: {told}")
-    idle = [name for name, report in reports.items() if report.succeeded == 0]
+    idle = [name for name, counted in reports.items() if counted.succeeded == 0]
     if idle:
         raise WrongAnswer(f"{peer.name}, {scenario.title}: no answer at all for {', '.join(idle)}")
 

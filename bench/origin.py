@@ -108,8 +108,7 @@ async def start_origin(stage: Stage) -> Origin:
     (folder / "files").mkdir(exist_ok=True)
     for root, size in SIZES.items():
         (folder / "files" / root.strip("/")).write_bytes((b"0123456789abcdef" * (size // 16))[:size])
-    status = folder / "status.sock"
-    status.unlink(missing_ok=True)
+    status = stage.socket_path("status.sock")
     port = free_ports(1)[0]
     config = folder / "nginx.conf"
     config.write_text(

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.authority import Authority
-from bench.errors import BenchError
 from bench.figures import Sample
 from bench.machine import check_tools, describe
 from bench.measure import Timing, measure
+from bench.never_seen import measure_never_seen
 from bench.origin import Origin, start_origin
-from bench.peers import PEERS
 from bench.peers.base import Peer
+from bench.peers.table import PEERS
 from bench.report import Results
-from bench.scenarios import NEVER_SEEN, Scenario
+from bench.scenarios import Scenario
 from bench.stage import Stage, available_cores, choose_cores
 from bench.traffic import tenants
 
@@ -52,6 +52,9 @@ async def run(options: Options) -> Results:
         origin = await start_origin(stage)
         peers = [await PEERS[name](stage, origin.port) for name in options.peers]
         samples = {scenario.name: await _rounds(stage, origin, peers, scenario, options) for scenario in options.scenarios}
+        never_seen: dict[str, list[float]] = {}
+        if options.never_seen:
+            never_seen = await measure_never_seen(stage, origin, options.peers, options.never_seen)
     return Results(
         machine=machine,
         versions={peer.name: peer.version for peer in peers},
@@ -63,7 +66,7 @@ async def run(options: Options) -> Results:
             "load": cores.load,
         },
         samples=samples,
-        never_seen={},
+        never_seen=never_seen,
     )
 
 
@@ -87,6 +90,3 @@ async def _rounds(
 def _say(text: str, end: str = "\n") -> None:
     sys.stderr.write(text + end)
     sys.stderr.flush()
-
-
-__all__ = ["NEVER_SEEN", "BenchError", "Options", "run"]

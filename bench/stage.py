@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -53,6 +54,10 @@ class Stage:
     async def _start(self, name: str, command: Sequence[str], cores: str, environment: Mapping[str, str] | None) -> Child:
         child = Child(name, command, cores=cores, log=self.work / f"{name}.log", environment=environment)
         return await self.exits.enter_async_context(child)
+
+    def socket_path(self, name: str) -> Path:
+        """Where a Unix socket may be made; the work folder's own path may be longer than the 107 bytes that one takes."""
+        return Path(self.exits.enter_context(tempfile.TemporaryDirectory(prefix="edgeproxy-bench-"))) / name
 
     def folder(self, name: str) -> Path:
         """A new folder for one part's files."""

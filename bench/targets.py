@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from bench.figures import Sample, ratio
+from bench.peers import edgeproxy
 from bench.scenarios import NEVER_SEEN
 
-OURS = "Edgeproxy"
+OURS = edgeproxy.NAME
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

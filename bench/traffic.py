@@ -17,6 +17,9 @@ PATHS = 600
 PAGES = 20
 SMALL_BODY = 256
 
+NEWCOMERS = 50
+"""Numbers from here on are tenants whom nobody has visited when a run begins."""
+
 _BROWSERS = (
     (
         "Windows",
@@ -51,9 +54,9 @@ class Tenant:
     workspace: str
 
 
-def tenants(count: int = TENANTS) -> tuple[Tenant, ...]:
-    """`count` tenants. Workspace ids are of one length, so that bodies which begin with them are too."""
-    return tuple(Tenant(f"cust{n:02}.{DOMAIN}", f"ws_{n:02}") for n in range(count))
+def tenants(count: int = TENANTS, first: int = 0) -> tuple[Tenant, ...]:
+    """`count` tenants, numbered from `first`. Workspace ids are of one length, so that bodies which begin with them are too."""
+    return tuple(Tenant(f"cust{n:02}.{DOMAIN}", f"ws_{n:02}") for n in range(first, first + count))
 
 
 def paths(tenant: Tenant, root: str, count: int = PATHS) -> list[str]:

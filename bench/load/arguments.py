@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.errors import BenchError, WrongAnswer
 from bench.load.base import LoadReport
-from bench.traffic import Tenant, tenants
+from bench.traffic import Tenant
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,16 +23,16 @@ class Orders:
     tenants: tuple[Tenant, ...]
     seconds: float
     mode: str
-    path_root: str
-    rate: float
+    path_root: str = "/"
+    rate: float = 0.0
     """Requests per second, 0: as fast as it goes."""
 
     def command(self, module: str) -> list[str]:
         """The command that runs a module of this package with these orders."""
         return [
             *(sys.executable, "-m", module, "--port", str(self.port), "--root-file", str(self.root_file)),
-            *("--tenants", ",".join(tenant.hostname for tenant in self.tenants), "--seconds", str(self.seconds)),
-            *("--mode", self.mode, "--path-root", self.path_root, "--rate", str(self.rate)),
+            *("--tenants", ",".join(f"{tenant.hostname}={tenant.workspace}" for tenant in self.tenants)),
+            *("--seconds", str(self.seconds), "--mode", self.mode, "--path-root", self.path_root, "--rate", str(self.rate)),
         ]
 
 
@@ -47,11 +47,10 @@ def read_orders(arguments: Sequence[str] | None = None) -> Orders:
     parser.add_argument("--path-root", default="/")
     parser.add_argument("--rate", type=float, default=0.0)
     values = parser.parse_args(arguments)
-    wanted = set(values.tenants.split(","))
     return Orders(
         port=values.port,
         root_file=values.root_file,
-        tenants=tuple(tenant for tenant in tenants() if tenant.hostname in wanted),
+        tenants=tuple(Tenant(*pair.split("=")) for pair in values.tenants.split(",")),
         seconds=values.seconds,
         mode=values.mode,
         path_root=values.path_root,
@@ -59,16 +58,15 @@ def read_orders(arguments: Sequence[str] | None = None) -> Orders:
     )
 
 
-def report_and_exit(work: Callable[[Orders], int]) -> None:
-    """Runs `work`, which returns how many answers it has checked, and prints the report line that `parse` reads."""
-    succeeded, failures = 0, {}
+def run_and_report(work: Callable[[Orders], LoadReport]) -> None:
+    """Runs `work` and prints the report line that `parse` reads; what it raises is a failure in the report."""
     try:
-        succeeded = work(read_orders())
+        report = work(read_orders())
     except WrongAnswer as error:
-        failures[str(error)] = 1
+        report = LoadReport(succeeded=0, failures={str(error): 1})
     except (OSError, ValueError) as error:
-        failures[f"{type(error).__name__}: {error}"] = 1
-    sys.stdout.write("report " + json.dumps({"succeeded": succeeded, "failures": failures}) + "\n")
+        report = LoadReport(succeeded=0, failures={f"{type(error).__name__}: {error}": 1})
+    sys.stdout.write("report " + json.dumps(dataclasses.asdict(report)) + "\n")
 
 
 def parse(output: str) -> LoadReport:
@@ -76,5 +74,5 @@ def parse(output: str) -> LoadReport:
     for line in output.splitlines():
         if line.startswith("report "):
             values = json.loads(line.removeprefix("report "))
-            return LoadReport(succeeded=values["succeeded"], failures=values["failures"])
+            return LoadReport(**{**values, "seconds": tuple(values["seconds"])})
     raise BenchError(f"A load process gave no report. It printed:\n{output[-1000:]}")

@@ -20,6 +20,8 @@ class LoadReport:
     failures: dict[str, int]
     """What went wrong, by kind; all counts above zero."""
     bytes_read: int = 0
+    seconds: tuple[float, ...] = ()
+    """How long single things took, where the process was asked for that."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

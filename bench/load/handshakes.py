@@ -11,8 +11,8 @@ import ssl
 import time
 
 from bench.errors import WrongAnswer
-from bench.load.arguments import Orders, parse, report_and_exit
-from bench.load.base import LoadCommand
+from bench.load.arguments import Orders, parse, run_and_report
+from bench.load.base import LoadCommand, LoadReport
 from bench.load.client import check, client_context, connect, read_http1
 from bench.peers.base import Peer
 from bench.stage import Stage
@@ -39,8 +39,6 @@ class HandshakePlan:
                     tenants=stage.tenants[number::PROCESSES],
                     seconds=seconds,
                     mode=self.mode,
-                    path_root="/",
-                    rate=0.0,
                 ).command("bench.load.handshakes"),
                 parse=parse,
             )
@@ -80,16 +78,16 @@ class Visitor:
                 self._session = connection.session  # TLS 1.3 tickets come with the first read
 
 
-def run(orders: Orders) -> int:
-    """Visits the tenants in turn until the time is over; the number of visits."""
+def run(orders: Orders) -> LoadReport:
+    """Visits the tenants in turn until the time is over."""
     context = client_context(orders.root_file, "http/1.1")
     visitors = [Visitor(orders, tenant, context) for tenant in orders.tenants]
     end, visits = time.monotonic() + orders.seconds, 0
     while time.monotonic() < end:
         visitors[visits % len(visitors)].visit()
         visits += 1
-    return visits
+    return LoadReport(succeeded=visits, failures={})
 
 
 if __name__ == "__main__":
-    report_and_exit(run)
+    run_and_report(run)

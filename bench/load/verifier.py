@@ -14,8 +14,8 @@ import h2.connection
 import h2.events
 
 from bench.errors import WrongAnswer
-from bench.load.arguments import Orders, parse, report_and_exit
-from bench.load.base import LoadCommand
+from bench.load.arguments import Orders, parse, run_and_report
+from bench.load.base import LoadCommand, LoadReport
 from bench.load.client import Answer, check, client_context, connect, read_http1
 from bench.peers.base import Peer
 from bench.stage import Stage
@@ -95,8 +95,8 @@ class Http2Visitor:
             self._connection.sendall(self._http2.data_to_send())
 
 
-def run(orders: Orders) -> int:
-    """Asks at an even rate until the time is over; the number of checked answers."""
+def run(orders: Orders) -> LoadReport:
+    """Asks at an even rate until the time is over."""
     context = client_context(orders.root_file, orders.mode)
     kind = Http2Visitor if orders.mode == HTTP2 else Http1Visitor
     visitors = [(tenant, kind(orders, tenant, context), paths(tenant, orders.path_root)) for tenant in orders.tenants]
@@ -107,8 +107,8 @@ def run(orders: Orders) -> int:
         check(visitor.get(path), tenant, path)
         answers += 1
         time.sleep(max(0.0, begin + answers / orders.rate - time.monotonic()))  # noqa: TID251 - a process with nothing else to do
-    return answers
+    return LoadReport(succeeded=answers, failures={})
 
 
 if __name__ == "__main__":
-    report_and_exit(run)
+    run_and_report(run)

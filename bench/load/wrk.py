@@ -10,9 +10,10 @@ from bench.errors import BenchError
 from bench.load.base import LoadCommand, LoadReport, write_once
 from bench.peers.base import Peer
 from bench.stage import Stage
-from bench.traffic import VISITORS, Tenant, paths, request_tail
+from bench.traffic import PATHS, VISITORS, Tenant, paths, request_tail
 
 CONNECTIONS = 4
+_UPLOADS = 24  # distinct requests with a body: each is held in memory whole, in every process
 
 # wrk.resolve is called before any thread starts; the hostname is not in DNS. Requests are built beforehand, so that the
 # generator's own work per request is small. done() gives every counter that wrk has.
@@ -67,7 +68,7 @@ class WrkPlan:
         """The Lua script for one tenant."""
         extra = [("content-type", "application/octet-stream"), ("content-length", str(self.upload))] if self.upload else []
         return _SCRIPT.format(
-            paths=", ".join(json.dumps(path) for path in paths(tenant, self.root)),
+            paths=", ".join(json.dumps(path) for path in paths(tenant, self.root, _UPLOADS if self.upload else PATHS)),
             tails=", ".join(_lua_text(request_tail(tenant, visitor, extra)) for visitor in range(VISITORS)),
             method="POST" if self.upload else "GET",
             body=self.upload,

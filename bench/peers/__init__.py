@@ -1,9 +1,1 @@
-"""The proxies of the comparison, in the order of the table's columns."""
-
-from __future__ import annotations
-
-from bench.peers import caddy, haproxy, nginx
-from bench.peers.base import Starter
-
-PEERS: dict[str, Starter] = {"nginx": nginx.start, "haproxy": haproxy.start, "caddy": caddy.start}
-"""Name on the command line → how to start it."""
+"""How each proxy of the comparison is configured and started."""

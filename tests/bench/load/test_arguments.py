@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError, WrongAnswer
-from bench.load.arguments import Orders, parse, read_orders, report_and_exit
+from bench.load.arguments import Orders, parse, read_orders, run_and_report
 from bench.traffic import tenants
 
 ORDERS = Orders(
@@ -22,7 +22,7 @@ def test_a_wrong_answer_ends_up_in_the_report(monkeypatch, capsys):
         raise WrongAnswer("it was somebody else's")
 
     monkeypatch.setattr("sys.argv", ORDERS.command("some.module")[2:])
-    report_and_exit(fail)
+    run_and_report(fail)
     report = parse(capsys.readouterr().out)
     assert (report.succeeded, report.failures) == (0, {"it was somebody else's": 1})
 
