@@ -49,7 +49,7 @@ def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Opt
         peers=[name for name in PEERS if name in peers],
         scenarios=[scenario for scenario in SCENARIOS if scenario.name in wanted],
         never_seen=(5 if values.quick else 11) if NEVER_SEEN in wanted else 0,
-        rounds=values.rounds or (4 if values.quick else 7),
+        rounds=values.rounds or (3 if values.quick else 7),
         timing=Timing(settle=0.3, window=0.6) if values.quick else Timing(settle=0.5, window=1.4),
         work=_FOLDER / "work",
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.authority import Authority
-from bench.figures import Sample
+from bench.figures import Sample, summarise
 from bench.machine import check_tools, describe
 from bench.measure import Timing, measure
 from bench.never_seen import measure_never_seen
@@ -81,9 +81,7 @@ async def _rounds(
         for peer in [*peers[first:], *peers[:first]]:
             samples[peer.name].append(await measure(stage, peer, origin, scenario, options.timing, turn))
             _say(".", end="")
-    _say(
-        "  " + ", ".join(f"{name} {sorted(s.cpu_us for s in rounds)[len(rounds) // 2]:.1f}" for name, rounds in samples.items())
-    )
+    _say("  " + ", ".join(f"{name} {summarise(rounds).median:.1f}" for name, rounds in samples.items()))
     return samples
 
 

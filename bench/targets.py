@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Mapping, Sequence
 
 from bench.figures import Sample, ratio
@@ -55,7 +56,7 @@ def judge(samples: Samples, never_seen: Mapping[str, Sequence[float]]) -> list[O
                 Outcome(f"{target.scenario}: {reached:.2f} × {target.peer}, at most {target.most:g}", reached <= target.most)
             )
     if times := never_seen.get(OURS):
-        middle = sorted(times)[len(times) // 2]
+        middle = statistics.median(times)
         outcomes.append(Outcome(f"{NEVER_SEEN}: {middle:.3f} s, below {NEVER_SEEN_SECONDS:g} s", middle < NEVER_SEEN_SECONDS))
     return outcomes
 
