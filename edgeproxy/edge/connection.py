@@ -11,6 +11,7 @@ from edgeproxy.edge import forwarding
 from edgeproxy.edge.front1 import Front1
 from edgeproxy.edge.front2 import Front2
 from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME, ClientHello, HelloError, alert_record, parse
+from edgeproxy.edge.respond import plain_http_answer
 from edgeproxy.edge.tls import STEP, TlsLayer
 from edgeproxy.edge.upstream.target import Target
 from edgeproxy.limits import WRITE_HIGH_WATER
@@ -27,11 +28,6 @@ could be lost on the way (RFC 9112 section 9.6)."""
 
 _LENGTH_WANTED = frozenset((b"POST", b"PUT", b"PATCH"))
 """Methods whose empty body is said to be empty (RFC 9110 section 8.6): some origins answer 411 otherwise."""
-
-_PLAIN_HTTP = (
-    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\ncontent-length: 62\r\n\r\n"
-    b"This port speaks HTTPS. Use https:// in front of the address.\n"
-)
 
 
 class Front(Protocol):
@@ -180,7 +176,7 @@ class Connection(asyncio.BufferedProtocol):
         except HelloError as error:
             if error.plain_http:
                 self.worker.count_handshake("plain_http")
-                self.transport.write(_PLAIN_HTTP)
+                self.transport.write(plain_http_answer())
                 self._linger()
             else:
                 self.alert(error.alert, "refused")
@@ -257,6 +253,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _established(self, tls: TlsLayer) -> None:
         worker = self.worker
+        front: Front
         alpn = tls.alpn
         if alpn == "acme-tls/1":
             worker.count_handshake("challenge")
@@ -266,12 +263,13 @@ class Connection(asyncio.BufferedProtocol):
         self.deadline = worker.now + worker.timeouts.client_header
         if alpn == "h2":
             self.protocol = "h2"
-            self.front = Front2(self)
+            front = Front2(self)
         else:
             self.protocol = "h1"
-            self.front = Front1(self)
+            front = Front1(self)
+        self.front = front
         if worker.draining:
-            self.front.drain()
+            front.drain()
 
     def _tls_failed(self, tls: TlsLayer) -> None:
         self.transport.write(tls.last_words())
@@ -323,6 +321,11 @@ class Connection(asyncio.BufferedProtocol):
         if not self._reading and not self.closing:
             self._reading = True
             self.transport.resume_reading()
+
+    def drain(self) -> None:
+        """Ends as soon as nothing is under way. A handshake may end first."""
+        if self.front is not None:
+            self.front.drain()
 
     def expired(self) -> None:
         """The sweep: a deadline has passed."""

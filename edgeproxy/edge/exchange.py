@@ -153,9 +153,7 @@ class Exchange:
         """Pool: a connection to the origin."""
         self._pool = None
         self.origin = connection
-        request = self.request
-        head = self.connection.origin_head(self)
-        connection.lend(self, head, self.body_complete)
+        connection.lend(self, self.connection.origin_head(self), self.body_complete)
         if not self.body_complete:
             self.client.release_body()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeproxy.edge.exchange import Exchange, Fields
-from edgeproxy.edge.headers import LENGTH_CHUNKED, LENGTH_UNTIL_CLOSE, ResponseHead
+from edgeproxy.edge.headers import ResponseHead
 from edgeproxy.edge.http1 import (
     ChunkedDecoder,
     ChunkError,
@@ -22,7 +22,6 @@ from edgeproxy.limits import WRITE_HIGH_WATER
 
 if TYPE_CHECKING:
     from edgeproxy.edge.connection import Connection
-
 
 
 class Front1:
@@ -167,8 +166,8 @@ class Front1:
         else:
             connection.expect_nothing()
         exchange.start()
-        if self.exchange is not None:
-            return b""
+        if exchange is self.exchange:
+            return b""  # its answer is still to come
         data, self._buffer = self._buffer, b""
         return data
 
@@ -259,7 +258,7 @@ class Front1:
         length = head.length
         self._chunked_out = False
         parts = [status_line(head), *head.lines]
-        if length == LENGTH_CHUNKED or length == LENGTH_UNTIL_CLOSE:
+        if length < 0:  # chunked, or until the origin closes
             if exchange.request.version == 1:
                 self._chunked_out = True
                 parts.append(b"transfer-encoding: chunked")
@@ -296,7 +295,7 @@ class Front1:
         exchange = self.exchange
         if exchange is None:
             return
-        if not exchange.body_complete or status >= 500 and self.connection.worker.draining:
+        if not exchange.body_complete or (status >= 500 and self.connection.worker.draining):
             self._close = True
         self._send_page(status, fields, body, head_only=exchange.method == b"HEAD")
         self._finished()

@@ -60,9 +60,7 @@ class Obtaining:
         asked = self._asked.get(hostname)
         if asked is None:
             self._last += 1
-            request = Obtain(
-                id=self._last, hostname=hostname, client_ip=connection.peer, deadline=time.time() + self._wait
-            )
+            request = Obtain(id=self._last, hostname=hostname, client_ip=connection.peer, deadline=time.time() + self._wait)
             asked = self._asked[hostname] = self._by_id[request.id] = _Asked(hostname, request)
             self._send(request)
         connection.waits()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from edgeproxy.edge.headers import RequestHead, ResponseHead
 from edgeproxy.edge.http1 import Refusal, incomplete_head_fault, parse_request, status_line
 from edgeproxy.edge.redirect import redirect
-from edgeproxy.edge.respond import page
+from edgeproxy.edge.respond import moved, page
 from edgeproxy.errors import MapError
 from edgeproxy.limits import WRITE_HIGH_WATER
 
@@ -23,7 +23,18 @@ Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 class PlainConnection(asyncio.Protocol):
     """The protocol of a connection on port 80. Requests one after the other; a body ends the connection."""
 
-    __slots__ = ("_buffer", "_lingering", "closing", "deadline", "full", "peer", "slot", "transport", "worker", "write_deadline")
+    __slots__ = (
+        "_buffer",
+        "_lingering",
+        "closing",
+        "deadline",
+        "full",
+        "peer",
+        "slot",
+        "transport",
+        "worker",
+        "write_deadline",
+    )
 
     def __init__(self, worker: Worker, peer: str, slot: int) -> None:
         self.worker = worker
@@ -32,9 +43,7 @@ class PlainConnection(asyncio.Protocol):
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.deadline = self.write_deadline = worker.now + worker.timeouts.client_header
         self.closing = False
-        self.full = False
         self._buffer = b""
-        self._lingering = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -63,7 +72,7 @@ class PlainConnection(asyncio.Protocol):
                 self._incomplete(data)
                 return
             if end > self.worker.limits.request_head:
-                self._refuse(431, "the request's head is too large")
+                self._refuse(431)
                 return
             self._request(data[:end])
             data = data[end + 4 :]
@@ -88,11 +97,10 @@ class PlainConnection(asyncio.Protocol):
         self.transport.abort()
 
     def _incomplete(self, data: bytes) -> None:
-        fault = incomplete_head_fault(data)
-        if fault:
-            self._refuse(400, fault)
+        if incomplete_head_fault(data):
+            self._refuse(400)
         elif len(data) > self.worker.limits.request_head:
-            self._refuse(431, "the request's head is too large")
+            self._refuse(431)
         else:
             self._buffer = data
 
@@ -101,7 +109,7 @@ class PlainConnection(asyncio.Protocol):
         try:
             request = parse_request(head, worker.request_lines, worker.limits)
         except Refusal as refusal:
-            self._refuse(refusal.status, refusal.reason)
+            self._refuse(refusal.status)
             return
         status, fields, body = self._answer(request)
         close = request.close or request.length != 0 or worker.draining
@@ -118,8 +126,8 @@ class PlainConnection(asyncio.Protocol):
             token = target[len(_TOKENS) :].decode("ascii")
             try:
                 challenge = worker.reader.challenge(f"http:{host}/{token}")
-            except MapError as error:
-                return self._page(503, request, error.detail)
+            except MapError:
+                return self._page(503, request)
             if challenge is not None:
                 return 200, _text(challenge.key_authorization.encode("ascii")), challenge.key_authorization.encode("ascii")
         known = worker.may_serve(host)
@@ -127,16 +135,16 @@ class PlainConnection(asyncio.Protocol):
             # For load balancers, which ask by address: this worker serves, whether or not the controller does.
             body = b"draining\n" if worker.draining else b"ok\n"
             return 503 if worker.draining else 200, _text(body), body
-        outcome = redirect(request.authority, host, target, known=known, https_port=worker.config.listen.public_https_port)
-        if outcome is None:
-            return self._page(404, request, "no such host")
-        return 308, [(b"location", outcome), (b"content-length", b"0")], b""
+        location = redirect(host, target, known=known, https_port=worker.config.listen.public_https_port)
+        if location is None:
+            return self._page(404, request)
+        return 308, *moved(location)
 
-    def _page(self, status: int, request: RequestHead, reason: str) -> Answer:
+    def _page(self, status: int, request: RequestHead) -> Answer:
         fields, body = page(status, request.accept, self.worker.next_request_id().decode("ascii"), request.host)
         return status, fields, body
 
-    def _refuse(self, status: int, reason: str) -> None:
+    def _refuse(self, status: int) -> None:
         fields, body = page(status, b"", self.worker.next_request_id().decode("ascii"), "")
         self._send(status, fields, body, close=True)
         self._end()

@@ -22,7 +22,9 @@ class Route:
 
     __slots__ = ("api", "epoch", "fresh_until", "known", "pool", "refreshing", "target", "workspace", "workspace_line")
 
-    def __init__(self, *, known: bool, workspace: str, target: Target, header: str, api: bool = False, fresh_until: float = 0.0) -> None:
+    def __init__(
+        self, *, known: bool, workspace: str, target: Target, header: str, api: bool = False, fresh_until: float = 0.0
+    ) -> None:
         self.known = known
         """Whether a workspace was found; otherwise `origin.on_unknown` decides."""
         self.api = api
@@ -56,7 +58,8 @@ class Routes:
     def find(self, host: str) -> Route | None:
         """The route of a normalised hostname; None when nobody is served there.
 
-        When the map cannot be read it is the last known answer, else what `origin.on_error` says: the origin without a workspace, or MapError.
+        When the map cannot be read it is the last known answer, else what `origin.on_error` says: the origin without a
+        workspace, or MapError.
         """
         route = self._known.get(host)
         if route is not None and route.epoch == self._epoch:

@@ -71,7 +71,7 @@ class TlsLayer:
             self._incoming.read()
             return b""
         read, incoming = self._object.read, self._incoming
-        pieces = []
+        pieces: list[bytes] = []
         try:
             # One record a call: on until nothing is left, or plaintext stays behind. Asking once more in vain would cost an
             # exception, 1 µs a request.

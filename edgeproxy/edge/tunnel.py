@@ -97,6 +97,9 @@ class Tunnel:
         self.exchange = None
         self.connection.cut()
 
+    def switched(self, head: ResponseHead, early: bytes) -> None:
+        """Never called: it was, to get here."""
+
     def response(self, head: ResponseHead, body: bytes, done: bool) -> None:
         """Never called: the answer was 101."""
 

@@ -127,9 +127,11 @@ class Worker:
         while True:
             try:
                 self.reader = MapReader(self._start.state_directory)
-            except MapError:
+            except MapError as error:
                 if self.draining:
                     return False
+                self.now = self.loop.time()
+                self._fault(error)
                 await asyncio.sleep(MAP_WAIT_SECONDS)
             else:
                 break
@@ -174,13 +176,10 @@ class Worker:
         self._column.drain()
         for connection in list(self.connections):
             connection.drain()
-        self._task(self._drained())
-
-    async def _drained(self) -> None:
-        deadline = self.loop.time() + self.timeouts.drain
-        while self.connections and self.loop.time() < deadline:
-            await asyncio.sleep(0.02)
-        self._over.set()
+        if not self.connections:
+            self._over.set()
+        else:
+            self.loop.call_later(self.timeouts.drain, self._over.set)
 
     def _task(self, coroutine: object) -> asyncio.Task[object]:
         task: asyncio.Task[object] = self.loop.create_task(coroutine)  # type: ignore[arg-type]
@@ -253,6 +252,8 @@ class Worker:
         """A connection is gone."""
         self.connections.pop(connection, None)
         self._column.leave(connection.slot)
+        if self.draining and not self.connections:
+            self._over.set()
 
     # the published map
 

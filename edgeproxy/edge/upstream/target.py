@@ -43,7 +43,9 @@ def parse_target(url: str, *, restricted: bool = False) -> Target:
     if url.startswith("unix:"):
         path = url[5:]
         if restricted or not path.startswith("/"):
-            raise InvalidName(f"{url!r} cannot be an origin here: write unix:/absolute/path, and only in the operator's configuration.")
+            raise InvalidName(
+                f"{url!r} cannot be an origin here: write unix:/absolute/path, and only in the operator's configuration."
+            )
         return Target("", 0, False, path)
     try:
         parts = urlsplit(url)
