@@ -68,7 +68,14 @@ class Recorder:
 class RawClient:
     """A server, and a client that may send it any frames."""
 
-    def __init__(self, limits: Limits | None = None, settings: dict[int, int] | None = None, *, consume: bool = True) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        settings: dict[int, int] | None = None,
+        *,
+        consume: bool = True,
+        acknowledge: bool = True,
+    ) -> None:
         limits = limits or Limits()
         self.sink = Recorder()
         self.server = Http2Server(self.sink, fields_for(limits), limits)
@@ -78,7 +85,8 @@ class RawClient:
         self.decoder = hpack.Decoder()
         self.server.receive(PREFACE + SettingsFrame(0, settings or {}).serialize())
         self.first = self.received()
-        self.server.receive(SettingsFrame(0, flags=["ACK"]).serialize())
+        if acknowledge:
+            self.server.receive(SettingsFrame(0, flags=["ACK"]).serialize())
 
     def send(self, *frames: Frame | bytes) -> None:
         self.server.receive(b"".join(frame if isinstance(frame, bytes) else frame.serialize() for frame in frames))
