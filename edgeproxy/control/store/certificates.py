@@ -107,6 +107,13 @@ class Certificates(Part):
         async with self.database.read() as connection:
             return await _load(connection, (await connection.scalars(query)).all())
 
+    async def set_renewal(self, certificate_id: str, renew_at: float) -> None:
+        """Moves the time from which a certificate is to be renewed, if there is that certificate."""
+        async with self.database.write() as write:
+            await write.connection.execute(
+                certificates.update().where(certificates.c.id == certificate_id).values(renew_at=renew_at)
+            )
+
     async def remove_certificate(self, certificate_id: str, now: float) -> int:
         """Deletes a certificate with its key; the one before it counts again. Returns the change number; raises
         NotFound."""
