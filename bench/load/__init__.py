@@ -1,1 +1,0 @@
-"""Load generators, and our own clients that look at what they are given."""

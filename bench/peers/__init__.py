@@ -1,1 +1,0 @@
-"""How each proxy of the comparison is configured and started."""

@@ -1,6 +1,0 @@
-"""`python -m edgeproxy` is `edgeproxy`."""
-
-from edgeproxy.cli.main import main
-
-if __name__ == "__main__":
-    main()
