@@ -116,6 +116,9 @@ class Origin(Section, frozen=True):
     url: str = "http://127.0.0.1:3000"
     """`http://HOST:PORT`, `https://HOST[:PORT]` (verified) or `unix:/path`."""
 
+    ca_bundle: str = ""
+    """A PEM file with the roots that https origins are verified against. Empty: the system's."""
+
     allow: tuple[str, ...] = ()
     """CIDRs and names that domains' own origins may point at. Empty: public addresses only. The operator's word here and
     on the admin socket passes."""

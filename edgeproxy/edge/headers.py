@@ -7,8 +7,11 @@ traffic nearly every line of a head is one dictionary look-up (27–30 µs inste
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
+
+import msgspec
 
 from edgeproxy.limits import HEADER_MEMO_ENTRIES, HEADER_MEMO_LINE
 from edgeproxy.model import wire_hostname
@@ -86,6 +89,7 @@ def parse_line(line: bytes) -> tuple[bytes, bytes] | None:
     return (match[1], match[2]) if match is not None else None
 
 
+@functools.lru_cache(maxsize=HEADER_MEMO_ENTRIES)
 def parse_authority(value: bytes) -> str | None:
     """The hostname of a Host field or :authority, normalised and without port; "" where it is well-formed but names no
     host that could be served (an IP literal, a single label); None where it is malformed."""
@@ -175,48 +179,36 @@ def trailer_lines(lines: Iterable[bytes], lines_of: RequestLines | None = None) 
     return kept
 
 
-class RequestHead:
-    """The head of a request, made by the HTTP/1.1 and the HTTP/2 side alike."""
+class RequestHead(msgspec.Struct, gc=False):
+    """The head of a request, made by the HTTP/1.1 and the HTTP/2 side alike.
 
-    __slots__ = ("accept", "close", "expect", "forwarded", "head", "host", "length", "method", "target", "upgrade", "version")
+    A msgspec struct: made in 0.2 µs where a class of Python takes 0.6.
+    """
 
-    def __init__(
-        self,
-        method: bytes,
-        target: bytes,
-        host: str,
-        head: bytes,
-        *,
-        length: int = 0,
-        expect: bool = False,
-        upgrade: bool = False,
-        accept: bytes = b"",
-        forwarded: tuple[tuple[bytes, bytes], ...] = (),
-        close: bool = False,
-        version: int = 1,
-    ) -> None:
-        self.method = method
-        self.target = target
-        """Origin form ("/a?b"), or "*" with OPTIONS."""
-        self.host = host
-        """Normalised hostname without port; "" where the authority is well-formed but can name no site."""
-        self.head = head
-        """For the origin: request line, Host and kept fields, each line ended by CRLF, without the empty line. No framing
-        fields and none of the edge's names."""
-        self.length = length
-        """Of the body, in bytes: 0 none, -1 not known (chunked, or HTTP/2 without content-length)."""
-        self.expect = expect
-        """The client waits for 100 (Continue)."""
-        self.upgrade = upgrade
-        """A WebSocket is asked for."""
-        self.accept = accept
-        """For the edge's own pages."""
-        self.forwarded = forwarded
-        """x-forwarded-*, forwarded and x-request-id as sent: (lower-case name, value). Only for trusted proxies."""
-        self.close = close
-        """HTTP/1.1: the client wants the connection closed afterwards."""
-        self.version = version
-        """1 for HTTP/1.1, 0 for HTTP/1.0, 2 for HTTP/2."""
+    method: bytes
+    target: bytes
+    """Origin form ("/a?b"), or "*" with OPTIONS."""
+    host: str
+    """Normalised hostname without port; "" where the authority is well-formed but can name no site."""
+    head: bytes
+    """For the origin: request line, Host and kept fields, each line ended by CRLF, without the empty line. No framing
+    fields and none of the edge's names."""
+    authority: bytes = b""
+    """Host or :authority as sent, port included: for x-forwarded-host."""
+    length: int = 0
+    """Of the body, in bytes: 0 none, -1 not known (chunked, or HTTP/2 without content-length)."""
+    expect: bool = False
+    """The client waits for 100 (Continue)."""
+    upgrade: bool = False
+    """A WebSocket is asked for. By extended CONNECT (version 2) `head` is that of a GET, without Sec-WebSocket-Key."""
+    accept: bytes = b""
+    """For the edge's own pages."""
+    forwarded: tuple[tuple[bytes, bytes], ...] = ()
+    """x-forwarded-*, forwarded and x-request-id as sent: (lower-case name, value). Only for trusted proxies."""
+    close: bool = False
+    """HTTP/1.1: the client wants the connection closed afterwards."""
+    version: int = 1
+    """1 for HTTP/1.1, 0 for HTTP/1.0, 2 for HTTP/2."""
 
 
 LENGTH_CHUNKED = -1

@@ -6,6 +6,7 @@ Content-Length or exactly `chunked` frames a body; nothing is repaired and passe
 
 from __future__ import annotations
 
+import http
 import re
 
 from edgeproxy.edge.headers import (
@@ -41,6 +42,7 @@ _CHUNK_LINE = re.compile(
 
 MAX_CHUNK_LINE = 256
 MAX_TRAILERS = 8 * 1024
+_REASONS = {status.value: status.phrase.encode("ascii") for status in http.HTTPStatus}
 _CLOSE = frozenset((b"close",))
 _NONE: frozenset[bytes] = frozenset()
 
@@ -185,6 +187,7 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
         target,
         host,
         head,
+        authority=host_value,
         length=length,
         expect=expect and length != 0,
         upgrade=upgrade,
@@ -211,6 +214,16 @@ def _other_target(method: bytes, target: bytes, host_value: bytes) -> bytes:
         raise Refusal(400, "the target's authority differs from Host")
     path = match[2] or (b"*" if method == b"OPTIONS" else b"/")
     return path if path[:1] != b"?" else b"/" + path
+
+
+def incomplete_head_fault(data: bytes) -> str:
+    """What is wrong already with the beginning of a head whose end has not come; "" when it may yet become one.
+
+    Found early, so that a client that ends lines with a bare LF is told so instead of being timed out.
+    """
+    if b"\x00" in data or data.count(b"\n") != data.count(b"\r\n"):
+        return "a line of the head is not ended by CRLF"
+    return ""
 
 
 class ResponseError(Exception):
@@ -361,6 +374,19 @@ class ChunkedDecoder:
         if b"\n" in tail or b"\r" in tail[:-1]:
             raise ChunkError("a bare CR or LF")
         self._buffer = tail
+
+
+_status_lines: dict[tuple[int, bytes], bytes] = {}
+
+
+def status_line(head: ResponseHead) -> bytes:
+    """The status line for an HTTP/1.1 client, without CRLF. A missing reason is filled in where the status is a common one."""
+    line = _status_lines.get((head.status, head.reason))
+    if line is None:
+        line = b"HTTP/1.1 %d %b" % (head.status, head.reason or _REASONS.get(head.status, b""))
+        if len(_status_lines) < 256:
+            _status_lines[head.status, head.reason] = line
+    return line
 
 
 def chunk(data: bytes | memoryview) -> bytes:

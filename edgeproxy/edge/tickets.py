@@ -12,13 +12,18 @@ here.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import functools
 import hmac
+import os
+import select
+import signal
 import ssl
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -159,6 +164,26 @@ def end_trial(child: subprocess.Popen[str], timeout: float = TRIAL_SECONDS) -> O
     return Outcome(False, f"Sessions resume only in the worker that began them, since ticket keys can not be shared: {why}")
 
 
+def trial_in_fork(timeout: float = TRIAL_SECONDS) -> bool:
+    """The trial in a forked child: for a worker at its start, before it has threads or a loop. Milliseconds."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        with contextlib.suppress(Exception):  # the status says it all
+            try_handshakes()
+            status = 0
+        os._exit(status)
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status == 0
+        select.select([], [], [], 0.002)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
 def trial() -> Outcome:
     """Whether this interpreter and its OpenSSL take ticket keys, proven by handshakes in a child process."""
     try:
@@ -170,6 +195,12 @@ def trial() -> Outcome:
 
 def try_here() -> None:
     """The child's part: prints "resumed", or raises or crashes. Not for a process that serves."""
+    try_handshakes()
+    print("resumed")  # noqa: T201
+
+
+def try_handshakes() -> None:
+    """Raises or crashes where ticket keys do not work. Not for a process that serves."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -177,7 +208,6 @@ def try_here() -> None:
         pem.write_bytes(_trial_certificate())
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             _try_version(version, pem)
-    print("resumed")  # noqa: T201
 
 
 def _try_version(version: ssl.TLSVersion, pem: Path) -> None:

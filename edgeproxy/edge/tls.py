@@ -6,6 +6,7 @@ of an idle connection (`docs/decisions.md`); above all the ClientHello is simply
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 
 STEP = 16384
@@ -70,22 +71,24 @@ class TlsLayer:
             self._incoming.read()
             return b""
         read, incoming = self._object.read, self._incoming
+        pieces: list[bytes] = []
         try:
-            plain = read(STEP)
-            if incoming.pending:  # one record a call: on until nothing is left, or plaintext stays behind
-                pieces = [plain]
-                while plain and incoming.pending:
-                    plain = read(STEP)
-                    pieces.append(plain)
+            # One record a call: on until nothing is left, or plaintext stays behind. Asking once more in vain would cost an
+            # exception, 1 µs a request.
+            while True:
+                plain = read(STEP)
                 if not plain:
                     self.peer_closed = True
-                return b"".join(pieces)
+                    break
+                if not incoming.pending:
+                    if not pieces:
+                        return plain
+                    pieces.append(plain)
+                    break
+                pieces.append(plain)
         except ssl.SSLWantReadError:
-            # Part of a record, or one without content.
-            return b"".join(pieces) if "pieces" in locals() else b""
-        if not plain:
-            self.peer_closed = True
-        return plain
+            pass  # part of a record, or one without content
+        return b"".join(pieces)
 
     def pending(self) -> bytes:
         """Ciphertext that is to be sent. Raises ssl.SSLError when the peer makes us answer without end."""
@@ -97,6 +100,10 @@ class TlsLayer:
             if self._unasked > MAX_OUTPUT_WITHOUT_INPUT:
                 raise ssl.SSLError("too many messages that want an answer")
         return output
+
+    def last_words(self) -> bytes:
+        """The alert that says why the handshake or the connection failed, if any."""
+        return self._outgoing.read()
 
     def seal(self, plaintext: bytes | memoryview) -> bytes:
         """Ciphertext for at most STEP bytes of plaintext, with whatever else was pending."""
@@ -115,9 +122,7 @@ class TlsLayer:
 
     def close(self) -> bytes:
         """Our close_notify, once everything was sent."""
-        try:
-            self._object.unwrap()
-        except ssl.SSLError:
+        with contextlib.suppress(ssl.SSLError):
             # The peer's own close_notify has not come (SSLWantReadError), or it sent on after it; ours is in the BIO.
-            pass
+            self._object.unwrap()
         return self._outgoing.read()

@@ -52,6 +52,7 @@ SERIES: dict[str, Series] = {
     "origin_errors_total": Series("counter", ("reason",), "Requests that the origin did not answer, by reason."),
     "received_bytes_total": Series("counter", (), "Bytes of requests' bodies received from clients."),
     "sent_bytes_total": Series("counter", (), "Bytes of answers' bodies sent to clients."),
+    "timeouts_total": Series("counter", ("what",), "Clients that were too slow in the middle of something, by what."),
     "access_log_dropped_total": Series("counter", (), "Access log lines dropped because the log did not keep up."),
 }
 

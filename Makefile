@@ -1,0 +1,72 @@
+# `make` alone says what there is.
+
+PYTHON3 := $(shell command -v python3 2>/dev/null || command -v python 2>/dev/null)
+PORT ?= 8443
+HTTP_PORT ?= 8080
+ARGS ?=
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types unit install dev packages format bench bench-quick fuzz docs lock clean
+
+help: ## this list
+	@echo "make:"
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | \
+	  while IFS='|' read -r name text; do printf '  %-13s %s\n' "$$name" "$$text"; done
+
+run: install ## the whole edge on localhost, with a sample origin (PORT=8443, HTTP_PORT=8080)
+	@exec $(BIN)/edgeproxy demo --dir .run/demo --port $(PORT) --http-port $(HTTP_PORT) $(ARGS)
+
+test: dev packages lint unit ## linters, types and all the tests (ARGS="-k name" picks some)
+
+install: python ## only .venv, with what running needs
+	@$(PYTHON3) scripts/environment.py run
+
+dev: python
+	@$(PYTHON3) scripts/environment.py dev
+
+.PHONY: python
+python:
+	@test -n "$(PYTHON3)" || { echo "Python 3.11 or newer is needed. On Debian 12 or later: apt-get install python3 python3-venv" >&2; exit 1; }
+
+packages: dev
+	@$(BIN)/python scripts/test_packages.py
+
+lint: dev ## ruff, mypy, and the contracts between the parts
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check --quiet || { echo "Some files are not formatted; make format does it." >&2; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+unit: dev packages
+	@$(BIN)/python -m pytest $(ARGS)
+
+format: dev ## ruff's formatter and its safe cures
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: dev ## beside nginx, HAProxy and Caddy; writes bench/RESULTS.md (10 minutes)
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-quick: dev ## the same in 90 seconds, only what has a target
+	@$(BIN)/python -m bench --quick --no-write $(ARGS)
+
+fuzz: dev ## the property tests, with many more cases
+	@$(BIN)/python -m pytest tests/fuzz tests/conformance --hypothesis-profile=fuzz $(ARGS)
+
+docs: config/edgeproxy.toml docs/commands.md ## what is generated: the configuration's sample, the commands' page
+
+config/edgeproxy.toml: edgeproxy/config/structs.py edgeproxy/limits.py edgeproxy/config/document.py | dev
+	@$(BIN)/python -m edgeproxy.config.document $@
+
+docs/commands.md: $(wildcard edgeproxy/cli/*.py) scripts/commands.py | dev
+	@$(BIN)/python scripts/commands.py > $@
+
+lock: ## the locked requirements anew, with uv
+	uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 \
+	  --custom-compile-command "make lock" --quiet --output-file requirements.lock
+	uv pip compile pyproject.toml --group dev --constraint requirements.lock --universal --generate-hashes --python-version 3.11 \
+	  --custom-compile-command "make lock" --quiet --output-file requirements-dev.lock
+
+clean: ## what was made, but for .run
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,0 +1,87 @@
+"""`python -m bench`: measures, prints a table, writes bench/RESULTS.md and bench/results.json.
+
+Exit status: 0 all targets reached, 1 one missed or the run failed, 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.measure import Timing
+from bench.peers.table import PEERS
+from bench.report import Results, terminal_text, write
+from bench.run import Options, run
+from bench.scenarios import NEVER_SEEN, SCENARIOS
+from bench.targets import RATIO_TARGETS
+
+_FOLDER = Path(__file__).parent
+_FULL_LIMIT, _QUICK_LIMIT = 600.0, 90.0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Edgeproxy beside nginx, HAProxy and Caddy.")
+    parser.add_argument("--quick", action="store_true", help="only what has a target, in short rounds")
+    names = [scenario.name for scenario in SCENARIOS] + [NEVER_SEEN]
+    parser.add_argument(
+        "--only", metavar="SCENARIO", action="append", choices=names, help=f"one of {', '.join(names)}; may be repeated"
+    )
+    parser.add_argument("--peers", metavar="NAMES", default=",".join(PEERS), help=f"of {','.join(PEERS)}; all by default")
+    parser.add_argument("--rounds", type=int, help="rounds per scenario and peer")
+    parser.add_argument("--no-assert", action="store_true", help="exit 0 where a target is missed")
+    parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md and results.json alone")
+    return parser
+
+
+def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Options:
+    peers = values.peers.split(",")
+    for name in peers:
+        if name not in PEERS:
+            parser.error(f"no such peer: {name!r}; there are {', '.join(PEERS)}")
+    targeted = {target.scenario for target in RATIO_TARGETS} | {NEVER_SEEN}
+    wanted = set(values.only) if values.only else targeted if values.quick else {s.name for s in SCENARIOS} | {NEVER_SEEN}
+    return Options(
+        peers=[name for name in PEERS if name in peers],
+        scenarios=[scenario for scenario in SCENARIOS if scenario.name in wanted],
+        never_seen=(5 if values.quick else 11) if NEVER_SEEN in wanted else 0,
+        rounds=values.rounds or (3 if values.quick else 7),
+        timing=Timing(settle=0.3, window=0.6) if values.quick else Timing(settle=0.5, window=1.4),
+        work=_FOLDER / "work",
+    )
+
+
+async def _bounded(options: Options, seconds: float) -> Results:
+    """The run as a task that SIGTERM cancels, so that everything it started is ended."""
+    task = asyncio.ensure_future(run(options))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await asyncio.wait_for(task, seconds)
+    except TimeoutError:
+        raise BenchError(f"The run took longer than {seconds:.0f} s and was ended.") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit status."""
+    parser = _parser()
+    values = parser.parse_args(arguments)
+    try:
+        results = asyncio.run(_bounded(_options(values, parser), _QUICK_LIMIT if values.quick else _FULL_LIMIT))
+    except BenchError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("\nInterrupted; everything that was started has been ended.", file=sys.stderr)
+        return 1
+    print(terminal_text(results))
+    if not values.no_write:
+        write(results, _FOLDER)
+    return 0 if values.no_assert or all(outcome.reached for outcome in results.outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""From rounds to figures: medians, spreads, ratios. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One round of one peer in one scenario."""
+
+    requests: int
+    seconds: float
+    cpu_us: float
+    """CPU microseconds per request of the proxy's whole process tree."""
+    busiest_us: float
+    """The same of its busiest process alone: the worker's, where there is one worker."""
+    load: float
+    """Share of its core that the proxy used, 0 to 1."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """The rounds of one peer in one scenario, summed up."""
+
+    median: float
+    low: float
+    high: float
+    busiest: float
+    load: float
+    rate: float
+    """Requests per second, median."""
+
+
+def summarise(samples: Sequence[Sample]) -> Figure:
+    """Raises ValueError without samples."""
+    if not samples:
+        raise ValueError("no samples to sum up")
+    costs = [sample.cpu_us for sample in samples]
+    return Figure(
+        median=statistics.median(costs),
+        low=min(costs),
+        high=max(costs),
+        busiest=statistics.median(sample.busiest_us for sample in samples),
+        load=statistics.median(sample.load for sample in samples),
+        rate=statistics.median(sample.requests / sample.seconds for sample in samples),
+    )
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Median over rounds of ours / theirs.
+
+    Rounds are paired, since what disturbs a machine lasts for several of them: both of a pair have met it. Raises
+    ValueError where there is nothing to pair.
+    """
+    pairs = [(mine, other) for mine, other in zip(ours, theirs, strict=True) if other > 0]
+    if not pairs:
+        raise ValueError("no rounds to compare")
+    return statistics.median(mine / other for mine, other in pairs)

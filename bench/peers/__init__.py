@@ -1,0 +1,1 @@
+"""How each proxy of the comparison is configured and started."""

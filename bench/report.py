@@ -1,0 +1,172 @@
+"""The table for people, RESULTS.md for the repository, results.json for programs. Pure but for `write`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.figures import summarise
+from bench.machine import Machine
+from bench.scenarios import NEVER_SEEN, SCENARIOS
+from bench.targets import OURS, Outcome, Samples, costs_ratio, judge
+
+_TITLES = {scenario.name: scenario.title for scenario in SCENARIOS}
+
+_NOTES = """\
+- CPU time is that of the proxy's whole process tree (`utime` + `stime` of /proc/PID/stat, children included), divided by
+  the requests that the origin counted in the same window. {ours} has a supervisor and a controller in its tree; "worker
+  alone" leaves them out.
+- One worker each, pinned to core {proxy}; the origin (nginx) and the load generators have core {load}. Rounds are
+  interleaved; a figure is the median of {rounds} rounds of {window:g} s, in brackets the least and the greatest; a ratio is the
+  median of the rounds' ratios.
+- {tenants} hostnames with a certificate each, a load process per hostname; TLS 1.3, AES-128-GCM, X25519, P-256; a browser's 14
+  header fields, with cookies, agents and paths that vary. HTTP/1.1 by wrk with 4 connections per hostname, HTTP/2 by h2load
+  with 1 connection of 16 streams per hostname, handshakes by a client of our own that proves each session new or resumed.
+- Every request's status is counted, and the origin answers 500 unless workspace-id, x-forwarded-proto and -for are right, so
+  each 200 was routed rightly; beside the load a verifying client compares whole answers with what it asked for. A single
+  wrong answer voids the run.
+- Access logs are off in all of them. The peers set workspace-id from a map, x-forwarded-for and -proto; {ours} also
+  x-forwarded-host, forwarded, via and x-request-id.
+- Load average of the last minute when the run began: {load_average}. Other work on the machine makes all figures larger;
+  ratios suffer less, since neighbours in a round meet the same.
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """All of a run."""
+
+    machine: Machine
+    versions: Mapping[str, str]
+    """Peer → version, in the order of the table's columns."""
+    settings: Mapping[str, Any]
+    """rounds, window, tenants, proxy and load cores."""
+    samples: Samples
+    never_seen: Mapping[str, Sequence[float]]
+    """Peer → seconds of each name."""
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What came of the targets."""
+        return judge(self.samples, self.never_seen)
+
+
+def costs_table(results: Results) -> list[list[str]]:
+    """CPU µs per request: a heading and a row per scenario."""
+    names = list(results.versions)
+    rows = [["CPU µs per request", *(f"{name} {results.versions[name]}" for name in names)]]
+    if OURS in names:
+        rows[0].append("worker alone")
+    for scenario, peers in results.samples.items():
+        row = [_TITLES[scenario]]
+        for name in names:
+            figure = summarise(peers[name]) if name in peers else None
+            row.append(f"{_short(figure.median)} [{_short(figure.low)}–{_short(figure.high)}]" if figure else "–")
+        if OURS in names:
+            row.append(_short(summarise(peers[OURS]).busiest) if OURS in peers else "–")
+        rows.append(row)
+    return rows
+
+
+def ratios_table(results: Results) -> list[list[str]]:
+    """Our cost over each peer's: a heading and a row per scenario; empty where we were not measured."""
+    others = [name for name in results.versions if name != OURS]
+    rows = [[f"{OURS} over", *others]]
+    for scenario, peers in results.samples.items():
+        if OURS in peers:
+            rows.append([_TITLES[scenario], *(f"{costs_ratio(peers, name):.2f}" if name in peers else "–" for name in others)])
+    return rows if len(rows) > 1 and others else []
+
+
+def never_seen_table(results: Results) -> list[list[str]]:
+    """Seconds until a new name's first 200: empty where not measured."""
+    rows = [["A name never seen before, to its first 200", "median", "least", "greatest", "names"]]
+    for name, times in results.never_seen.items():
+        rows.append(
+            [name, *(f"{value:.3f} s" for value in (statistics.median(times), min(times), max(times))), str(len(times))]
+        )
+    return rows if len(rows) > 1 else []
+
+
+def _tables(results: Results) -> list[list[list[str]]]:
+    """Those tables that have rows."""
+    tables = [costs_table(results) if results.samples else [], ratios_table(results), never_seen_table(results)]
+    return [rows for rows in tables if rows]
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def plain(rows: Sequence[Sequence[str]]) -> str:
+    """A table for a terminal."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """The same for a page."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def targets_lines(results: Results) -> list[str]:
+    """A line per target."""
+    return [f"{'reached' if outcome.reached else 'MISSED'}: {outcome.text}" for outcome in results.outcomes]
+
+
+def terminal_text(results: Results) -> str:
+    """What a run prints at its end."""
+    parts = [plain(rows) for rows in _tables(results)]
+    if results.outcomes:
+        parts.append("\n".join(targets_lines(results)))
+    return "\n\n".join(parts)
+
+
+def page(results: Results) -> str:
+    """RESULTS.md."""
+    machine, settings = results.machine, results.settings
+    parts = [
+        "# Edgeproxy beside others",
+        (
+            f"Made by `python -m bench` on {machine.date}, commit {machine.commit or 'unknown'}. {machine.processor}, "
+            f"{machine.cores} cores, Linux {machine.kernel}, Python {machine.python}, {machine.openssl}."
+        ),
+        *(markdown(rows) for rows in _tables(results)),
+    ]
+    if results.outcomes:
+        parts.append("Targets:\n\n" + "\n".join(f"- {line}" for line in targets_lines(results)))
+    parts.append("How it was measured:\n\n" + _NOTES.format(ours=OURS, load_average=machine.load_average, **settings))
+    return "\n\n".join(parts).rstrip() + "\n"
+
+
+def as_data(results: Results) -> dict[str, Any]:
+    """results.json: everything, with each round."""
+    return {
+        "machine": dataclasses.asdict(results.machine),
+        "versions": dict(results.versions),
+        "settings": dict(results.settings),
+        "scenarios": {
+            scenario: {
+                peer: {
+                    "summary": dataclasses.asdict(summarise(rounds)),
+                    "rounds": [dataclasses.asdict(sample) for sample in rounds],
+                }
+                for peer, rounds in peers.items()
+            }
+            for scenario, peers in results.samples.items()
+        },
+        NEVER_SEEN: {peer: list(times) for peer, times in results.never_seen.items()},
+        "targets": [dataclasses.asdict(outcome) for outcome in results.outcomes],
+    }
+
+
+def write(results: Results, folder: Path) -> None:
+    """Writes RESULTS.md and results.json into `folder`."""
+    (folder / "RESULTS.md").write_text(page(results))
+    (folder / "results.json").write_text(json.dumps(as_data(results), indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,90 @@
+"""A whole run: everything started, rounds interleaved, everything ended."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.authority import Authority
+from bench.figures import Sample, summarise
+from bench.machine import check_tools, describe
+from bench.measure import Timing, measure
+from bench.never_seen import measure_never_seen
+from bench.origin import Origin, start_origin
+from bench.peers.base import Peer
+from bench.peers.table import PEERS
+from bench.report import Results
+from bench.scenarios import Scenario
+from bench.stage import Stage, available_cores, choose_cores
+from bench.traffic import tenants
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line asks for."""
+
+    peers: Sequence[str]
+    scenarios: Sequence[Scenario]
+    never_seen: int
+    """Names to try in that scenario; 0: not at all."""
+    rounds: int
+    timing: Timing
+    work: Path
+
+
+async def run(options: Options) -> Results:
+    """Raises BenchError where the run cannot be made, WrongAnswer where its figures would not count."""
+    check_tools()
+    shutil.rmtree(options.work, ignore_errors=True)
+    options.work.mkdir(parents=True)
+    machine = describe()
+    cores = choose_cores(available_cores())
+    if not cores.apart:
+        _say("Only one core may be used: proxy and load share it, so take the figures with a grain of salt.")
+    async with contextlib.AsyncExitStack() as exits:
+        stage = Stage(
+            work=options.work, cores=cores, tenants=tenants(), authority=Authority(options.work / "certificates"), exits=exits
+        )
+        origin = await start_origin(stage)
+        peers = [await PEERS[name](stage, origin.port) for name in options.peers]
+        samples = {scenario.name: await _rounds(stage, origin, peers, scenario, options) for scenario in options.scenarios}
+        never_seen: dict[str, list[float]] = {}
+        if options.never_seen:
+            never_seen = await measure_never_seen(stage, origin, options.peers, options.never_seen)
+    return Results(
+        machine=machine,
+        versions={peer.name: peer.version for peer in peers},
+        settings={
+            "rounds": options.rounds,
+            "window": options.timing.window,
+            "tenants": len(stage.tenants),
+            "proxy": cores.proxy,
+            "load": cores.load,
+        },
+        samples=samples,
+        never_seen=never_seen,
+    )
+
+
+async def _rounds(
+    stage: Stage, origin: Origin, peers: Sequence[Peer], scenario: Scenario, options: Options
+) -> dict[str, list[Sample]]:
+    """All rounds of a scenario. Who begins changes, so that nobody always follows the same neighbour's caches."""
+    samples: dict[str, list[Sample]] = {peer.name: [] for peer in peers}
+    _say(f"{scenario.title} ", end="")
+    for turn in range(options.rounds):
+        first = turn % len(peers)
+        for peer in [*peers[first:], *peers[:first]]:
+            samples[peer.name].append(await measure(stage, peer, origin, scenario, options.timing, turn))
+            _say(".", end="")
+    _say("  " + ", ".join(f"{name} {summarise(rounds).median:.1f}" for name, rounds in samples.items()))
+    return samples
+
+
+def _say(text: str, end: str = "\n") -> None:
+    sys.stderr.write(text + end)
+    sys.stderr.flush()

@@ -1,0 +1,66 @@
+"""The figures that this program means to reach beside the others in the same run. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+
+from bench.figures import Sample, ratio
+from bench.peers import edgeproxy
+from bench.scenarios import NEVER_SEEN
+
+OURS = edgeproxy.NAME
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RatioTarget:
+    """Our CPU per request is at most `most` times the peer's."""
+
+    scenario: str
+    peer: str
+    most: float
+
+
+RATIO_TARGETS: tuple[RatioTarget, ...] = (
+    RatioTarget("h1", "HAProxy", 1.6),
+    RatioTarget("h1", "Caddy", 0.5),
+    RatioTarget("h2", "nginx", 1.1),
+    RatioTarget("handshake", "nginx", 1.4),
+)
+
+NEVER_SEEN_SECONDS = 0.4
+"""A name never seen before to its first 200, certificate from a local pebble included; median."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a target."""
+
+    text: str
+    reached: bool
+
+
+Samples = Mapping[str, Mapping[str, Sequence[Sample]]]
+"""Scenario → peer → rounds."""
+
+
+def judge(samples: Samples, never_seen: Mapping[str, Sequence[float]]) -> list[Outcome]:
+    """An outcome for every target whose scenario and peer were measured."""
+    outcomes = []
+    for target in RATIO_TARGETS:
+        peers = samples.get(target.scenario, {})
+        if OURS in peers and target.peer in peers:
+            reached = costs_ratio(peers, target.peer)
+            outcomes.append(
+                Outcome(f"{target.scenario}: {reached:.2f} × {target.peer}, at most {target.most:g}", reached <= target.most)
+            )
+    if times := never_seen.get(OURS):
+        middle = statistics.median(times)
+        outcomes.append(Outcome(f"{NEVER_SEEN}: {middle:.3f} s, below {NEVER_SEEN_SECONDS:g} s", middle < NEVER_SEEN_SECONDS))
+    return outcomes
+
+
+def costs_ratio(peers: Mapping[str, Sequence[Sample]], other: str) -> float:
+    """Our CPU per request over another's."""
+    return ratio([sample.cpu_us for sample in peers[OURS]], [sample.cpu_us for sample in peers[other]])

@@ -1,0 +1,43 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from edgeproxy.cli.client import AdminClient
+
+Socket = Annotated[
+    Path | None,
+    typer.Option(
+        "--socket",
+        metavar="PATH",
+        help="The admin socket. Else EDGEPROXY_SOCKET, else the configuration's.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="The configuration. Else /etc/edgeproxy/edgeproxy.toml, where it is there.",
+        show_default=False,
+    ),
+]
+Host = Annotated[str, typer.Argument(metavar="HOST", help="A hostname, like gallery.example.com.", show_default=False)]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.", show_default=False)]
+
+
+def admin(socket: Path | None, timeout: float | None = None) -> AdminClient:
+    """The edge to talk to."""
+    from edgeproxy.cli.client import AdminClient, default_socket  # not for --help
+
+    path = socket or default_socket(os.environ)
+    return AdminClient(path) if timeout is None else AdminClient(path, timeout)

@@ -1,0 +1,120 @@
+"""`status`, `reload` and `stop`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeproxy.cli.options import Json, Socket, admin
+from edgeproxy.cli.show import Progress, as_json, fields, say, table, text_of
+from edgeproxy.errors import AdminUnavailable, EdgeError
+
+if TYPE_CHECKING:
+    from edgeproxy.cli.client import AdminClient
+
+STATUS = "/api/v1/admin/status"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(status)
+    app.command()(reload)
+    app.command()(stop)
+
+
+def status(json: Json = False, socket: Socket = None) -> None:
+    """What runs, since when, workers, certificates by state."""
+    found = admin(socket).get(STATUS)
+    if json:
+        as_json(found)
+        return
+    supervisor, controller, reached = found.get("supervisor", {}), found.get("controller", {}), found.get("map") or {}
+    behind = reached.get("behind", 0)
+    fields(
+        {
+            "edgeproxy": f"{found.get('version', '')}, {'serving' if found.get('ready') else 'not serving'}",
+            "since": f"{found.get('started_at', '')} ({_ago(found.get('uptime_seconds', 0))})",
+            "supervisor": f"pid {supervisor['pid']}" if "pid" in supervisor else "does not answer",
+            "controller": f"pid {controller.get('pid')}, since {controller.get('started_at')}",
+            "domains": found.get("domains") or "none",
+            "certificates": found.get("certificates") or "none",
+            "being obtained": found.get("issuance", {}).get("pending", 0),
+            "published map": f"{behind} changes behind" if behind else f"change {reached['change']}" if reached else "unknown",
+        }
+    )
+    typer.echo("")
+    heads = ("index", "pid", "state", "connections", "last_report_seconds")
+    rows = ([worker.get(head) for head in heads] for worker in found.get("workers", []))
+    table(("worker", "pid", "state", "connections", "heard of (s)"), rows, empty="No worker has reported yet.")
+    for fault in found.get("faults", []):
+        say(f"\nFault in {text_of(fault.get('part'))}, since {text_of(fault.get('since'))}: {text_of(fault.get('detail'))}")
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def reload(socket: Socket = None) -> None:
+    """Take the new configuration; an invalid one changes nothing."""
+    client = admin(socket, timeout=120)
+    with Progress("The new configuration is being taken"):
+        answer = client.post("/api/v1/admin/reload")
+    say(str(answer.get("detail") or "The new configuration is in force."))
+
+
+def stop(
+    socket: Socket = None,
+    wait: Annotated[bool, typer.Option(help="Wait until it has ended.")] = True,
+) -> None:
+    """Let open requests end, then end the edge."""
+    client = admin(socket)
+    with _process(_pid(client.get(STATUS))) as process, Progress("The edge lets open requests end") as progress:
+        client.post("/api/v1/admin/stop")
+        if not wait:
+            return
+        while not _ended(client, process):
+            progress.step("")
+    say("The edge has ended.")
+
+
+def _pid(found: dict[str, Any]) -> int:
+    pid = found.get("supervisor", {}).get("pid")
+    return pid if isinstance(pid, int) else 0
+
+
+@contextlib.contextmanager
+def _process(pid: int) -> Iterator[int | None]:
+    """A descriptor that tells when the process ends; None where it is not to be seen (another namespace)."""
+    try:
+        descriptor = os.pidfd_open(pid) if pid > 0 else None
+    except OSError:
+        descriptor = None
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _ended(client: AdminClient, process: int | None) -> bool:
+    """Whether the edge is gone; waits up to half a second."""
+    if process is not None:
+        return bool(select.select([process], [], [], 0.5)[0])
+    until = time.monotonic() + 0.5
+    try:
+        client.get("/healthz")
+    except AdminUnavailable:
+        return True
+    except EdgeError:
+        pass  # it answers, so it lives
+    select.select([], [], [], max(0.0, until - time.monotonic()))
+    return False

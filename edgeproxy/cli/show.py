@@ -1,0 +1,97 @@
+"""What commands print: tables, fields, JSON, progress. Results go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import typer
+
+Row = Sequence[Any]
+
+
+def text_of(value: Any) -> str:
+    """A value for a person, without control characters: what others sent must not steer the terminal."""
+    if value is None or value in ("", [], {}):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(text_of(element) for element in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {text_of(element)}" for key, element in value.items())
+    return "".join(character if character.isprintable() else "·" for character in str(value))
+
+
+def table(heads: Sequence[str], rows: Iterable[Row], *, empty: str) -> None:
+    """A table with aligned columns; `empty` is said, on stderr, when there are no rows."""
+    cells = [[text_of(value) for value in row] for row in rows]
+    if not cells:
+        typer.echo(empty, err=True)
+        return
+    widths = [max(len(head), *(len(row[column]) for row in cells)) for column, head in enumerate(heads)]
+    for row in ([head.upper() for head in heads], *cells):
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def fields(values: Mapping[str, Any], *, leave_out: frozenset[str] = frozenset()) -> None:
+    """One thing: a line for each of its fields that says something."""
+    shown = {
+        key.replace("_", " "): text_of(value)
+        for key, value in values.items()
+        if key not in leave_out and (value or value is False or value == 0)
+    }
+    width = max((len(key) for key in shown), default=0)
+    for key, text in shown.items():
+        typer.echo(f"{key.ljust(width)}  {text}")
+
+
+def as_json(value: Any) -> None:
+    """JSON for programs, indented for people."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def listing_as_json(name: str, members: Iterable[Mapping[str, Any]]) -> None:
+    """{"NAME": […]}, written as the members come: a listing may have a million."""
+    typer.echo(f'{{"{name}": [', nl=False)
+    separator = "\n"
+    for member in members:
+        typer.echo(separator + "  " + json.dumps(member, ensure_ascii=False), nl=False)
+        separator = ",\n"
+    typer.echo("\n]}" if separator != "\n" else "]}")
+
+
+def say(text: str) -> None:
+    """Something beside the result, for a person."""
+    typer.echo(text, err=True)
+
+
+class Progress:
+    """What is being waited for: on a terminal one line that changes, else a line for each step. Use with `with`."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._since = time.monotonic()
+        self._live = sys.stderr.isatty()
+        self._last = ""
+
+    def __enter__(self) -> Self:
+        self.step("")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            typer.echo("\r\x1b[K", err=True, nl=False)
+
+    def step(self, text: str) -> None:
+        """What is being done now."""
+        text = text_of(text) if text else ""
+        line = f"{self._what}{': ' + text if text else ''} …"
+        if self._live:
+            typer.echo(f"\r\x1b[K{line} {time.monotonic() - self._since:.0f} s", err=True, nl=False)
+        elif line != self._last:
+            typer.echo(line, err=True)
+        self._last = line

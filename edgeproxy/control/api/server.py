@@ -1,0 +1,249 @@
+"""uvicorn on sockets that were bound for us: signals untouched, peers of the admin socket checked, connections bounded.
+
+The supervisor binds the sockets, so that their permissions are right from the beginning and nothing that waits in their
+queue is lost while a controller is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import socket
+import struct
+from collections.abc import Generator
+from pathlib import Path
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from edgeproxy.control.api.problems import MEDIA_TYPE, Refused, response
+from edgeproxy.errors import EdgeError, Fault
+
+log = structlog.get_logger("api")
+
+CONNECTIONS = 256
+"""Open connections of one server. Above it: 503 and closed."""
+
+HEAD_BYTES = 32 * 1024
+"""Bytes of a request's line and header fields."""
+
+HEAD_SECONDS = 10.0
+"""From a connection's beginning, or the answer before, to the next request's head."""
+
+LINGER_SECONDS = 1.0
+"""How long a refused client may take to read why."""
+
+GRACE_SECONDS = 5
+"""How long open requests may take to end when the server is asked to."""
+
+_UCRED = struct.Struct("3i")
+_SO_PEERGROUPS = 59
+_GROUPS_BYTES = 1024  # what Python's getsockopt takes at most: 256 groups
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Peer:
+    """The process at the other end of a Unix socket, as the kernel tells it."""
+
+    pid: int
+    uid: int
+    groups: frozenset[int]
+
+
+def peer_of(sock: socket.socket) -> Peer:
+    """Reads SO_PEERCRED and SO_PEERGROUPS (Linux 4.13). Raises OSError where the socket is not a Unix one.
+
+    Of a peer with more than 256 supplementary groups only the primary one is known.
+    """
+    pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
+    except OSError:
+        raw = b""
+    return Peer(pid, uid, frozenset((gid, *struct.unpack(f"{len(raw) // 4}I", raw))))
+
+
+def may_administer(peer: Peer, own_uid: int, group: int | None) -> bool:
+    """Whether a peer is the operator: root, the service's own user, or a member of the socket's group."""
+    return peer.uid in (0, own_uid) or (group is not None and group in peer.groups)
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's h11 protocol with bounds on connections and time, and problem documents for what never reaches the app."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """asyncio's: a connection came."""
+        super().connection_made(transport)
+        if len(self.connections) > 2 * CONNECTIONS:
+            transport.abort()  # even those that are being refused are too many
+            return
+        if len(self.connections) > CONNECTIONS:
+            self._refuse(Refused(503, f"{CONNECTIONS} connections are open already.", code="busy", retryable=True))
+            return
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio's: the connection ended."""
+        self._head_arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio's: bytes came. Those of a refused connection are read away: closing over them would be a reset, and
+        the client might never see why."""
+        if not self._refused:
+            super().data_received(data)
+
+    def eof_received(self) -> None:
+        """asyncio's: the client sends no more."""
+        if self._refused:
+            self.transport.close()
+
+    def on_response_complete(self) -> None:
+        """uvicorn's: an answer was sent."""
+        self._await_head()
+        super().on_response_complete()
+
+    def handle_events(self) -> None:
+        """uvicorn's: bytes came."""
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before:
+            self._head_arrived()
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's: what came is not HTTP."""
+        if not self._answering:
+            self._refuse(Refused(400, "What was sent is not a well-formed HTTP/1.1 request.", code="malformed_request"))
+        else:
+            # An answer is under way: a second one into it could be taken for its body.
+            self.transport.abort()
+
+    @property
+    def _answering(self) -> bool:
+        """Whether an answer is under way. uvicorn's `cycle` is None before the first request, which its types deny."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._head_arrived()
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_late)
+
+    def _head_arrived(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_late(self) -> None:
+        if self._refused:
+            self.transport.abort()
+        elif not self._answering and not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse(self, error: EdgeError) -> None:
+        """Answers without a request, then closes when the client does."""
+        answer = response(error)
+        body = bytes(answer.body)
+        head = (
+            f"HTTP/1.1 {answer.status_code} Refused\r\ncontent-type: {MEDIA_TYPE}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self._refused = True
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.write_eof()
+        self._head_arrived()
+        self._head_timer = self.loop.call_later(LINGER_SECONDS, self._head_late)
+
+
+class AdminProtocol(BoundedProtocol):
+    """The same on the admin socket: only for the operator, who is named in the audit log."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """asyncio's: a connection came."""
+        super().connection_made(transport)
+        if self._refused or transport.is_closing():
+            return
+        try:
+            peer = peer_of(transport.get_extra_info("socket"))
+        except OSError:
+            peer = None
+        if peer is None or not may_administer(peer, os.geteuid(), _group_of(self.server)):
+            uid = None if peer is None else peer.uid
+            log.warning("a process that is not the operator's came to the admin socket", uid=uid, pid=peer and peer.pid)
+            detail = (
+                "The admin socket is open to root, the user that the edge runs as, and members of the socket's group; "
+                f"user id {uid} is none of them."
+            )
+            refused = Refused(403, detail, code="forbidden")
+            refused.fault = Fault.OPERATOR
+            self._refuse(refused)
+            return
+        # What scope["state"] starts from: each request gets a copy.
+        self.app_state = {**self.app_state, "actor": f"uid:{peer.uid}"}
+
+
+def _group_of(address: tuple[str, int | None] | None) -> int | None:
+    """The group of the socket's file; None when it has none or is gone."""
+    if address is None or not address[0]:
+        return None
+    try:
+        return Path(address[0]).stat().st_gid
+    except OSError:
+        return None
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the controller's own decide, and `end()` asks it to finish."""
+
+    def __init__(self, app: ASGIApp, protocol: type[BoundedProtocol]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=protocol,
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                loop="none",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                workers=1,  # else WEB_CONCURRENCY of the environment counts
+                h11_max_incomplete_event_size=HEAD_BYTES,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                backlog=256,
+            )
+        )
+        self._ending = asyncio.Event()
+        self.up = asyncio.Event()
+        """Set when the sockets are listened on."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """uvicorn's: it would take SIGTERM and SIGINT over."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's: listens."""
+        await super().startup(sockets)
+        self.up.set()
+
+    async def main_loop(self) -> None:
+        """uvicorn's, but once a second instead of ten times: it only keeps the Date header right."""
+        count = 0
+        while not await self.on_tick(count):
+            count += 10
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), 1.0)
+
+    def end(self) -> None:
+        """Stops accepting and lets open requests end, at most GRACE_SECONDS; `serve` then returns."""
+        self.should_exit = True
+        self._ending.set()

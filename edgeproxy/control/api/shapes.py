@@ -1,0 +1,184 @@
+"""What the operator API takes and gives, as pydantic models: checked, bounded, and described in /openapi.json."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgeproxy.control.api.problems import Refused
+from edgeproxy.model import DomainState
+
+PAGE = 100
+PAGE_MAX = 1_000
+
+Workspace = Annotated[str, Field(max_length=63, examples=["spandantest"])]
+Name = Annotated[str, Field(max_length=260, examples=["gallery.example.com"])]
+
+
+class Body(BaseModel):
+    """A request's body: unknown fields are refused, nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Query(BaseModel):
+    """A request's query: unknown parameters are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class DomainIn(Body):
+    """POST …/domains."""
+
+    domain: Name = Field(description="A hostname, or a wildcard like *.example.com")
+    workspace_id: Workspace = Field(description="Whose the domain is; goes to the origin in `origin.header`")
+    origin: str = Field(default="", max_length=2_048, description="The domain's own origin. Empty: the platform's")
+    auto_configure: bool = Field(default=True, description="Whether the edge obtains its certificate by itself")
+    verify: bool = Field(
+        default=False,
+        description="False: the operator's word, served at once. True: it waits for verification, and is not served until then",
+    )
+
+
+class DomainQuery(Query):
+    """GET …/domains."""
+
+    limit: int = Field(default=PAGE, ge=1, le=PAGE_MAX)
+    cursor: str = Field(default="", max_length=512, description="`next_cursor` of the page before")
+    workspace_id: str = Field(default="", max_length=63)
+    state: DomainState | None = None
+
+
+class CertificateQuery(Query):
+    """GET …/ssl."""
+
+    limit: int = Field(default=PAGE, ge=1, le=PAGE_MAX)
+    cursor: str = Field(default="", max_length=512, description="`next_cursor` of the page before")
+
+
+class CertificateIn(Body):
+    """POST …/ssl/{domain}."""
+
+    type: Literal["lets_encrypt", "custom"] = Field(default="lets_encrypt", description="lets_encrypt: the configured CA")
+    auto_renew: bool = True
+    cert_data: str = Field(default="", max_length=65_536)
+    key_data: str = Field(default="", max_length=16_384, repr=False)
+
+
+class ErrorOut(BaseModel):
+    """Why a domain does not work."""
+
+    code: str
+    detail: str
+    fault: str
+    retryable: bool
+
+
+class DomainOut(BaseModel):
+    """A domain_config."""
+
+    domain: str
+    workspace_id: str
+    state: DomainState
+    origin: str = Field(description="Empty: the platform's origin")
+    routing: str
+    redirect_to: str | None = None
+    include_www: bool = False
+    maintenance: bool = False
+    policies: dict[str, Any] = {}
+    metadata: dict[str, str] = {}
+    created_at: str
+    verified_at: str | None = None
+    certificate_id: str | None = None
+    dns_records: list[dict[str, Any]] = []
+    error: ErrorOut | None = None
+
+
+class DomainAdded(BaseModel):
+    """The answer to POST …/domains."""
+
+    domain_config: DomainOut
+    verification_required: bool
+    published: bool = Field(description="Whether every worker serves it now. False: stored, and served a little later")
+
+
+class DomainRemoved(BaseModel):
+    """The answer to DELETE …/domains/{domain}."""
+
+    domain_config: DomainOut
+    published: bool = Field(description="Whether every worker refuses it now")
+
+
+class DomainPage(BaseModel):
+    """A page of domains, in the order of their names."""
+
+    domains: list[DomainOut]
+    next_cursor: str | None = None
+
+
+class CertificateOut(BaseModel):
+    """A certificate, without its key."""
+
+    id: str
+    names: list[str]
+    issuer: str
+    not_before: str
+    not_after: str
+    state: Literal["valid", "expiring", "expired", "not_yet_valid"]
+    serial: str
+    renew_at: str | None = None
+    directory: str = Field(default="", description='Where it came from: an ACME directory, or "internal"')
+
+
+class CertificatePage(BaseModel):
+    """A page of certificates, in the order of their ids."""
+
+    certificates: list[CertificateOut]
+    next_cursor: str | None = None
+
+
+class CertificateFound(BaseModel):
+    """The certificate that a name is served under."""
+
+    certificate: CertificateOut
+    chain: str = Field(description="PEM, leaf first")
+
+
+class CertificateIssued(BaseModel):
+    """The answer to POST …/ssl/{domain}."""
+
+    certificate: CertificateOut
+    expires_at: str
+
+
+def moment(at: float | None) -> str | None:
+    """Unix time as RFC 3339 in UTC; None for none."""
+    if not at:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def certain_moment(at: float) -> str:
+    """The same for a time that is there."""
+    return moment(at) or "1970-01-01T00:00:00Z"
+
+
+def to_cursor(last: str) -> str:
+    """The opaque cursor after an entry."""
+    return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
+
+
+def from_cursor(cursor: str) -> str:
+    """The entry that a cursor points behind; "" for none. Raises Refused for what no page gave."""
+    if not cursor:
+        return ""
+    try:
+        if not cursor.isascii():
+            raise ValueError
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    except (ValueError, binascii.Error):
+        raise Refused(422, "query.cursor: is not a cursor that a page gave.", code="invalid_cursor") from None

@@ -1,0 +1,214 @@
+"""The issuer for ACME CAs: one order per name, kept in the store, by one challenge after another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import httpx2
+
+from edgeproxy.config.structs import Config
+from edgeproxy.control.issuance.acme import challenges
+from edgeproxy.control.issuance.acme.account import Account, Accounts
+from edgeproxy.control.issuance.acme.order import OrderGone, Ordering
+from edgeproxy.control.issuance.acme.problems import CaRefused
+from edgeproxy.control.issuance.acme.transport import Transport
+from edgeproxy.control.issuance.acme.wire import Challenge
+from edgeproxy.control.issuance.acme.wire import Order as OrderState
+from edgeproxy.control.issuance.certificates import Issued, PrivateKey, key_pem, load_key, new_key
+from edgeproxy.control.issuance.issuer import Progress, Published, until_published
+from edgeproxy.control.store import Order as OrderRow
+from edgeproxy.control.store import Store
+from edgeproxy.errors import Fault, IssuanceError
+from edgeproxy.published.seal import Sealer
+
+
+class AcmeIssuer:
+    """Issues through the ACME directory of the configuration. Fulfils `Issuer`."""
+
+    wildcards = False  # they need DNS-01
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        publisher: Published,
+        sealer: Sealer,
+        clock: Callable[[], float],
+        *,
+        network: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        """`sealer` has the map's key. `network` replaces the network in tests."""
+        self.directory = config.issuance.directory
+        self._config = config
+        self._store = store
+        self._publisher = publisher
+        self._sealer = sealer
+        self._clock = clock
+        loop = asyncio.get_running_loop()
+        self._transport = Transport(self.directory, config.issuance.ca_bundle, clock, loop.time, network)
+        self._accounts = Accounts(config, store, self._transport, clock)
+        self._shown: dict[str, set[str]] = {}
+
+    async def prepare(self) -> None:
+        """Connects, and makes the account if there is none: the first visitor then waits less. Raises IssuanceError."""
+        await self._transport.prepare()
+        await self._accounts.get()
+
+    async def issue(self, name: str, progress: Progress) -> Issued:
+        """See `Issuer`. Every configured challenge is tried where the CA's complaint depends on the challenge."""
+        self._refuse_impossible(name)
+        kinds = challenges.preference(self._config.issuance.challenges)
+        row = await self._unfinished(name)
+        if row is not None and (begun := row.data.decode("ascii", "replace")) in kinds:
+            kinds = kinds[kinds.index(begun) :]
+        known_gone = False
+        try:
+            while True:
+                try:
+                    return await self._attempt(name, row, kinds, progress)
+                except OrderGone:
+                    if row is None or known_gone:
+                        raise
+                    known_gone = True
+                except CaRefused as error:
+                    left = kinds[kinds.index(error.challenge) + 1 :] if error.challenge in kinds else ()
+                    if not left or not error.another_challenge_may_help:
+                        if not error.about_the_ca and error.problem not in ("slow", "rateLimited"):
+                            await self._store.delete_order(name)
+                        raise
+                    progress(f"{error.challenge} failed; trying {left[0]}")
+                    kinds = left
+                await self._store.delete_order(name)
+                await self._hide(name)
+                row = None
+        except BaseException:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(self._hide(name))
+            raise
+
+    async def settled(self, name: str) -> None:
+        """See `Issuer`."""
+        await self._store.delete_order(name)
+        await self._hide(name)
+
+    async def unsettled(self) -> list[str]:
+        """See `Issuer`."""
+        return [row.hostname for row in await self._store.list_orders() if row.directory == self.directory]
+
+    async def close(self) -> None:
+        """See `Issuer`."""
+        await self._transport.close()
+
+    def _refuse_impossible(self, name: str) -> None:
+        if name.startswith("*."):
+            raise IssuanceError(
+                f"A wildcard certificate for {name} needs the DNS-01 challenge, which this version does not have for ACME. "
+                'Register the names one by one, or use the built-in CA (issuance.directory = "internal").',
+                code="wildcard_unsupported",
+                fault=Fault.OPERATOR,
+                retryable=False,
+            )
+        if name == "localhost" or name.endswith(".localhost"):
+            raise IssuanceError(
+                f'No public CA issues for {name} (RFC 6761). Use the built-in CA (issuance.directory = "internal").',
+                fault=Fault.OPERATOR,
+                retryable=False,
+            )
+
+    async def _unfinished(self, name: str) -> OrderRow | None:
+        row = await self._store.order_for(name)
+        if row is not None and (row.directory != self.directory or not row.key):
+            await self._store.delete_order(name)
+            return None
+        return row
+
+    async def _attempt(self, name: str, row: OrderRow | None, kinds: tuple[str, ...], progress: Progress) -> Issued:
+        """One order from its beginning, or from where `row` says that it was left."""
+        account = await self._accounts.get()
+        try:
+            return await self._order(account, name, row, kinds, progress)
+        except CaRefused as error:
+            if error.problem != "accountDoesNotExist":
+                raise
+        # a CA that lost our account lost its orders with it
+        account = await self._accounts.again(account)
+        return await self._order(account, name, None, kinds, progress)
+
+    async def _order(
+        self, account: Account, name: str, row: OrderRow | None, kinds: tuple[str, ...], progress: Progress
+    ) -> Issued:
+        ordering = Ordering(self._transport, account, name, profile=self._config.issuance.profile, sleep=asyncio.sleep)
+        found = None
+        if row is None:
+            key = await self._key()
+            row = await self._save(name, "", "new", key, kinds[0])
+        else:
+            progress("Continuing the order that was begun before")
+            key = load_key(row.key)
+            found = await (ordering.find() if not row.url else self._known(ordering, row.url))
+        if found is None:
+            progress("Ordering the certificate")
+            found = await ordering.create()
+        if found[0] != row.url:
+            await self._save(name, found[0], "ordered", key, kinds[0])
+        return await self._complete(ordering, name, found, key, kinds, account, progress)
+
+    async def _complete(
+        self,
+        ordering: Ordering,
+        name: str,
+        found: tuple[str, OrderState],
+        key: PrivateKey,
+        kinds: tuple[str, ...],
+        account: Account,
+        progress: Progress,
+    ) -> Issued:
+        url, order = found
+
+        async def show(challenge: Challenge) -> None:
+            await self._show(name, challenge, account)
+
+        if order.status == "pending":
+            await ordering.validate(order, kinds, show, progress)
+            await self._save(name, url, "validated", key, kinds[0])
+            order = OrderState(status="ready", finalize=order.finalize)
+        order = await ordering.finalize(url, order, key, progress)
+        return await ordering.download(order, key, self._clock())
+
+    async def _known(self, ordering: Ordering, url: str) -> tuple[str, OrderState]:
+        order = await ordering.fetch(url)
+        if order.status not in ("pending", "ready", "processing", "valid"):
+            raise OrderGone(f"The CA's order is {order.status[:30]}.")
+        return url, order
+
+    async def _key(self) -> PrivateKey:
+        kind = self._config.tls.key_type
+        return await asyncio.to_thread(new_key, kind) if kind == "rsa2048" else new_key(kind)
+
+    async def _save(self, name: str, url: str, step: str, key: PrivateKey, challenge: str) -> OrderRow:
+        now = self._clock()
+        row = OrderRow(
+            hostname=name,
+            directory=self.directory,
+            url=url,
+            step=step,
+            key=key_pem(key),
+            data=challenge.encode("ascii"),
+            started_at=now,
+        )
+        await self._store.save_order(row, now)
+        return row
+
+    async def _show(self, name: str, challenge: Challenge, account: Account) -> None:
+        """Puts the answer where workers serve it. The CA is told only after every worker can see it."""
+        authorization = account.key_authorization(challenge.token)
+        key, record = challenges.answer(challenge, name, authorization, self._sealer, self._clock())
+        self._shown.setdefault(name, set()).add(key)
+        await until_published(self._publisher, await self._store.put_challenge(key, record, self._clock()))
+
+    async def _hide(self, name: str) -> None:
+        """Removes the answers again."""
+        for key in self._shown.pop(name, set()):
+            await self._store.delete_challenge(key, self._clock())

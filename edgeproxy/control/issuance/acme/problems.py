@@ -1,0 +1,157 @@
+"""What a CA complains of, in plain words: what happened, whose fault it is, whether to try again. Pure."""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+
+from edgeproxy.control.issuance.acme.wire import Problem
+from edgeproxy.errors import Fault, IssuanceError
+
+DETAIL_LENGTH = 400
+"""Characters of a CA's own words that are passed on."""
+
+RETRY_AFTER_MAX = 7 * 86_400.0
+"""Seconds for which a Retry-After is believed."""
+
+
+class CaRefused(IssuanceError):
+    """The CA answered with a problem document, or was not there to answer.
+
+    `problem` is its code ("rateLimited", "connection", …; "unreachable" or "lost" where nothing answered), `retry_after` the
+    seconds that it asked for (0: none), `status` the HTTP status (0: none), `challenge` the challenge that failed.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        problem: str,
+        fault: Fault = Fault.CA,
+        retryable: bool = True,
+        retry_after: float = 0.0,
+        status: int = 0,
+        challenge: str = "",
+    ) -> None:
+        super().__init__(detail, code="ca_refused" if status else "ca_unavailable", fault=fault, retryable=retryable)
+        self.problem = problem
+        self.retry_after = retry_after
+        self.status = status
+        self.challenge = challenge
+
+    @property
+    def about_the_ca(self) -> bool:
+        """Whether this says nothing of the name: the CA is away, busy or broken, and other names would fare the same."""
+        return self.problem in ("unreachable", "lost", "serverInternal", "badNonce") or self.status >= 500
+
+    @property
+    def another_challenge_may_help(self) -> bool:
+        """Whether the validation failed in a way that depends on the challenge."""
+        return bool(self.challenge) and self.problem in _BY_CHALLENGE
+
+
+def refusal(problem: Problem, *, status: int = 0, name: str = "", challenge: str = "", retry_after: float = 0.0) -> CaRefused:
+    """The error for a problem document. `name` and `challenge` are what was being validated, where anything was."""
+    inner = _deepest(problem)
+    sentence, fault, retryable = _MEANINGS.get(inner.code, _unknown(status))
+    subject = name or inner.identifier.value or "the request"
+    said = _clean(inner.detail or inner.title)
+    text = sentence.format(name=subject, port=_PORTS.get(challenge, "443 or 80"), challenge=challenge or "the challenge")
+    detail = f"{text} The CA says: {said}" if said else text
+    return CaRefused(
+        detail,
+        problem=inner.code,
+        fault=fault,
+        retryable=retryable,
+        retry_after=retry_after,
+        status=status or 400,
+        challenge=challenge,
+    )
+
+
+def unreachable(host: str, reason: str, *, problem: str = "unreachable") -> CaRefused:
+    """The error for a CA that gives no HTTP answer; `problem` is "lost" where the request may have been taken."""
+    return CaRefused(
+        f"The certificate authority at {host} cannot be reached: {reason}. It is tried again; look at the network and at "
+        "issuance.directory if this stays.",
+        problem=problem,
+    )
+
+
+def retry_after(value: str | None, now: float) -> float:
+    """Seconds to wait by a Retry-After field, which is seconds or an HTTP date (RFC 9110 section 10.2.3); 0 without one."""
+    if not value:
+        return 0.0
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value[:12]), RETRY_AFTER_MAX)
+    try:
+        return min(max(0.0, parsedate_to_datetime(value).timestamp() - now), RETRY_AFTER_MAX)
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def _deepest(problem: Problem) -> Problem:
+    """The part of a compound problem that says most."""
+    if problem.subproblems and problem.code in ("compound", "malformed", "blank", "rejectedIdentifier"):
+        return problem.subproblems[0]
+    return problem
+
+
+def _clean(text: str) -> str:
+    """A CA's words on one line and without control characters: they end up in logs and on terminals."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    line = line if len(line) <= DETAIL_LENGTH else line[: DETAIL_LENGTH - 1] + "…"
+    return line if not line or line[-1] in ".!?…" else line + "."
+
+
+def _unknown(status: int) -> tuple[str, Fault, bool]:
+    if status >= 500:
+        return f"The CA is out of order (HTTP status {status}); it is tried again.", Fault.CA, True
+    return f"The CA refused {{name}}{f' (HTTP status {status})' if status else ''}.", Fault.CA, True
+
+
+_BY_CHALLENGE = frozenset(("connection", "unauthorized", "tls", "incorrectResponse"))
+_PORTS = {"tls-alpn-01": "443", "http-01": "80"}
+_DNS, _CA, _OPERATOR = Fault.CUSTOMER_DNS, Fault.CA, Fault.OPERATOR
+
+_MEANINGS: dict[str, tuple[str, Fault, bool]] = {
+    "connection": (
+        "The CA could not connect to {name} on port {port}: its DNS does not point at this edge, or a firewall is between.",
+        _DNS,
+        True,
+    ),
+    "unauthorized": (
+        "The CA reached another server when it checked {name} by {challenge}: its DNS points elsewhere, or a proxy is between.",
+        _DNS,
+        True,
+    ),
+    "incorrectResponse": ("The CA got a wrong answer to {challenge} from {name}: another server answers there.", _DNS, True),
+    "tls": (
+        "The TLS handshake of {challenge} with {name} failed: another server answers, or a proxy that ends TLS is between.",
+        _DNS,
+        True,
+    ),
+    "dns": ("The CA could not look up {name} in the DNS. Look at its A, AAAA and CNAME records.", _DNS, True),
+    "unknownHost": ("The CA found no address for {name} in the DNS. Set its record.", _DNS, True),
+    "dnssec": ("The CA could not validate DNSSEC for {name}. Its zone's signatures are broken.", _DNS, True),
+    "caa": ("A CAA record of {name} forbids this CA to issue. Allow the CA there, or remove the record.", _DNS, True),
+    "rateLimited": ("The CA's rate limit is reached; {name} waits until it may be tried again.", _CA, True),
+    "rejectedIdentifier": ("The CA issues no certificates for {name}.", _CA, False),
+    "unsupportedIdentifier": ("The CA issues no certificates for names like {name}.", _CA, False),
+    "externalAccountRequired": (
+        "The CA wants an external account. Set issuance.eab.key_id and issuance.eab.hmac_key as the CA gave them to you.",
+        _OPERATOR,
+        False,
+    ),
+    "userActionRequired": ("The CA wants you to agree to changed terms of service.", _OPERATOR, False),
+    "invalidContact": ("The CA does not accept issuance.email.", _OPERATOR, False),
+    "unsupportedContact": ("The CA does not accept issuance.email.", _OPERATOR, False),
+    "invalidProfile": ("The CA does not have the profile that issuance.profile names.", _OPERATOR, False),
+    "accountDoesNotExist": ("The CA does not know our account any more.", _CA, True),
+    "badNonce": ("The CA refused our nonces again and again; it is tried again.", _CA, True),
+    "badCSR": ("The CA does not accept our certificate request for {name}. Look at tls.key_type.", _CA, False),
+    "badPublicKey": ("The CA does not accept this kind of key. Look at tls.key_type.", _OPERATOR, False),
+    "badSignatureAlgorithm": ("The CA does not accept how we sign our requests.", _CA, False),
+    "serverInternal": ("The CA is out of order; it is tried again.", _CA, True),
+    "orderNotReady": ("The CA does not find the order for {name} ready.", _CA, True),
+}

@@ -1,0 +1,192 @@
+"""The operator's gate: a URL that is asked whether a name may have a certificate, and whose it is.
+
+Answers are remembered for their own lifetimes, one question per name is under way at once, and everything that a gate
+can send is bounded. A gate that fails says "not now": never yes, and never no.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import enum
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+import httpx2
+import msgspec
+
+from edgeproxy.config.structs import Config
+from edgeproxy.control.issuance.origins import check_origin, resolve_origin
+from edgeproxy.errors import InvalidName
+from edgeproxy.model import workspace_id
+
+ANSWER_BYTES = 16 * 1024
+"""Bytes of an answer that are read; {"workspace_id": …, "origin": …} has some 100."""
+
+LIFETIME_MAX = 30 * 86_400.0
+"""Seconds for which the longest Cache-Control is believed."""
+
+LIFETIME_MIN = 1.0
+"""Seconds for which even an answer with no-store counts: one question a second and name is what a stranger can cause."""
+
+TROUBLE_LIFETIME = 5.0
+"""Seconds for which a gate that failed is not asked again for the same name."""
+
+REMEMBERED = 20_000
+"""Answers remembered; the oldest go first."""
+
+CONNECTIONS = 32
+"""Connections to the gate at once."""
+
+_MAX_AGE = re.compile(r"(s-maxage|max-age)\s*=\s*\"?(\d{1,12})\"?\Z")
+
+
+class GateVerdict(enum.Enum):
+    """What a gate's answer means."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    NOT_NOW = "not_now"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GateAnswer:
+    """What the gate said of one name."""
+
+    verdict: GateVerdict
+    lifetime: float
+    """Seconds for which it counts, from when it came."""
+    workspace: str = ""
+    origin: str = ""
+    """Checked against `origin.allow`."""
+    detail: str = ""
+    """One plain sentence for logs and the operator."""
+
+
+class _GateBody(msgspec.Struct, frozen=True):
+    workspace_id: str | None = None
+    origin: str | None = None
+
+
+def lifetime(headers: Mapping[str, str], default: float) -> float:
+    """Seconds for which an answer counts by its Cache-Control and Age, else `default`."""
+    control = [part.strip().lower() for part in headers.get("cache-control", "").split(",")]
+    if "no-store" in control or "no-cache" in control:
+        return LIFETIME_MIN
+    found: dict[str, str] = {match[1]: match[2] for part in control if (match := _MAX_AGE.match(part))}
+    text = found.get("s-maxage", found.get("max-age"))
+    if text is None:
+        return max(LIFETIME_MIN, default)
+    age = headers.get("age", "")
+    seconds = int(text) - (int(age) if age.isascii() and age.isdigit() and len(age) < 12 else 0)
+    return min(max(float(seconds), LIFETIME_MIN), LIFETIME_MAX)
+
+
+def read_answer(status: int, headers: Mapping[str, str], body: bytes, config: Config) -> GateAnswer:
+    """Reads a whole answer. Pure.
+
+    2xx allows, 4xx denies, but 408, 425 and 429 mean "not now" like everything else. A 2xx whose body is JSON must hold
+    a valid workspace id and origin if it holds any: an answer that cannot be used is the gate's fault, not the name's.
+    """
+    if status in (408, 425, 429) or not (200 <= status < 300 or 400 <= status < 500):
+        return _not_now(f"The gate answered {status}.")
+    kept = lifetime(headers, config.issuance.allow.gate_ttl)
+    if status >= 400:
+        return GateAnswer(GateVerdict.DENY, kept, detail=f"The gate answered {status}.")
+    if not body.lstrip().startswith(b"{") and "json" not in headers.get("content-type", "").lower():
+        return GateAnswer(GateVerdict.ALLOW, kept, detail=f"The gate answered {status}.")
+    try:
+        answer = msgspec.json.decode(body, type=_GateBody) if body.strip() else _GateBody()
+        workspace = workspace_id(answer.workspace_id) if answer.workspace_id else ""
+        origin = check_origin(answer.origin, config) if answer.origin else ""
+    except msgspec.MsgspecError as error:
+        return _not_now(f"The gate answered {status} with JSON that cannot be used: {error}.")
+    except InvalidName as error:
+        return _not_now(f"The gate answered {status} with a value that cannot be used: {error.detail}")
+    return GateAnswer(GateVerdict.ALLOW, kept, workspace, origin, f"The gate answered {status}.")
+
+
+class Gate:
+    """Asks the gate of `config.issuance.allow.gate`, which must be set.
+
+    `clock` gives monotonic seconds. `transport` replaces the network in tests.
+    """
+
+    def __init__(self, config: Config, clock: Callable[[], float], transport: httpx2.AsyncBaseTransport | None = None) -> None:
+        self._config = config
+        self._clock = clock
+        self._answers: OrderedDict[str, tuple[float, GateAnswer]] = OrderedDict()
+        self._flights: dict[str, asyncio.Task[GateAnswer]] = {}
+        self._timeout = float(config.issuance.allow.gate_timeout)
+        self.asked = 0
+        """Requests sent so far."""
+        # trust_env off: a proxy for the way out of the building must not get the questions to a gate inside it
+        self._client = httpx2.AsyncClient(
+            transport=transport,
+            timeout=self._timeout,
+            limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=30),
+            trust_env=False,
+            headers={"accept": "application/json, */*;q=0.5", "user-agent": "edgeproxy", "accept-encoding": "identity"},
+        )
+
+    async def ask(self, hostname: str, client_ip: str, *, afresh: bool = False) -> GateAnswer:
+        """The gate's word on a normalised hostname, remembered or asked now; `afresh` asks unless it failed just now.
+
+        Its `lifetime` is what is left of it. Never raises but when cancelled.
+        """
+        known = self._answers.get(hostname)
+        if known is not None:
+            until, answer = known
+            left = until - self._clock()
+            if left > 0 and (not afresh or answer.verdict is GateVerdict.NOT_NOW):
+                return dataclasses.replace(answer, lifetime=left)
+        flight = self._flights.get(hostname)
+        if flight is None:
+            flight = asyncio.get_running_loop().create_task(self._ask(hostname, client_ip))
+            self._flights[hostname] = flight
+            flight.add_done_callback(lambda _done: self._flights.pop(hostname, None))
+        # shielded: the first that asked may leave while others wait for the same answer
+        return await asyncio.shield(flight)
+
+    async def close(self) -> None:
+        """Ends questions and connections."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+        await self._client.aclose()
+
+    async def _ask(self, hostname: str, client_ip: str) -> GateAnswer:
+        answer = await self._request(hostname, client_ip)
+        if answer.origin:
+            try:
+                await resolve_origin(answer.origin, self._config)
+            except InvalidName as error:
+                answer = _not_now(f"The gate named an origin that is not allowed: {error.detail}")
+        self._answers[hostname] = (self._clock() + answer.lifetime, answer)
+        self._answers.move_to_end(hostname)
+        while len(self._answers) > REMEMBERED:
+            self._answers.popitem(last=False)
+        return answer
+
+    async def _request(self, hostname: str, client_ip: str) -> GateAnswer:
+        url = httpx2.URL(self._config.issuance.allow.gate).copy_merge_params({"domain": hostname, "client_ip": client_ip})
+        self.asked += 1
+        try:
+            # httpx2's own timeouts are per read: a gate that sends a byte a second would hold a place for ever
+            async with asyncio.timeout(self._timeout), self._client.stream("GET", url) as response:
+                body = b""
+                async for piece in response.aiter_raw():
+                    body += piece
+                    if len(body) > ANSWER_BYTES:
+                        return _not_now(f"The gate's answer has more than {ANSWER_BYTES} bytes.")
+                return read_answer(response.status_code, response.headers, body, self._config)
+        except (TimeoutError, httpx2.TimeoutException):
+            return _not_now(f"The gate did not answer within {self._config.issuance.allow.gate_timeout}.")
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            return _not_now(f"The gate cannot be reached: {str(error)[:200] or type(error).__name__}.")
+
+
+def _not_now(detail: str) -> GateAnswer:
+    return GateAnswer(GateVerdict.NOT_NOW, TROUBLE_LIFETIME, detail=detail)

@@ -1,0 +1,73 @@
+"""The port behind which certificate authorities can be swapped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from edgeproxy.control.issuance.certificates import Issued
+from edgeproxy.errors import MapError
+
+Progress = Callable[[str], None]
+"""Told one short plain phrase for each step, for people who wait. Must not block or raise."""
+
+PUBLISH_TIME = 20.0
+"""Seconds that the map may take to reach a change: a thousand times what it needs."""
+
+
+class Published(Protocol):
+    """What issuance needs of the publisher."""
+
+    async def published(self, number: int) -> None:
+        """Returns when every worker sees the store's change with this number."""
+        ...
+
+
+async def until_published(publisher: Published, change: int) -> None:
+    """Waits until the map has reached a change; raises MapError where that takes too long."""
+    try:
+        async with asyncio.timeout(PUBLISH_TIME):
+            await publisher.published(change)
+    except TimeoutError:
+        raise MapError(
+            "The published map does not follow the store, so that no new certificate can be served. The log tells why."
+        ) from None
+
+
+class Issuer(Protocol):
+    """A certificate authority.
+
+    One call per name at a time: the service sees to it. An issuer keeps what must survive a crash in the store by
+    itself, and cleans up what it published whatever happens.
+    """
+
+    directory: str
+    """"internal", or the URL of the ACME directory: what stored certificates and accounts are filed under."""
+
+    wildcards: bool
+    """Whether it can issue for "*.example.com"."""
+
+    async def prepare(self) -> None:
+        """Makes ready what the first visitor would otherwise wait for. Raises IssuanceError or StateError."""
+        ...
+
+    async def issue(self, name: str, progress: Progress) -> Issued:
+        """Obtains a certificate with a new key for a hostname or wildcard.
+
+        Continues what an earlier call for the name left unfinished, also in an earlier process. Raises IssuanceError,
+        whose `retryable` says whether the same call may succeed later, or StateError or MapError.
+        """
+        ...
+
+    async def settled(self, name: str) -> None:
+        """To be called once the certificate is stored: what was kept for continuing is no longer needed."""
+        ...
+
+    async def unsettled(self) -> list[str]:
+        """Names whose issuance an earlier process left unfinished."""
+        ...
+
+    async def close(self) -> None:
+        """Ends connections. Running calls must have ended before."""
+        ...

@@ -1,0 +1,113 @@
+"""What happens without a visitor: unfinished orders are continued, certificates are renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+import structlog
+
+from edgeproxy.control.issuance.issuer import Issuer
+from edgeproxy.control.issuance.renewal import DAY
+from edgeproxy.control.store import Failure, Store, StoredCertificate
+from edgeproxy.errors import EdgeError, IssuanceDenied
+
+log = structlog.get_logger("issuance")
+
+LOOK_SECONDS = 30.0
+"""Between two looks for what is due."""
+
+PAGE = 100
+"""Certificates renewed in one look; further ones come with the next."""
+
+RETRY_SECONDS = 600.0
+"""Until a renewal is looked at again that failed for a reason that is not remembered of its name."""
+
+
+class Desk(Protocol):
+    """What upkeep needs of the service."""
+
+    async def renew(self, name: str) -> StoredCertificate:
+        """Issues anew if policy still allows it. Raises IssuanceDenied, IssuanceError or another EdgeError."""
+        ...
+
+    async def resume(self, name: str) -> None:
+        """Continues the unfinished order for a name if policy still allows it, else forgets it. Raises EdgeError."""
+        ...
+
+    async def failure(self, name: str) -> Failure | None:
+        """What failed for a name while it is too early to try again."""
+        ...
+
+
+class Upkeep:
+    """One loop. What fails for one name is logged and leaves the others alone."""
+
+    def __init__(self, desk: Desk, store: Store, issuer: Issuer, clock: Callable[[], float]) -> None:
+        self._desk = desk
+        self._store = store
+        self._issuer = issuer
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._prepare)
+            tasks.start_soon(self._resume)
+            while True:
+                try:
+                    await self.renew_due()
+                except EdgeError as error:
+                    log.error("due renewals could not be looked for", detail=error.detail)
+                await anyio.sleep(LOOK_SECONDS)
+
+    async def renew_due(self) -> None:
+        """Renews what is due now, several at once; returns when each has succeeded or failed."""
+        async with anyio.create_task_group() as tasks:
+            for stored in await self._store.certificates_to_renew(self._clock(), PAGE):
+                tasks.start_soon(self._renew, stored)
+
+    async def _renew(self, stored: StoredCertificate) -> None:
+        name = stored.names[0]
+        try:
+            try:
+                if (failure := await self._desk.failure(name)) is None:
+                    await self._desk.renew(name)
+                    return
+                again = failure.next_try
+            except IssuanceDenied as error:
+                # nobody wants the name any more: looked at daily, since it may come back while the certificate lasts
+                log.info("a certificate is no longer renewed", hostname=name, detail=error.detail)
+                again = self._clock() + DAY
+            except EdgeError as error:
+                log.warning("a renewal failed", hostname=name, detail=error.detail, expires=round(stored.not_after))
+                failure = await self._desk.failure(name)
+                again = failure.next_try if failure is not None else self._clock() + RETRY_SECONDS
+            # moved behind the others, or a hundred names that cannot be renewed would hide all that can
+            await self._store.set_renewal(stored.id, again)
+        except EdgeError as error:
+            log.error("a renewal was interrupted", hostname=name, detail=error.detail)
+
+    async def _prepare(self) -> None:
+        """Makes ready what the first visitor would otherwise wait for."""
+        try:
+            await self._issuer.prepare()
+        except EdgeError as error:
+            log.warning("the certificate authority cannot be used yet", detail=error.detail)
+
+    async def _resume(self) -> None:
+        try:
+            names = await self._issuer.unsettled()
+        except EdgeError as error:
+            log.error("unfinished orders could not be continued", detail=error.detail)
+            return
+        async with anyio.create_task_group() as tasks:
+            for name in names:
+                tasks.start_soon(self._resume_one, name)
+
+    async def _resume_one(self, name: str) -> None:
+        try:
+            await self._desk.resume(name)
+        except EdgeError as error:
+            log.warning("an unfinished order failed", hostname=name, detail=error.detail)

@@ -1,0 +1,316 @@
+"""The store's change log, followed into the published map.
+
+The store is the truth, the map is derived. One task does all the following: it reads which keys changed since the number
+that the map has reached, asks the store what is so now, and writes that in one commit. Where the map cannot be
+followed up (there is none, it is of another store, or the log no longer goes back far enough) it is rebuilt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import anyio
+import msgspec
+import structlog
+from anyio.to_thread import run_sync
+
+from edgeproxy.control.store.rows import LogEntry, SiteFacts
+from edgeproxy.control.store.store import Store
+from edgeproxy.errors import EdgeError, MapError
+from edgeproxy.model import SERVED, covers
+from edgeproxy.published.records import Site
+from edgeproxy.published.writer import Key, MapWriter, Put, Rebuild
+
+log = structlog.get_logger(__name__)
+
+BATCH = 1000
+"""Changes, or names, that are looked up and written at once."""
+
+KEEP_CHANGES = 10_000
+"""Changes that stay in the log though the map has them: after a power cut the map may have lost its last commits."""
+
+CHECK_EVERY = 1.0
+"""Seconds between two looks whether the map is still there and the log has not moved unnoticed."""
+
+CLEAN_EVERY = 30.0
+"""Seconds between two looks for dead readers and old maps."""
+
+HOUSEKEEPING_EVERY = 3600.0
+"""Seconds between two removals of what nobody needs: certificates expired and replaced, challenges left behind."""
+
+LEFT_BEHIND = 86400.0
+"""Seconds after which those are removed."""
+
+RETRY = (0.1, 0.5, 2.0, 5.0)
+"""Seconds between tries while the map or the store fails."""
+
+
+class Settings(msgspec.Struct, frozen=True, array_like=True):
+    """What of the configuration is in the map: noted there, so that a start sees what changed."""
+
+    edge_names: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+
+
+def site_for(facts: SiteFacts, settings: Settings) -> Site | None:
+    """What the map says of a hostname; None: not served.
+
+    The platform's own names come first, so that nobody's registration takes one over. A registration that is not in a
+    served state keeps its name from being served on other grounds.
+    """
+    if facts.hostname in settings.edge_names:
+        return Site(certificate=facts.certificate, source="edge")
+    if facts.domain is not None:
+        if facts.domain.state not in SERVED:
+            return None
+        return Site(workspace=facts.domain.workspace_id, origin=facts.domain.origin, certificate=facts.certificate)
+    if facts.route is not None:
+        return Site(
+            workspace=facts.route.workspace_id,
+            origin=facts.route.origin,
+            certificate=facts.certificate,
+            source="gate",
+            fresh_until=facts.route.fresh_until,
+        )
+    if facts.own_certificate and any(covers(pattern, facts.hostname) for pattern in settings.patterns):
+        return Site(certificate=facts.certificate, source="pattern")
+    return None
+
+
+class Publisher:
+    """Keeps the map equal to what the store says. One per controller; `run` is its task."""
+
+    def __init__(
+        self,
+        store: Store,
+        writer: MapWriter,
+        edge_names: Iterable[str],
+        patterns: Iterable[str] = (),
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`edge_names`: the platform's own names, wildcards among them. `patterns`: `issuance.allow.patterns`, whose
+        names are in the map as soon as they have a certificate."""
+        self._store = store
+        self._writer = writer
+        self._settings = Settings(tuple(sorted(set(edge_names))), tuple(sorted(set(patterns))))
+        self._clock = clock
+        self._reached = -1
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waited = 0
+        self._checked = self._cleaned = self._kept = float("-inf")
+        self._log_from = 0
+        self.error: EdgeError | None = None
+        """Why the map does not follow just now; None when it does."""
+
+    @property
+    def reached(self) -> int:
+        """The store's change number that the map has reached; -1 before it is known."""
+        return self._reached
+
+    async def published(self, number: int) -> None:
+        """Returns when every reader that looks sees the store's change with this number. Waits as long as it takes: the
+        caller knows its own deadline."""
+        if number <= self._reached:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._waited += 1
+        heapq.heappush(self._waiting, (number, self._waited, future))
+        await future
+
+    async def run(self) -> None:
+        """Follows the store until it is cancelled. Failures of map or store are logged, and tried again; anything else
+        is raised."""
+        failures = 0
+        opened = False
+        while True:
+            self._store.changed.clear()
+            try:
+                if not opened:
+                    await self._resume()
+                    opened = True
+                await self._follow()
+                await self._check()
+            except EdgeError as error:
+                if failures == 0 or self.error is None or error.detail != self.error.detail:
+                    log.error("the published map does not follow the store", error=error.detail)
+                self.error = error
+                if isinstance(error, MapError):
+                    opened = False
+                    if failures:
+                        await run_sync(self._writer.close)  # opening it again did not help: it is made anew
+                await anyio.sleep(RETRY[min(failures, len(RETRY) - 1)])
+                failures += 1
+                continue
+            if failures:
+                log.info("the published map follows the store again", change=self._reached)
+            failures, self.error = 0, None
+            with anyio.move_on_after(CHECK_EVERY):
+                await self._store.changed.wait()
+
+    # catching up
+
+    async def _resume(self) -> None:
+        """Finds out where the map stands, without reading either side; rebuilds it where that does not help."""
+        writer = self._writer
+        usable = await run_sync(writer.intact) or await run_sync(writer.reopen)
+        change = writer.change() if usable else None
+        if change is None:
+            await self._rebuild("there is none that can be used")
+        elif writer.store_id() != self._store.id or change > await self._store.head_change():
+            await self._rebuild("it was made from another store")
+        else:
+            self._log_from = await self._store.oldest_change()
+            await self._adopt(change)
+            self._arrived(change)
+
+    async def _follow(self) -> None:
+        """Publishes all that the log has."""
+        while True:
+            entries = await self._store.changes_after(self._reached, BATCH)
+            if not entries:
+                if await self._store.head_change() != self._reached and not await self._store.changes_after(self._reached, 1):
+                    await self._rebuild("the log does not go back to it")
+                return
+            if entries[0].number != self._reached + 1:
+                await self._rebuild("the log does not go back to it")
+                continue
+            await self._publish(entries)
+            if len(entries) < BATCH:
+                return
+
+    async def _publish(self, entries: Sequence[LogEntry]) -> None:
+        """Writes what is so now for the keys of some log entries."""
+        keys: dict[str, dict[str, None]] = {"sites": {}, "certificates": {}, "challenges": {}, "tickets": {}}
+        for entry in entries:
+            keys[entry.database][entry.key] = None
+        puts: list[Put] = []
+        deletes: list[Key] = []
+        for database, names in keys.items():
+            if names:
+                more = await self._records(database, list(names))
+                puts += more[0]
+                deletes += more[1]
+        await self._beneath([name for name in keys["sites"] if name.startswith("*.")])
+        number = entries[-1].number
+        await run_sync(self._writer.apply, puts, deletes, number)
+        self._arrived(number)
+        if number - self._log_from >= KEEP_CHANGES + BATCH:
+            await self._store.prune_changes(number, KEEP_CHANGES)
+            self._log_from = number - KEEP_CHANGES
+
+    async def _beneath(self, wildcards: Sequence[str]) -> None:
+        """Publishes the names beneath wildcards anew: a certificate that came or went may be theirs too."""
+        for wildcard in wildcards:
+            after = ""
+            while names := await self._store.names_beneath(wildcard[2:], after, BATCH):
+                puts, deletes = await self._records("sites", names)
+                await run_sync(self._writer.apply, puts, deletes, self._reached)
+                after = names[-1]
+
+    async def _records(self, database: str, names: list[str]) -> tuple[list[Put], list[Key]]:
+        """(what to write, what to remove) for some keys, as the store has it now."""
+        found: dict[str, Put] = {}
+        if database == "sites":
+            for facts in await self._store.site_facts(names, self._clock()):
+                site = site_for(facts, self._settings)
+                if site is not None:
+                    found[facts.hostname] = ("sites", facts.hostname, site)
+        elif database == "certificates":
+            certificates = await self._store.published_certificates(names)
+            found = {name: (database, name, record) for name, record in certificates.items()}
+        elif database == "challenges":
+            challenges = await self._store.published_challenges(names)
+            found = {name: (database, name, record) for name, record in challenges.items()}
+        else:
+            tickets = await self._store.tickets()
+            found = {} if tickets is None else {"current": ("tickets", "current", tickets)}
+        return list(found.values()), [(database, name) for name in names if name not in found]
+
+    async def _adopt(self, change: int) -> None:
+        """Brings a map that was made under other settings to these: only the names that they concern."""
+        noted = self._writer.settings()
+        before = msgspec.msgpack.decode(noted, type=Settings) if noted else Settings()
+        if before == self._settings:
+            return
+        self._reached = change
+        names = sorted(set(before.edge_names) ^ set(self._settings.edge_names))
+        for start in range(0, len(names), BATCH):
+            puts, deletes = await self._records("sites", names[start : start + BATCH])
+            await run_sync(self._writer.apply, puts, deletes, change)
+        patterns = set(before.patterns) ^ set(self._settings.patterns)
+        await self._beneath([pattern for pattern in patterns if pattern.startswith("*.")])
+        puts, deletes = await self._records("sites", [pattern for pattern in patterns if not pattern.startswith("*.")])
+        noted = msgspec.msgpack.encode(self._settings)
+        await run_sync(lambda: self._writer.apply(puts, deletes, change, settings=noted))
+
+    # rebuilding
+
+    async def _rebuild(self, why: str) -> None:
+        """Makes the map anew from the whole store. What changes meanwhile is behind the number noted at the beginning,
+        and followed afterwards."""
+        started = time.monotonic()
+        log.warning("the published map is made anew", why=why)
+        head = await self._store.head_change()
+        rebuild = await run_sync(self._writer.rebuilding)
+        with rebuild:
+            puts, _ = await self._records("sites", list(self._settings.edge_names))
+            count = len(puts)
+            await run_sync(rebuild.put, puts)
+            count += await self._rebuild_sites(rebuild)
+            for database in ("certificates", "challenges"):
+                after = ""
+                while keys := await self._store.keys_of(database, after, BATCH):
+                    puts, _ = await self._records(database, keys)
+                    await run_sync(rebuild.put, puts)
+                    after = keys[-1]
+            puts, _ = await self._records("tickets", ["current"])
+            await run_sync(rebuild.put, puts)
+            noted = msgspec.msgpack.encode(self._settings)
+            await run_sync(lambda: rebuild.finish(head, store_id=self._store.id, settings=noted))
+        self._log_from = await self._store.oldest_change()
+        self._arrived(head)
+        log.info("the published map is made anew", sites=count, change=head, seconds=round(time.monotonic() - started, 3))
+
+    async def _rebuild_sites(self, rebuild: Rebuild) -> int:
+        count = 0
+        after = ""
+        while names := await self._store.names_beneath(None, after, BATCH):
+            puts, _ = await self._records("sites", names)
+            await run_sync(rebuild.put, puts)
+            count += len(puts)
+            after = names[-1]
+        return count
+
+    # the rest
+
+    def _arrived(self, number: int) -> None:
+        """The map has reached a number: those who wait for it go on."""
+        self._reached = number
+        while self._waiting and self._waiting[0][0] <= number:
+            _, _, future = heapq.heappop(self._waiting)
+            if not future.done():
+                future.set_result(None)
+
+    async def _check(self) -> None:
+        """What is to be done from time to time."""
+        now = time.monotonic()
+        if now - self._checked >= CHECK_EVERY:
+            self._checked = now
+            if not await run_sync(self._writer.intact):
+                await self._resume()
+                await self._follow()
+        if now - self._cleaned >= CLEAN_EVERY:
+            self._cleaned = now
+            await run_sync(self._writer.reader_check)
+            await run_sync(self._writer.remove_old, time.time())
+        if now - self._kept >= HOUSEKEEPING_EVERY:
+            self._kept = now
+            before = self._clock() - LEFT_BEHIND
+            while await self._store.remove_expired_certificates(before, self._clock()):
+                pass
+            while await self._store.remove_old_challenges(before, self._clock()):
+                pass

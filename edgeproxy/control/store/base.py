@@ -1,0 +1,64 @@
+"""What the parts of the store share: its database, its sealers, and how rows become structs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from edgeproxy.control.store.database import Database
+from edgeproxy.errors import InvalidName
+from edgeproxy.limits import Limits
+from edgeproxy.published import layout
+from edgeproxy.published.seal import Sealer
+
+MAX_PAGE = 10_000
+"""Rows of one page of any listing."""
+
+CLEAN_EVERY = 64
+"""Puts between two looks at a bounded table: the bound may be exceeded by this many rows for a moment."""
+
+
+class Part:
+    """A part of the store. The parts are one object (`store.Store`); each knows only what is here."""
+
+    def __init__(self, database: Database, sealer: Sealer, account_sealer: Sealer, limits: Limits) -> None:
+        self.database = database
+        self._sealer = sealer
+        self._account_sealer = account_sealer
+        self._limits = limits
+        self._puts: dict[str, int] = {}
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set after each commit that logged a change for the published map."""
+        return self.database.changed
+
+    def _clean_due(self, table: str) -> bool:
+        """Whether a bounded table should be looked at after this put: the first, then each CLEAN_EVERY-th."""
+        count = self._puts.get(table, 0)
+        self._puts[table] = count + 1
+        return count % CLEAN_EVERY == 0
+
+
+def map_key(key: str) -> str:
+    """A key that fits the published map; raises InvalidName. What does not fit must not get into the change log: the
+    publisher could never get past it."""
+    if not 0 < len(key.encode("utf-8", "surrogatepass")) <= layout.MAX_KEY or not key.isprintable():
+        raise InvalidName(f"A key of {len(key)} characters cannot be published; 1 to {layout.MAX_KEY} printable ones can.")
+    return key
+
+
+def parent_of(name: str) -> str:
+    """What a name is listed under, to find those beneath a wildcard: "example.com" for "a.example.com"; nothing for
+    wildcards themselves."""
+    return "" if name.startswith("*.") else name.partition(".")[2]
+
+
+def page(limit: int) -> int:
+    """A page's size within bounds."""
+    return max(1, min(limit, MAX_PAGE))
+
+
+def fields(row: Any, *without: str) -> dict[str, Any]:
+    """A row's columns as keyword arguments."""
+    return {name: value for name, value in row._mapping.items() if name not in without}

@@ -1,0 +1,142 @@
+"""The store as the publisher reads it: the log of changes, and all that a record of the map is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import case, delete, func, select, union
+
+from edgeproxy.control.store import schema
+from edgeproxy.control.store.base import Part, fields, page
+from edgeproxy.control.store.certificates import chosen
+from edgeproxy.control.store.domains import domain_of
+from edgeproxy.control.store.rows import GateRoute, LogEntry, SiteFacts, Summary
+from edgeproxy.published.records import Certificate, Challenge
+
+
+class ChangeLog(Part):
+    """What happened since a number, and what is so now."""
+
+    async def changes_after(self, number: int, limit: int) -> list[LogEntry]:
+        """Entries behind a number, in order. Compare `oldest_change` to know whether the log goes back far enough."""
+        query = (
+            select(schema.changes).where(schema.changes.c.number > number).order_by(schema.changes.c.number).limit(page(limit))
+        )
+        async with self.database.read() as connection:
+            return [LogEntry(**fields(row)) for row in await connection.execute(query)]
+
+    async def head_change(self) -> int:
+        """The number of the newest change; 0 in a new store."""
+        query = select(schema.counters.c.value).where(schema.counters.c.name == "change")
+        async with self.database.read() as connection:
+            return int(await connection.scalar(query) or 0)
+
+    async def oldest_change(self) -> int:
+        """The number of the oldest entry that the log still has; 0 where it is empty."""
+        async with self.database.read() as connection:
+            return int(await connection.scalar(select(func.min(schema.changes.c.number))) or 0)
+
+    async def prune_changes(self, reached: int, keep: int) -> None:
+        """Drops entries that the map has reached, but for the last `keep` of them."""
+        async with self.database.write() as write:
+            await write.connection.execute(delete(schema.changes).where(schema.changes.c.number <= reached - keep))
+
+    async def summary(self, now: float) -> Summary:
+        """Counts for status and metrics. Counts rows: some tens of milliseconds for 100,000."""
+        domains, rows = schema.domains.c, schema.certificates.c
+        state = case((rows.not_after <= now, "expired"), (rows.renew_at <= now, "due"), else_="valid")
+        grouped = select(state.label("state"), func.count().label("rows")).where(rows.superseded_at.is_(None)).group_by(state)
+        soonest = select(func.min(rows.not_after)).where(rows.not_after > now, rows.superseded_at.is_(None))
+        async with self.database.read() as connection:
+            by_state = await connection.execute(select(domains.state, func.count().label("rows")).group_by(domains.state))
+            certificates = {"valid": 0, "due": 0, "expired": 0} | {
+                row.state: row.rows for row in await connection.execute(grouped)
+            }
+            return Summary(
+                domains={row.state: row.rows for row in by_state},
+                certificates=certificates,
+                soonest_expiry=await connection.scalar(soonest),
+                gate_routes=await connection.scalar(select(func.count()).select_from(schema.gate_routes)) or 0,
+                orders=await connection.scalar(select(func.count()).select_from(schema.orders)) or 0,
+                failures=await connection.scalar(select(func.count()).select_from(schema.failures)) or 0,
+            )
+
+    async def site_facts(self, hostnames: Sequence[str], now: float) -> list[SiteFacts]:
+        """What is known of each hostname, in the given order, from one state of the store."""
+        domains, routes = schema.domains, schema.gate_routes
+        async with self.database.read() as connection:
+            registered = {
+                row.hostname: domain_of(row)
+                for row in await connection.execute(select(domains).where(domains.c.hostname.in_(hostnames)))
+            }
+            learnt = {
+                row.hostname: GateRoute(**fields(row, "parent"))
+                for row in await connection.execute(select(routes).where(routes.c.hostname.in_(hostnames)))
+            }
+            best = await chosen(connection, hostnames, now)
+        facts = []
+        for hostname in hostnames:
+            certificate, own = best.get(hostname, ("", False))
+            facts.append(
+                SiteFacts(
+                    hostname=hostname,
+                    domain=registered.get(hostname),
+                    route=learnt.get(hostname),
+                    certificate=certificate,
+                    own_certificate=own,
+                )
+            )
+        return facts
+
+    async def names_beneath(self, parent: str | None, after: str, limit: int) -> list[str]:
+        """A page of names behind `after`, in order, that may have a site: registered, learnt, or named by a certificate;
+        exactly one label below `parent`, or, with None, all."""
+        queries = []
+        for column, above in (
+            (schema.domains.c.hostname, schema.domains.c.parent),
+            (schema.gate_routes.c.hostname, schema.gate_routes.c.parent),
+            (schema.certificate_names.c.name, schema.certificate_names.c.parent),
+        ):
+            # Each part is a page of its own: the database reads at most three pages however large the tables.
+            query = select(column.label("name")).where(column > after).distinct().order_by(column).limit(page(limit))
+            part = (query if parent is None else query.where(above == parent)).subquery()
+            queries.append(select(part.c.name))
+        async with self.database.read() as connection:
+            return list((await connection.scalars(union(*queries).order_by("name").limit(page(limit)))).all())
+
+    async def published_certificates(self, ids: Sequence[str]) -> dict[str, Certificate]:
+        """Records of those of the certificates that exist."""
+        rows, names = schema.certificates, schema.certificate_names
+        async with self.database.read() as connection:
+            found = (await connection.execute(select(rows).where(rows.c.id.in_(ids)))).all()
+            named: dict[str, list[str]] = {}
+            query = (
+                select(names.c.certificate_id, names.c.name).where(names.c.certificate_id.in_(ids)).order_by(names.c.position)
+            )
+            for certificate_id, name in await connection.execute(query):
+                named.setdefault(certificate_id, []).append(name)
+        return {
+            row.id: Certificate(
+                names=tuple(named.get(row.id, ())),
+                chain=row.chain,
+                sealed_key=row.sealed_key,
+                not_before=row.not_before,
+                not_after=row.not_after,
+            )
+            for row in found
+        }
+
+    async def published_challenges(self, keys: Sequence[str]) -> dict[str, Challenge]:
+        """Records of those of the challenges that are pending."""
+        table = schema.challenges
+        async with self.database.read() as connection:
+            rows = (await connection.execute(select(table.c.key, table.c.record).where(table.c.key.in_(keys)))).all()
+        return {row.key: msgspec.msgpack.decode(row.record, type=Challenge) for row in rows}
+
+    async def keys_of(self, database: str, after: str, limit: int) -> list[str]:
+        """A page of the ids of certificates, or of the keys of challenges, behind `after`, in order."""
+        column = {"certificates": schema.certificates.c.id, "challenges": schema.challenges.c.key}[database]
+        query = select(column).where(column > after).order_by(column).limit(page(limit))
+        async with self.database.read() as connection:
+            return list((await connection.scalars(query)).all())

@@ -1,0 +1,136 @@
+"""Connections and transactions of the store, and the translation of the database's errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from edgeproxy.control.store import schema
+from edgeproxy.control.store.rows import Database as MapDatabase
+from edgeproxy.errors import StateError
+
+_CONNECTIONS = 5
+
+
+class Write:
+    """A writing transaction: a connection, and the keys of the published map that it concerns."""
+
+    __slots__ = ("_keys", "connection", "number")
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+        self.number = 0
+        """After the transaction: the number of its last change; 0 where it logged none."""
+        self._keys: dict[tuple[MapDatabase, str], None] = {}
+
+    def changed(self, database: MapDatabase, key: str) -> None:
+        """Notes that the map's value under this key may be another one. Goes into the change log with the commit."""
+        self._keys[database, key] = None
+
+    async def head(self) -> int:
+        """The number of the newest change so far. Nobody else gives one before this transaction ends."""
+        value = await self.connection.scalar(
+            sqlalchemy.select(schema.counters.c.value).where(schema.counters.c.name == "change")
+        )
+        return int(value or 0)
+
+    async def log(self) -> None:
+        """Writes the change log. Called once, at the end."""
+        if not self._keys:
+            return
+        # The counter's row is written first and its lock held to the commit: numbers come in the order of commits, on a
+        # database with several writers too, and a follower that asks for what is behind its last number misses nothing.
+        await self.connection.execute(
+            schema.counters.update()
+            .where(schema.counters.c.name == "change")
+            .values(value=schema.counters.c.value + len(self._keys))
+        )
+        self.number = await self.head()
+        first = self.number - len(self._keys) + 1
+        rows = [{"number": first + n, "database": d, "key": k} for n, (d, k) in enumerate(self._keys)]
+        await self.connection.execute(schema.changes.insert(), rows)
+
+
+class Database:
+    """One SQLite file: WAL, every commit on the disk before it is acknowledged, one writer at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.changed = asyncio.Event()
+        """Set after each commit that logged a change. Whoever follows the log clears it before it looks."""
+        self._lock = asyncio.Lock()
+        url = sqlalchemy.URL.create("sqlite+aiosqlite", database=str(path))
+        self._reading: AsyncEngine = create_async_engine(url, pool_size=_CONNECTIONS, max_overflow=0)
+        event.listen(self._reading.sync_engine, "connect", _prepare)
+        event.listen(self._reading.sync_engine, "begin", _begin)
+        self._writing = self._reading.execution_options(edgeproxy_writes=True)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._reading.dispose()
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that sees one state of the store and writes nothing. Raises StateError."""
+        with translated(self.path):
+            async with self._reading.begin() as connection:
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[Write]:
+        """A transaction that may write. Its change log is written and it is committed at the end of the block, or, where
+        the block raises, nothing of it remains. Raises StateError."""
+        with translated(self.path):
+            async with self._lock, self._writing.begin() as connection:
+                write = Write(connection)
+                yield write
+                await write.log()
+        if write.number:
+            self.changed.set()
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # no implicit transactions: `_begin` says when and which
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 5000")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin(connection: sqlalchemy.Connection) -> None:
+    # A transaction that reads first and writes later could find its state outdated; one that will write says so at once.
+    writes = connection.get_execution_options().get("edgeproxy_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """The database's errors as StateError: damage is final, anything else may pass."""
+    try:
+        yield
+    except sqlalchemy.exc.TimeoutError as error:
+        raise StateError("The store is busy: no connection came free in time.", retryable=True) from error
+    except (sqlalchemy.exc.DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+        name = getattr(cause, "sqlite_errorname", "")
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            raise StateError(
+                f"The store is damaged: {path}: {cause}. What is published goes on being served. Stop the edge and put a "
+                "backup in its place (edgeproxy restore FILE)."
+            ) from error
+        what = {
+            "SQLITE_FULL": "The disk is full",
+            "SQLITE_BUSY": "The store is locked by another process",
+            "SQLITE_READONLY": "The store is read-only",
+        }.get("_".join(name.split("_")[:2]), "The store cannot be used just now")
+        raise StateError(f"{what}: {path}: {cause}. Nothing of this was saved.", retryable=True) from error

@@ -1,0 +1,131 @@
+"""Registered domains, and the audit log of who changed them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+
+from edgeproxy.control.store.base import Part, fields, map_key, page, parent_of
+from edgeproxy.control.store.database import Write
+from edgeproxy.control.store.rows import AuditEntry, Domain
+from edgeproxy.control.store.schema import audit, domains
+from edgeproxy.errors import Conflict, NotFound
+from edgeproxy.model import SERVED, DomainState
+
+_COLUMNS = [column for column in domains.c if column.name != "parent"]
+
+
+class Domains(Part):
+    """Hostnames are normalised (`model.hostname`) by the caller."""
+
+    async def add_domain(
+        self, hostname: str, workspace_id: str, *, origin: str = "", state: DomainState, actor: str, now: float
+    ) -> Domain:
+        """Registers a hostname or a wildcard. Raises Conflict where it is registered already, by anybody."""
+        domain = Domain(
+            hostname=map_key(hostname),
+            workspace_id=workspace_id,
+            origin=origin,
+            state=state,
+            created_at=now,
+            updated_at=now,
+            verified_at=now if state in SERVED else None,
+        )
+        async with self.database.write() as write:
+            there = await write.connection.scalar(select(domains.c.hostname).where(domains.c.hostname == hostname))
+            if there is not None:
+                raise Conflict(f"{hostname} is registered already.")
+            values = {name: getattr(domain, name) for name in domain.__struct_fields__}
+            await write.connection.execute(
+                domains.insert().values(**(values | {"state": state.value, "parent": parent_of(hostname)}))
+            )
+            await audited(write, now, actor, "domain.added", hostname, f"workspace {workspace_id}, {state.value}")
+            write.changed("sites", hostname)
+        return domain
+
+    async def get_domain(self, hostname: str) -> Domain | None:
+        """The registration of exactly this name."""
+        async with self.database.read() as connection:
+            row = (await connection.execute(select(*_COLUMNS).where(domains.c.hostname == hostname))).first()
+        return None if row is None else domain_of(row)
+
+    async def list_domains(
+        self, limit: int, after: str = "", workspace_id: str | None = None, state: DomainState | None = None
+    ) -> list[Domain]:
+        """A page of registrations behind the hostname `after`, by hostname."""
+        query = select(*_COLUMNS).where(domains.c.hostname > after).order_by(domains.c.hostname).limit(page(limit))
+        if workspace_id is not None:
+            query = query.where(domains.c.workspace_id == workspace_id)
+        if state is not None:
+            query = query.where(domains.c.state == state.value)
+        async with self.database.read() as connection:
+            return [domain_of(row) for row in await connection.execute(query)]
+
+    async def count_domains(self, workspace_id: str | None = None, state: DomainState | None = None) -> int:
+        """How many are registered. Counts rows: milliseconds for 100,000."""
+        query = select(func.count()).select_from(domains)
+        if workspace_id is not None:
+            query = query.where(domains.c.workspace_id == workspace_id)
+        if state is not None:
+            query = query.where(domains.c.state == state.value)
+        async with self.database.read() as connection:
+            return int(await connection.scalar(query) or 0)
+
+    async def set_domain_state(self, hostname: str, state: DomainState, *, actor: str, now: float) -> Domain:
+        """Moves a registration to another state; which moves are allowed is the lifecycle's to know. Raises NotFound."""
+        async with self.database.write() as write:
+            before = await _existing(write, hostname)
+            verified_at = now if before.verified_at is None and state in SERVED else before.verified_at
+            await write.connection.execute(
+                domains.update()
+                .where(domains.c.hostname == hostname)
+                .values(state=state.value, updated_at=now, verified_at=verified_at)
+            )
+            await audited(write, now, actor, "domain.state", hostname, f"{before.state.value} to {state.value}")
+            if (before.state in SERVED) != (state in SERVED):
+                write.changed("sites", hostname)
+        return Domain(
+            hostname=hostname,
+            workspace_id=before.workspace_id,
+            origin=before.origin,
+            state=state,
+            created_at=before.created_at,
+            updated_at=now,
+            verified_at=verified_at,
+        )
+
+    async def remove_domain(self, hostname: str, *, actor: str, now: float) -> Domain:
+        """Ends a registration; the name is refused as soon as the change is published. Its certificates stay in the
+        store, unused. Returns what was registered; raises NotFound."""
+        async with self.database.write() as write:
+            domain = await _existing(write, hostname)
+            await write.connection.execute(domains.delete().where(domains.c.hostname == hostname))
+            await audited(write, now, actor, "domain.removed", hostname, f"workspace {domain.workspace_id}")
+            write.changed("sites", hostname)
+        return domain
+
+    async def list_audit(self, limit: int, after: int = 0, subject: str | None = None) -> list[AuditEntry]:
+        """A page of the audit log behind the entry with this number, oldest first."""
+        query = select(audit).where(audit.c.number > after).order_by(audit.c.number).limit(page(limit))
+        if subject is not None:
+            query = query.where(audit.c.subject == subject)
+        async with self.database.read() as connection:
+            return [AuditEntry(**fields(row)) for row in await connection.execute(query)]
+
+
+def domain_of(row: Any) -> Domain:
+    """A row of the table as a struct."""
+    return Domain(**(fields(row, "parent") | {"state": DomainState(row.state)}))
+
+
+async def audited(write: Write, now: float, actor: str, action: str, subject: str, detail: str) -> None:
+    """An entry of the audit log, in the transaction of what it tells."""
+    await write.connection.execute(audit.insert().values(at=now, actor=actor, action=action, subject=subject, detail=detail))
+
+
+async def _existing(write: Write, hostname: str) -> Domain:
+    row = (await write.connection.execute(select(*_COLUMNS).where(domains.c.hostname == hostname))).first()
+    if row is None:
+        raise NotFound(f"{hostname} is not registered.")
+    return domain_of(row)

@@ -1,0 +1,166 @@
+"""The store's tables. The migrations make them; a test holds the two together.
+
+What the world may grow has its bound where it is written: gate routes by `limits.gate_routes`, failures by
+MAX_FAILURES, challenges by their age, the change log by what the map has reached.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+VERSION = 1
+"""The schema that this program writes. Equals the number of the newest migration."""
+
+READABLE_FROM = 1
+"""The oldest VERSION of a program that can use a store of this schema. Raised only where it cannot be helped: a new
+version is tried, and left again, on the same state."""
+
+metadata = MetaData()
+
+about = Table(
+    "about",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
+    comment="version, readable_from, store_id",
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", Integer, nullable=False),
+    comment="change: the number of the newest change. One row, so that numbers are given in the order of commits",
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("database", String, nullable=False),
+    Column("key", String, nullable=False),
+)
+
+domains = Table(
+    "domains",
+    metadata,
+    Column("hostname", String, primary_key=True),
+    Column("parent", String, nullable=False),
+    Column("workspace_id", String, nullable=False),
+    Column("origin", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("verified_at", Float),
+    Index("domains_by_parent", "parent", "hostname"),
+    Index("domains_by_workspace", "workspace_id", "hostname"),
+    Index("domains_by_state", "state", "hostname"),
+)
+
+gate_routes = Table(
+    "gate_routes",
+    metadata,
+    Column("hostname", String, primary_key=True),
+    Column("parent", String, nullable=False),
+    Column("workspace_id", String, nullable=False),
+    Column("origin", String, nullable=False),
+    Column("fresh_until", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Index("gate_routes_by_parent", "parent", "hostname"),
+    Index("gate_routes_by_age", "updated_at"),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("chain", LargeBinary, nullable=False),
+    Column("sealed_key", LargeBinary, nullable=False),
+    Column("not_before", Float, nullable=False),
+    Column("not_after", Float, nullable=False),
+    Column("renew_at", Float),
+    Column("issuer", String, nullable=False),
+    Column("added_at", Float, nullable=False),
+    Column("superseded_at", Float),
+    Index("certificates_by_renewal", "superseded_at", "renew_at"),
+    Index("certificates_by_expiry", "not_after"),
+)
+
+certificate_names = Table(
+    "certificate_names",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("parent", String, nullable=False),
+    Column("not_after", Float, nullable=False),
+    Column("certificate_id", String, ForeignKey("certificates.id", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Index("certificate_names_by_certificate", "certificate_id", "position"),
+    Index("certificate_names_by_parent", "parent", "name"),
+    comment="number: the change that added it, so the newest of a name is the highest",
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("directory", String, primary_key=True),
+    Column("url", String, nullable=False),
+    Column("sealed_key", LargeBinary, nullable=False),
+    Column("contact", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("hostname", String, primary_key=True),
+    Column("directory", String, nullable=False),
+    Column("url", String, nullable=False),
+    Column("step", String, nullable=False),
+    Column("sealed_key", LargeBinary, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("error", Text, nullable=False),
+)
+
+challenges = Table(
+    "challenges",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("record", LargeBinary, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("challenges_by_age", "created_at"),
+)
+
+failures = Table(
+    "failures",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("next_try", Float, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Index("failures_by_age", "updated_at"),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("record", LargeBinary, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    comment="tickets; internal_ca",
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("audit_by_subject", "subject", "number"),
+)

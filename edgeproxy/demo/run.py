@@ -1,0 +1,147 @@
+"""`edgeproxy demo`: its configuration, its sample origin, the edge itself, and an orderly end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeproxy.config.check import SOCKET_PATH
+from edgeproxy.config.document import literal
+from edgeproxy.config.load import load
+from edgeproxy.errors import EdgeError, Fault
+
+DOMAINS = {"gallery.localhost": "spandantest", "shop.localhost": "acme-store"}
+"""The demo's domains and their workspaces."""
+
+PLATFORM = "platform.localhost"
+"""Under it every label is a workspace: spandantest.platform.localhost."""
+
+_END_SECONDS = 5.0
+
+
+def run(*, port: int, http_port: int, directory: Path | None) -> int:
+    """Runs the demo until Ctrl-C; gives the exit status. Its state is in `directory`, or in a temporary one that goes with it.
+
+    Raises EdgeError when it cannot start.
+    """
+    starter = os.getpid()
+    with contextlib.ExitStack() as stack:
+        try:
+            home = _home(directory, stack)
+            listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+            config_path = home / "edgeproxy.toml"
+            config_path.write_text(configuration(home, port, http_port, listener.getsockname()[1], _sockets(home, stack)))
+        except OSError as error:
+            raise EdgeError(
+                f"The demo cannot write its state: {error.strerror}: {error.filename}. Name another folder with --dir.",
+                code="demo_state",
+                fault=Fault.OPERATOR,
+            ) from None
+        config = load(config_path, os.environ)
+        stack.enter_context(_companion("edgeproxy.demo.origin", str(listener.fileno()), listener=listener))
+        stack.enter_context(_companion("edgeproxy.demo.welcome", str(home), config.admin.socket, str(port)))
+        listener.close()
+        from edgeproxy import supervisor
+
+        try:
+            return supervisor.run(config, config_path)
+        finally:
+            if os.getpid() != starter:
+                # A forked child of the supervisor that unwinds must not clean up what its parent still uses.
+                stack.pop_all()
+
+
+def configuration(home: Path, port: int, http_port: int, origin_port: int, sockets: Path) -> str:
+    """The demo's configuration file. A real one looks much like it, with an ACME directory and public addresses."""
+    hosts = ["127.0.0.1", "[::1]"] if _has_ipv6() else ["127.0.0.1"]
+    return f"""\
+# The demo's configuration, written anew at each start.
+
+[listen]
+https = {literal([f"{host}:{port}" for host in hosts])}
+http = {literal([f"{host}:{http_port}" for host in hosts])}
+public_https_port = {port}
+
+[state]
+directory = {literal(str(home))}
+
+[workers]
+count = {min(2, len(os.sched_getaffinity(0)))}
+
+[admin]
+socket = {literal(str(sockets / "admin.sock"))}
+
+[platform]
+name = "{PLATFORM}"
+cname_target = "domain.{PLATFORM}"
+
+[origin]
+url = "http://127.0.0.1:{origin_port}"
+
+[issuance]
+directory = "internal"
+
+[timeouts]
+drain = "5s"
+"""
+
+
+def _home(directory: Path | None, stack: contextlib.ExitStack) -> Path:
+    """The folder for everything: the given one, made if need be, or a temporary one that goes when the demo ends."""
+    if directory is None:
+        home = Path(tempfile.mkdtemp(prefix="edgeproxy-demo-"))
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
+        return home
+    home = directory.absolute()
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return home
+
+
+def _sockets(home: Path, stack: contextlib.ExitStack) -> Path:
+    """Where the Unix sockets are: the folder itself, or a temporary one where its path is too long for a socket's."""
+    if len(os.fsencode(home / "admin.sock")) <= SOCKET_PATH:
+        return home
+    short = Path(tempfile.mkdtemp(prefix="edgeproxy-demo-"))
+    stack.callback(shutil.rmtree, short, ignore_errors=True)
+    return short
+
+
+def _has_ipv6() -> bool:
+    """Whether ::1 is there: browsers try it first for *.localhost."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _companion(module: str, *arguments: str, listener: socket.socket | None = None) -> Iterator[None]:
+    """A process beside the edge. It ends when its standard input does, so however this one ends it is not orphaned.
+
+    It is in a process group of its own: Ctrl-C goes to the edge, which drains while the origin still answers.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        pass_fds=() if listener is None else (listener.fileno(),),
+        process_group=0,
+    )
+    try:
+        yield
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,417 @@
+"""One client connection: TCP, the ClientHello, the wait for a certificate if there must be one, TLS, then HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+from typing import TYPE_CHECKING, Protocol, cast
+
+from edgeproxy.edge import forwarding
+from edgeproxy.edge.front1 import Front1
+from edgeproxy.edge.front2 import Front2
+from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME, ClientHello, HelloError, alert_record, parse
+from edgeproxy.edge.respond import plain_http_answer
+from edgeproxy.edge.tls import STEP, TlsLayer
+from edgeproxy.edge.upstream.target import Target
+from edgeproxy.limits import WRITE_HIGH_WATER
+from edgeproxy.model import wildcard_of
+
+if TYPE_CHECKING:
+    from edgeproxy.edge.exchange import Exchange
+    from edgeproxy.edge.route import Route
+    from edgeproxy.edge.worker import Worker
+
+LINGER_SECONDS = 2.0
+"""How long a refused client may go on sending before the connection ends: closing at once would reset it, and the answer
+could be lost on the way (RFC 9112 section 9.6)."""
+
+_LENGTH_WANTED = frozenset((b"POST", b"PUT", b"PATCH"))
+"""Methods whose empty body is said to be empty (RFC 9110 section 8.6): some origins answer 411 otherwise."""
+
+
+class Front(Protocol):
+    """What speaks HTTP on a connection: front1, front2 or a tunnel."""
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way, so that the connection may be closed at any time."""
+
+    def received(self, data: bytes) -> None:
+        """Plaintext came."""
+
+    def client_closed(self) -> None:
+        """The client ended its side of TLS; it may still read."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
+
+    def full(self) -> None:
+        """The client takes no more for now."""
+
+    def ready(self) -> None:
+        """It does again."""
+
+    def drain(self) -> None:
+        """End the connection in good order."""
+
+    def expired(self) -> None:
+        """What was expected has not come in time."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """The protocol of a client's transport. Reads go to the worker's one buffer and are used up before the call returns."""
+
+    __slots__ = (
+        "_early",
+        "_forward_key",
+        "_forward_lines",
+        "_handshake_left",
+        "_lingering",
+        "_names",
+        "_reading",
+        "_tls",
+        "_trusted",
+        "_waiting",
+        "closing",
+        "deadline",
+        "front",
+        "full",
+        "opened",
+        "peer",
+        "protocol",
+        "server_name",
+        "slot",
+        "transport",
+        "worker",
+        "write_deadline",
+    )
+
+    def __init__(self, worker: Worker, peer: str, slot: int) -> None:
+        self.worker = worker
+        self.peer = peer
+        """The client's address, an IP literal."""
+        self.slot = slot
+        """Its place in the shared table."""
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.front: Front | None = None
+        self.server_name = ""
+        """The hostname that TLS was set up for."""
+        self.protocol = ""
+        """ "h1" or "h2" once it is agreed on."""
+        self.closing = False
+        self.full = False
+        """The client takes nothing for now: the transport's queue is above its mark."""
+        self.deadline = worker.now + worker.timeouts.handshake
+        self.write_deadline = math.inf
+        self.opened = worker.now
+        self._early = b""
+        self._tls: TlsLayer | None = None
+        self._names: tuple[str, ...] = ()
+        self._waiting = False
+        self._handshake_left = 0.0
+        self._reading = True
+        self._lingering = False
+        self._trusted = forwarding.is_trusted(peer, worker.trusted)
+        self._forward_key: tuple[bytes, Route | None] = (b"", None)
+        self._forward_lines = b""
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self.worker.opened(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.worker.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        tls = self._tls
+        if tls is None:
+            self._hello(bytes(self.worker.buffer[:nbytes]))
+            return
+        if self._lingering:
+            return
+        self._feed(tls, self.worker.buffer[:nbytes])
+
+    def eof_received(self) -> bool:
+        # A FIN without close_notify, or after it: the client is gone, as far as anybody can tell before writing to it.
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closing = True
+        self.worker.closed(self)
+        if self._waiting:
+            self._waiting = False
+            self.worker.obtaining.leave(self)
+        if self._tls is not None and not self._tls.established:
+            self.worker.count_handshake("failed")
+        front, self.front = self.front, None
+        if front is not None:
+            front.lost()
+
+    def pause_writing(self) -> None:
+        self.full = True
+        self.write_deadline = self.worker.now + self.worker.timeouts.write
+        if self.front is not None:
+            self.front.full()
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self.write_deadline = math.inf
+        if self.front is not None:
+            self.front.ready()
+
+    # the handshake
+
+    def _hello(self, data: bytes) -> None:
+        early = self._early = self._early + data if self._early else data
+        if self._waiting:
+            if len(early) > self.worker.limits.client_hello * 2:
+                self.alert(INTERNAL_ERROR, "flooded")  # while it waits for a certificate a client has nothing to say
+            return
+        try:
+            hello = parse(early, self.worker.limits.client_hello)
+        except HelloError as error:
+            if error.plain_http:
+                self.worker.count_handshake("plain_http")
+                self.transport.write(plain_http_answer())
+                self._linger()
+            else:
+                self.alert(error.alert, "refused")
+            return
+        if hello is not None:
+            self._hello_complete(hello)
+
+    def _hello_complete(self, hello: ClientHello) -> None:
+        worker = self.worker
+        name = hello.server_name or worker.config.tls.default_hostname
+        if not name:
+            self.alert(UNRECOGNIZED_NAME, "no_name")
+            return
+        self.server_name = name
+        if hello.acme_challenge:
+            context = worker.certificates.challenge_context(name)
+            if context is None:
+                self.alert(UNRECOGNIZED_NAME, "denied")
+            else:
+                self.wrap(context, (name,))
+            return
+        worker.present(self, name)
+
+    def waits(self) -> None:
+        """The handshake waits for a certificate: its own time stands still meanwhile."""
+        self._waiting = True
+        self._handshake_left = max(1.0, self.deadline - self.worker.now)
+        self.deadline = math.inf  # worker.obtaining ends it
+
+    def waited(self) -> None:
+        """The wait is over; `wrap` or `alert` follows."""
+        self._waiting = False
+        self.deadline = self.worker.now + self._handshake_left
+
+    def wrap(self, context: ssl.SSLContext, names: tuple[str, ...]) -> None:
+        """Goes on with TLS under this context, whose certificate covers `names`."""
+        if self.closing:
+            return
+        self._names = names
+        self._tls = tls = TlsLayer(context)
+        early, self._early = self._early, b""
+        self._feed(tls, memoryview(early))
+
+    def alert(self, alert: int, result: str) -> None:
+        """Ends the handshake with one alert, before any TLS state exists."""
+        if not self.closing:
+            self.worker.count_handshake(result)
+            self.transport.write(alert_record(alert))
+            self._linger()
+
+    def _feed(self, tls: TlsLayer, ciphertext: memoryview) -> None:
+        fresh = not tls.established
+        try:
+            plain = tls.feed(ciphertext)
+            output = tls.pending()
+        except ssl.SSLError:
+            self._tls_failed(tls)
+            return
+        if output:
+            self.transport.write(output)
+        if fresh:
+            if not tls.established:
+                return
+            self._established(tls)
+            if self.closing:
+                return
+        front = self.front
+        if front is None:
+            return
+        if plain:
+            front.received(plain)
+        if tls.peer_closed and not self.closing:
+            front.client_closed()
+
+    def _established(self, tls: TlsLayer) -> None:
+        worker = self.worker
+        front: Front
+        alpn = tls.alpn
+        if alpn == "acme-tls/1":
+            worker.count_handshake("challenge")
+            self.close()
+            return
+        worker.count_handshake("resumed" if tls.resumed else "full")
+        self.deadline = worker.now + worker.timeouts.client_header
+        if alpn == "h2":
+            self.protocol = "h2"
+            front = Front2(self)
+        else:
+            self.protocol = "h1"
+            front = Front1(self)
+        self.front = front
+        if worker.draining:
+            front.drain()
+
+    def _tls_failed(self, tls: TlsLayer) -> None:
+        self.transport.write(tls.last_words())
+        self._close()
+
+    # the front's side
+
+    @property
+    def tls_version(self) -> str:
+        """For the access log."""
+        return self._tls.version if self._tls is not None else ""
+
+    def covers(self, host: str) -> bool:
+        """Whether the certificate that was presented is good for another hostname too."""
+        return host in self._names or wildcard_of(host) in self._names
+
+    def send(self, data: bytes) -> None:
+        """Sends plaintext."""
+        tls = self._tls
+        if tls is None or self.closing:
+            return
+        if len(data) <= STEP:
+            self.transport.write(tls.seal(data))
+        else:
+            self.transport.writelines(tls.seal_all(data))
+
+    def send_large(self, data: bytes | memoryview) -> None:
+        """Sends plaintext that may be a view of the worker's buffer."""
+        tls = self._tls
+        if tls is not None and not self.closing:
+            self.transport.writelines(tls.seal_all(data))
+
+    def expect(self, seconds: float) -> None:
+        """What the client must do next it must do within this time; else `front.expired`."""
+        self.deadline = self.worker.now + seconds
+
+    def expect_nothing(self) -> None:
+        """The client need do nothing now."""
+        self.deadline = math.inf
+
+    def pause_reading(self) -> None:
+        """Reads no more, so that the client is stalled."""
+        if self._reading and not self.closing:
+            self._reading = False
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Reads on."""
+        if not self._reading and not self.closing:
+            self._reading = True
+            self.transport.resume_reading()
+
+    def drain(self) -> None:
+        """Ends as soon as nothing is under way. A handshake may end first."""
+        if self.front is not None:
+            self.front.drain()
+
+    def expired(self) -> None:
+        """The sweep: a deadline has passed."""
+        if self._lingering or self.front is None:
+            if self.front is None and not self._lingering:
+                self.worker.count_handshake("timeout")
+            self.abort()
+        elif self.full and self.write_deadline < self.worker.now:
+            self.worker.count_timeout("write")
+            self.abort()
+        else:
+            self.front.expired()
+
+    def close(self, *, linger: bool = False) -> None:
+        """Ends the connection in good order, once everything is sent. `linger`: the client may still be sending."""
+        if self.closing:
+            return
+        if self._tls is not None:
+            self.transport.write(self._tls.close())
+        if linger:
+            self._linger()
+        else:
+            self._close()
+
+    def cut(self) -> None:
+        """Ends the connection without close_notify, so that the client sees the truncation."""
+        self._close()
+
+    def abort(self) -> None:
+        """Drops the connection with what was not sent yet."""
+        self.closing = True
+        self.transport.abort()
+
+    def _close(self) -> None:
+        self.closing = True
+        self.transport.close()
+
+    def _linger(self) -> None:
+        """Sends FIN and swallows what still comes, for a bounded time."""
+        self.closing = True
+        self._lingering = True
+        self.write_deadline = self.deadline = self.worker.now + LINGER_SECONDS
+        if not self._reading:
+            self._reading = True
+            self.transport.resume_reading()
+        self.transport.write_eof()
+
+    # towards the origin
+
+    def origin_head(self, exchange: Exchange) -> bytes:
+        """The request's head as the origin gets it, empty line included."""
+        request = exchange.request
+        route = cast("Route", exchange.route)
+        key = (request.authority, route)
+        if self._trusted:
+            protocol = b"2" if request.version == 2 else b"1.%d" % request.version
+            lines, request_id = forwarding.trusted_lines(self.peer, request.authority, protocol, request.forwarded)
+            exchange.request_id = request_id or exchange.request_id
+            lines = route.workspace_line + lines
+        elif key == self._forward_key:
+            lines = self._forward_lines
+        else:
+            protocol = b"2" if request.version == 2 else b"1.%d" % request.version
+            lines = route.workspace_line + forwarding.lines(self.peer, request.authority, protocol)
+            self._forward_key, self._forward_lines = key, lines
+        head = request.head
+        config = self.worker.config.origin
+        if config.host == "origin" or config.routing == "subdomain":
+            head = _with_host(head, route.target)
+        if request.length == 0 and not request.upgrade and request.method not in _LENGTH_WANTED:
+            return b"".join((head, lines, b"x-request-id: ", exchange.request_id, b"\r\n\r\n"))
+        return b"".join((head, lines, _framing(exchange), b"x-request-id: ", exchange.request_id, b"\r\n\r\n"))
+
+
+def _framing(exchange: Exchange) -> bytes:
+    request = exchange.request
+    if request.upgrade:
+        return b"connection: upgrade\r\nupgrade: websocket\r\n"
+    expect = b"expect: 100-continue\r\n" if request.expect else b""
+    if request.length < 0:
+        return b"transfer-encoding: chunked\r\n" + expect
+    return b"content-length: %d\r\n" % request.length + expect
+
+
+def _with_host(head: bytes, target: Target) -> bytes:
+    """The head with the origin's own Host."""
+    lines = head.split(b"\r\n")
+    kept = [line for line in lines[1:] if line[:5].lower() != b"host:"]
+    return b"\r\n".join((lines[0], b"host: " + target.authority.encode("ascii"), *kept))

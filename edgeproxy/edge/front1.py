@@ -1,0 +1,347 @@
+"""The HTTP/1.1 session of a client connection: requests in, responses out, one at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeproxy.edge.exchange import Exchange, Fields
+from edgeproxy.edge.headers import ResponseHead
+from edgeproxy.edge.http1 import (
+    ChunkedDecoder,
+    ChunkError,
+    Refusal,
+    chunk,
+    incomplete_head_fault,
+    last_chunk,
+    parse_request,
+    status_line,
+)
+from edgeproxy.edge.respond import page
+from edgeproxy.edge.tunnel import Tunnel
+from edgeproxy.limits import WRITE_HIGH_WATER
+
+if TYPE_CHECKING:
+    from edgeproxy.edge.connection import Connection
+
+
+class Front1:
+    """The session. `received` brings plaintext; the exchange calls back with the answer (exchange.ClientSide)."""
+
+    __slots__ = (
+        "_buffer",
+        "_chunked_out",
+        "_close",
+        "_decoder",
+        "_held",
+        "_left",
+        "_parsing",
+        "connection",
+        "exchange",
+        "requests",
+    )
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.exchange: Exchange | None = None
+        self.requests = 0
+        self._buffer = b""
+        """What was received and not used yet: the start of a head, a held body, pipelined requests."""
+        self._left = 0
+        self._decoder: ChunkedDecoder | None = None
+        self._held = False
+        self._close = False
+        self._chunked_out = False
+        self._parsing = False
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way."""
+        return self.exchange is None and not self._buffer
+
+    # from the connection
+
+    def received(self, data: bytes) -> None:
+        """Plaintext from the client."""
+        exchange = self.exchange
+        if exchange is None:
+            self._requests(self._buffer + data if self._buffer else data)
+        elif exchange.body_complete or self._held:
+            # The next request before this one's answer, or a body that the origin does not take yet.
+            self._buffer += data
+            if len(self._buffer) > WRITE_HIGH_WATER:
+                self.connection.pause_reading()
+        else:
+            self._body(exchange, data)
+
+    def client_closed(self) -> None:
+        """The client will send no more; it may still read."""
+        exchange = self.exchange
+        if exchange is None:
+            self.connection.close()
+        elif not exchange.body_complete:
+            exchange.client_gone()
+            self.connection.close()
+        else:
+            self._close = True
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+
+    def full(self) -> None:
+        """The client takes no more for now."""
+        if self.exchange is not None:
+            self.exchange.client_full()
+
+    def ready(self) -> None:
+        """It does again."""
+        if self.exchange is not None:
+            self.exchange.client_ready()
+
+    def drain(self) -> None:
+        """End the connection as soon as nothing is under way."""
+        self._close = True
+        if self.idle:
+            self.connection.close()
+
+    def expired(self) -> None:
+        """The deadline that counts now has passed."""
+        exchange = self.exchange
+        connection = self.connection
+        if exchange is None:
+            if self._buffer:
+                self._answer_alone(408, "the request's head did not come in time")
+            else:
+                connection.close()
+        elif not exchange.body_complete and not self._held:
+            exchange.refuse(408, "the request's body did not come in time")
+        elif connection.full:
+            connection.worker.count_timeout("write")
+            connection.abort()
+
+    # requests
+
+    def _requests(self, data: bytes) -> None:
+        """Parses and starts requests until one has to be waited for. A loop, since answers may come at once."""
+        if self._parsing:
+            self._buffer = data
+            return
+        self._parsing = True
+        try:
+            while data and self.exchange is None and not self.connection.closing:
+                self._buffer = b""
+                data = self._request(data)
+        finally:
+            self._parsing = False
+
+    def _request(self, data: bytes) -> bytes:
+        """Starts the request at the beginning of `data`; what is left for another one."""
+        connection = self.connection
+        limits = connection.worker.limits
+        end = data.find(b"\r\n\r\n")
+        if end <= 0:
+            if data[:2] == b"\r\n":  # RFC 9112 section 2.2: one empty line before a request is ignored
+                return data[2:]
+            self._incomplete(data)
+            return b""
+        if end > limits.request_head:
+            self._answer_alone(431, "the request's head is too large")
+            return b""
+        try:
+            request = parse_request(data[:end], connection.worker.request_lines, limits)
+        except Refusal as refusal:
+            self._answer_alone(refusal.status, refusal.reason)
+            return b""
+        self.requests += 1
+        self._close = request.close or connection.worker.draining or self.requests >= limits.requests_per_connection
+        self.exchange = exchange = Exchange(connection, self, request)
+        self._buffer = data[end + 4 :]
+        if request.length:
+            self._left = request.length
+            self._decoder = ChunkedDecoder() if request.length < 0 else None
+            self._held = True
+            connection.expect(connection.worker.timeouts.client_body)
+        else:
+            connection.expect_nothing()
+        exchange.start()
+        if exchange is self.exchange:
+            return b""  # its answer is still to come
+        data, self._buffer = self._buffer, b""
+        return data
+
+    def _incomplete(self, data: bytes) -> None:
+        connection = self.connection
+        limits = connection.worker.limits
+        fault = incomplete_head_fault(data)
+        if fault:
+            self._answer_alone(400, fault)
+        elif len(data) > limits.request_line and b"\r\n" not in data[: limits.request_line + 2]:
+            self._answer_alone(414, "request line too long")
+        elif len(data) > limits.request_head:
+            self._answer_alone(431, "the request's head is too large")
+        else:
+            if not self._buffer and self.exchange is None:
+                connection.expect(connection.worker.timeouts.client_header)
+            self._buffer = data
+
+    def _answer_alone(self, status: int, reason: str) -> None:
+        """Refuses what never became a request, and closes: where the next request would begin is not known."""
+        connection = self.connection
+        request_id = connection.worker.next_request_id()
+        fields, body = page(status, b"", request_id.decode("ascii"), "")
+        connection.worker.record_refused(connection, status, reason, request_id, len(body))
+        self._close = True
+        self._buffer = b""
+        self._send_page(status, fields, body, head_only=False)
+        connection.close(linger=True)
+
+    def _body(self, exchange: Exchange, data: bytes) -> None:
+        """A part of the request's body, that the origin takes."""
+        connection = self.connection
+        connection.expect(connection.worker.timeouts.client_body)
+        decoder = self._decoder
+        if decoder is None:
+            if len(data) > self._left:
+                self._buffer = data[self._left :]
+                data = data[: self._left]
+            self._left -= len(data)
+            exchange.body(data)
+            if not self._left:
+                connection.expect_nothing()
+                exchange.body_end([])
+            return
+        try:
+            content = decoder.feed(data)
+        except ChunkError as error:
+            self._close = True
+            exchange.refuse(400, f"malformed chunked body: {error}")
+            return
+        if content:
+            exchange.body(content)
+        if decoder.done:
+            self._buffer = decoder.rest
+            connection.expect_nothing()
+            exchange.body_end(decoder.trailers)
+
+    def release_body(self) -> None:
+        """exchange.ClientSide."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        self._held = False
+        data, self._buffer = self._buffer, b""
+        if data:
+            self._body(exchange, data)
+        if not self._held:
+            self.connection.resume_reading()
+
+    def hold_body(self) -> None:
+        """exchange.ClientSide."""
+        self._held = True
+        self.connection.pause_reading()
+
+    # responses
+
+    def interim(self, head: ResponseHead) -> None:
+        """exchange.ClientSide."""
+        self.connection.send(b"\r\n".join((status_line(head), *head.lines, b"", b"")))
+
+    def response(self, head: ResponseHead, body: bytes, done: bool) -> None:
+        """exchange.ClientSide."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        if not exchange.body_complete:
+            self._close = True  # where the next request begins is known only when this one's body was read
+        length = head.length
+        self._chunked_out = False
+        parts = [status_line(head), *head.lines]
+        if length < 0:  # chunked, or until the origin closes
+            if exchange.request.version == 1:
+                self._chunked_out = True
+                parts.append(b"transfer-encoding: chunked")
+                body = chunk(body)
+            else:
+                self._close = True
+        if self._close:
+            parts.append(b"connection: close")
+        parts.append(b"")
+        parts.append(body)
+        self.connection.send(b"\r\n".join(parts))
+        if done:
+            self._finished()
+        elif self.connection.full:
+            exchange.client_full()
+
+    def response_data(self, data: bytes | memoryview, done: bool) -> None:
+        """exchange.ClientSide."""
+        if self._chunked_out:
+            self.connection.send(chunk(data))
+        else:
+            self.connection.send_large(data)
+        if done:
+            self._finished()
+
+    def response_end(self, trailers: list[bytes]) -> None:
+        """exchange.ClientSide."""
+        if self._chunked_out:
+            self.connection.send(last_chunk(trailers))
+        self._finished()
+
+    def page(self, status: int, fields: Fields, body: bytes) -> None:
+        """exchange.ClientSide."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        if not exchange.body_complete or (status >= 500 and self.connection.worker.draining):
+            self._close = True
+        self._send_page(status, fields, body, head_only=exchange.method == b"HEAD")
+        self._finished()
+
+    def truncated(self) -> None:
+        """exchange.ClientSide. Without the last chunk, or with fewer bytes than announced, and without close_notify."""
+        self.exchange = None
+        self.connection.cut()
+
+    def switched(self, head: ResponseHead, early: bytes) -> None:
+        """exchange.ClientSide."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        connection = self.connection
+        lines = [b"HTTP/1.1 101 Switching Protocols", *head.lines, b"connection: upgrade", b"upgrade: websocket", b"", early]
+        connection.send(b"\r\n".join(lines))
+        tunnel = Tunnel(connection, exchange)
+        self.exchange = None
+        exchange.client = tunnel
+        connection.front = tunnel
+        if self._buffer:
+            tunnel.received(self._buffer)
+
+    def tunnel_data(self, data: bytes) -> None:
+        """exchange.ClientSide: the tunnel of HTTP/1.1 is a front of its own."""
+
+    def tunnel_end(self) -> None:
+        """exchange.ClientSide."""
+
+    def _send_page(self, status: int, fields: Fields, body: bytes, *, head_only: bool) -> None:
+        parts = [status_line(ResponseHead(status, b"", [], 0, True))]
+        parts += [name + b": " + value for name, value in fields]
+        if self._close:
+            parts.append(b"connection: close")
+        parts += [b"", b"" if head_only else body]
+        self.connection.send(b"\r\n".join(parts))
+
+    def _finished(self) -> None:
+        exchange, self.exchange = self.exchange, None
+        connection = self.connection
+        if self._close:
+            connection.close(linger=exchange is not None and not exchange.body_complete)
+            return
+        connection.expect(connection.worker.timeouts.idle)
+        connection.resume_reading()
+        data = self._buffer
+        if data and not self._parsing:
+            self._requests(data)

@@ -1,0 +1,362 @@
+"""HTTP/2 towards visitors (RFC 9113): the adapter over ngh2, the one place that knows it. Pure: no I/O, no clock.
+
+libnghttp2 does frames, HPACK, windows and most of what makes a message malformed; this module adds what it lets pass, builds
+the HTTP/1.1 head for the origin, and hides its traps:
+
+- it holds a client to MAX_CONCURRENT_STREAMS only when that was sent, and to flow control only with manual updates;
+- bytes of a stream that nobody reads any more must be acknowledged, or the connection's window leaks away; those of a DATA
+  frame that was cut off by a reset are lost to it altogether (`_heal`);
+- after a flood it may only queue GOAWAY and stop wanting to read (`ended`);
+- after an error that it raises, its object is unusable: every method here is then a quiet no-op;
+- bytes queued for a stream are kept without bound: ask `window()` and `queued` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol
+
+import ngh2
+
+from edgeproxy.edge.headers import RequestHead, trailer_lines
+from edgeproxy.edge.http1 import Refusal
+from edgeproxy.edge.http2_fields import Field, Malformed, RequestFields
+from edgeproxy.limits import Limits
+
+NO_ERROR: Final = 0x0
+PROTOCOL_ERROR: Final = 0x1
+INTERNAL_ERROR: Final = 0x2
+REFUSED_STREAM: Final = 0x7
+CANCEL: Final = 0x8
+CONNECT_ERROR: Final = 0xA
+ENHANCE_YOUR_CALM: Final = 0xB
+
+STREAM_WINDOW: Final = 64 * 1024
+"""Bytes of a request's body that may be under way unacknowledged."""
+CONNECTION_WINDOW: Final = 128 * 1024
+"""The same over all streams. With limits.WRITE_HIGH_WATER downstream a connection stays under 256 KiB."""
+MAX_FRAME: Final = 16 * 1024
+"""The largest frame: MAX_FRAME_SIZE's default, which is left alone."""
+MAX_MALFORMED: Final = 100
+"""Malformed requests on one connection that are answered by a stream error each; then the connection ends. Each one costs a
+head's parsing and nothing else (the engine bounds those that it finds itself: CVE-2025-8671)."""
+MAX_CRUMBS: Final = 1024
+"""Fields of a head as the engine counts them, cookie crumbs included (RFC 9113 section 8.2.3): browsers send one per cookie."""
+RESETS: Final = (500, 33)
+"""RST_STREAM from the client: burst and rate per second (CVE-2023-44487). A browser that leaves a page resets what is open."""
+GLITCHES: Final = (1_000, 100)
+"""What only hostile or broken clients send often: malformed messages, empty DATA, unknown and PRIORITY frames."""
+
+_SETTINGS_FIXED = {
+    ngh2.Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+    ngh2.Setting.ENABLE_CONNECT_PROTOCOL: 1,
+    ngh2.Setting.NO_RFC7540_PRIORITIES: 1,
+}
+
+
+class Http2Error(Exception):
+    """The connection is over: the client broke the protocol or went beyond a bound. Only close the transport."""
+
+
+class Sink(Protocol):
+    """What a server calls while it takes in bytes, in the order of the client's frames.
+
+    Every method of the server may be called meanwhile but `receive` and `data_to_send`.
+    """
+
+    def request(self, stream: int, head: RequestHead, end: bool) -> None:
+        """A request; with `end` it has no body and no trailers."""
+
+    def refused(self, stream: int, method: bytes, refusal: Refusal, end: bool) -> None:
+        """A well-formed request that is not forwarded: answer it with the refusal's status."""
+
+    def body(self, stream: int, data: bytes, end: bool) -> None:
+        """Content, possibly none with `end`. Say `consumed` when it has gone on, or the client cannot send more."""
+
+    def trailers(self, stream: int, lines: list[bytes]) -> None:
+        """The end of the body, with the raw trailer lines that may be passed on."""
+
+    def closed(self, stream: int, code: int) -> None:
+        """The stream is over: both sides have ended (NO_ERROR), or one has reset it with this code. Comes for streams whose
+        request was malformed too, of which the sink heard nothing."""
+
+    def writable(self) -> None:
+        """The client widened a window: `window()` may have grown for any stream."""
+
+
+_STATUS_FIELDS: dict[int, Field] = {status: (b":status", b"%d" % status) for status in range(100, 600)}
+
+
+class Http2Server:
+    """The server's side of one HTTP/2 connection.
+
+    Feed it what the client sent with `receive`; send what `data_to_send` gives after that and after every other call.
+    """
+
+    __slots__ = (
+        "_engine",
+        "_fields",
+        "_finishing",
+        "_healed",
+        "_malformed",
+        "_open",
+        "_sink",
+        "_trailer_count",
+        "_unread",
+        "_unread_total",
+        "ended",
+        "requests",
+    )
+
+    def __init__(self, sink: Sink, fields: RequestFields, limits: Limits) -> None:
+        self._sink = sink
+        self._fields = fields
+        self._trailer_count = limits.header_count
+        self._malformed = 0
+        self._unread: dict[int, int] = {}
+        """Bytes given to the sink and not consumed yet, by stream whose body somebody takes."""
+        self._open: set[int] = set()
+        """Streams whose body the client has not ended."""
+        self._finishing: set[int] = set()
+        """Of those, the ones whose response has ended: they are reset when it has gone out."""
+        self._unread_total = 0
+        self._healed = 0
+        self.ended = False
+        """The connection is over: send what `data_to_send` has left, then close."""
+        self.requests = 0
+        """Requests that came on this connection, refused ones included."""
+        self._engine = ngh2.Connection(
+            ngh2.Role.SERVER,
+            ngh2.Configuration(
+                auto_window_update=False,
+                stream_reset_rate_limit=RESETS,
+                glitch_rate_limit=GLITCHES,
+                # What is somewhat over the limits gets a 431, what is far over them ends the connection: a block's decoded
+                # size, 32 bytes a field included, is bounded before it grows (CVE-2016-6581, "HPACK bomb").
+                max_inbound_header_list_size=2 * limits.request_head + 32 * limits.header_count,
+                max_inbound_header_count=MAX_CRUMBS,
+            ),
+        )
+        self._engine.initiate_connection(
+            {
+                ngh2.Setting.MAX_CONCURRENT_STREAMS: limits.streams,
+                ngh2.Setting.MAX_HEADER_LIST_SIZE: limits.request_head,
+                **_SETTINGS_FIXED,
+            }
+        )
+        self._engine.set_local_window_size(CONNECTION_WINDOW)
+
+    # Towards us
+
+    def receive(self, data: bytes | memoryview) -> None:
+        """Takes in what the client sent and calls the sink. Raises Http2Error when the connection is over."""
+        if self.ended:
+            return
+        engine = self._engine
+        try:
+            engine.receive_data(data)
+        except ngh2.NGH2Error as error:
+            self.ended = True
+            raise Http2Error(str(error)) from None
+        events: list[Any] = engine.events()
+        if events and type(events[-1]) is ngh2.ConnectionClosed:
+            # Known first: with that event the engine takes no more calls, and what stands before it may lead to some.
+            self.ended = True
+        wider = False
+        for event in events:
+            kind = type(event)
+            if kind is ngh2.RequestReceived:
+                self._request(event.stream_id, event.headers, event.end_stream)
+            elif kind is ngh2.StreamClosed:
+                self._closed(event.stream_id, event.error_code)
+            elif kind is ngh2.DataReceived:
+                self._body(event.stream_id, event.data, event.end_stream)
+            elif kind is ngh2.WindowUpdated or kind is ngh2.SettingsReceived:
+                wider = True
+            elif kind is ngh2.TrailersReceived:
+                self._trailers(event.stream_id, event.headers)
+        if wider:
+            self._sink.writable()
+
+    def _request(self, stream: int, fields: Sequence[Field], end: bool) -> None:
+        self.requests += 1
+        if not end:
+            self._open.add(stream)
+            self._unread[stream] = 0
+        try:
+            head = self._fields.head(fields, end)
+        except Malformed:
+            self._refuse_malformed(stream)
+        except Refusal as refusal:
+            self._sink.refused(stream, dict(fields).get(b":method", b""), refusal, end)
+        else:
+            self._sink.request(stream, head, end)
+
+    def _refuse_malformed(self, stream: int) -> None:
+        self._malformed += 1
+        if self._malformed > MAX_MALFORMED:
+            self.ended = True
+            raise Http2Error(f"more than {MAX_MALFORMED} malformed requests")
+        self.reset(stream, PROTOCOL_ERROR)
+
+    def _body(self, stream: int, data: bytes, end: bool) -> None:
+        if end:
+            self._open.discard(stream)
+        unread = self._unread.get(stream)
+        if unread is None:
+            # Nobody takes it any more.
+            if data:
+                self._engine.acknowledge_received_data(len(data), stream)
+        elif data or end:
+            self._unread[stream] = unread + len(data)
+            self._unread_total += len(data)
+            self._sink.body(stream, data, end)
+
+    def _trailers(self, stream: int, fields: Sequence[Field]) -> None:
+        self._open.discard(stream)
+        if stream not in self._unread:
+            return
+        lines = trailer_lines([b"%b: %b" % field for field in fields], self._fields.lines)
+        if lines is None or len(fields) > self._trailer_count:
+            self._refuse_malformed(stream)
+        else:
+            self._sink.trailers(stream, lines)
+
+    def _closed(self, stream: int, code: int) -> None:
+        self._open.discard(stream)
+        self._finishing.discard(stream)
+        self._let_go(stream)
+        self._sink.closed(stream, code)
+
+    def _let_go(self, stream: int) -> None:
+        """Nobody will read this stream's body any more: gives its bytes back to the connection's window."""
+        unread = self._unread.pop(stream, 0)
+        if unread and not self.ended:
+            self._unread_total -= unread
+            self._engine.acknowledge_received_data(unread, stream)
+            self._heal()
+
+    def _heal(self) -> None:
+        """Gives back to the client what the engine lost of the connection's window.
+
+        Bytes of a DATA frame that had come in part when its stream was reset are counted as received and can never be
+        acknowledged. How many is not to be learnt, but what is missing beyond the unread bytes, one frame under way and the
+        half window that may wait for the next WINDOW_UPDATE is certainly lost. Raising the window by all that was ever lost
+        announces the part not announced yet, and lowering it again takes that out of what the engine holds as received.
+        """
+        engine = self._engine
+        lost = CONNECTION_WINDOW // 2 - MAX_FRAME - self._unread_total - engine.local_window_size
+        if lost > 0:
+            self._healed += lost
+            engine.set_local_window_size(CONNECTION_WINDOW + self._healed)
+            engine.set_local_window_size(CONNECTION_WINDOW)
+
+    def consumed(self, stream: int, amount: int) -> None:
+        """`amount` bytes of the stream's body have gone on: the client may send as many again."""
+        unread = self._unread.get(stream)
+        if unread is None or self.ended or not amount:
+            return
+        self._unread[stream] = unread - amount
+        self._unread_total -= amount
+        self._engine.acknowledge_received_data(amount, stream)
+        self._heal()
+
+    # Towards the client
+
+    def send_head(self, stream: int, status: int, fields: Iterable[Field], end: bool = False) -> None:
+        """The final head of a response. `fields` are lower-case, without connection-specific ones."""
+        if not self.ended:
+            try:  # noqa: SIM105  # contextlib.suppress costs 0.3 µs
+                self._engine.send_response(stream, [_STATUS_FIELDS[status], *fields], end_stream=end)
+            except ngh2.StreamProtocolError:
+                pass  # the stream is gone; `closed` has said so
+
+    def send_interim(self, stream: int, status: int, fields: Iterable[Field] = ()) -> None:
+        """A 1xx head other than 101."""
+        if not self.ended:
+            try:  # noqa: SIM105  # contextlib.suppress costs 0.3 µs
+                self._engine.send_informational_response(stream, [_STATUS_FIELDS[status], *fields])
+            except ngh2.StreamProtocolError:
+                pass  # the stream is gone; `closed` has said so
+
+    def send_data(self, stream: int, data: bytes | memoryview, end: bool = False) -> None:
+        """Content of a response; kept until the windows let it go (see `window` and `queued`)."""
+        if not self.ended:
+            try:  # noqa: SIM105  # contextlib.suppress costs 0.3 µs
+                self._engine.send_data(stream, data, end_stream=end)
+            except ngh2.StreamProtocolError:
+                pass  # the stream is gone; `closed` has said so
+
+    def send_trailers(self, stream: int, fields: Sequence[Field]) -> None:
+        """Ends a response with trailers; without any it just ends it."""
+        if not self.ended:
+            try:  # contextlib.suppress costs 0.3 µs
+                if fields:
+                    self._engine.send_trailers(stream, fields)
+                else:
+                    self._engine.send_data(stream, b"", end_stream=True)
+            except ngh2.StreamProtocolError:
+                pass  # the stream is gone; `closed` has said so
+
+    def reset(self, stream: int, code: int) -> None:
+        """Ends a stream at once, what is queued for it lost. `closed` follows."""
+        if not self.ended:
+            self._let_go(stream)
+            self._engine.reset_stream(stream, code)
+
+    def finish(self, stream: int) -> None:
+        """To be called with a response's end: if the client still sends its body, nobody takes that any more, and once the
+        response is out the client is told so (RFC 9113 section 8.1)."""
+        if stream in self._open and not self.ended:
+            self._let_go(stream)
+            self._finishing.add(stream)
+
+    def goaway(self, *, final: bool = True) -> None:
+        """Asks the client to open no more streams; open ones go on, and then the connection has `ended`.
+
+        Not `final` only announces it: streams that are on their way are still served. Send it first, the final one a
+        round trip later (RFC 9113 section 6.8).
+        """
+        if not self.ended:
+            if final:
+                self._engine.send_goaway(NO_ERROR)
+            else:
+                self._engine.send_shutdown_notice()
+
+    def data_to_send(self, amount: int | None = None) -> bytes:
+        """What the client is to get now, at most about `amount` bytes. May call the sink's `closed`. Raises Http2Error."""
+        engine = self._engine
+        try:
+            output = engine.data_to_send(amount)
+            if self._finishing and (amount is None or len(output) < amount):
+                # The engine has given all that it could; it would have let a reset overtake the end of a response.
+                for stream in [stream for stream in self._finishing if not engine.queued_body_size(stream)]:
+                    self._finishing.discard(stream)
+                    engine.reset_stream(stream, NO_ERROR)
+                output += engine.data_to_send()
+        except ngh2.NGH2Error as error:
+            if self.ended:
+                return b""
+            self.ended = True
+            raise Http2Error(str(error)) from None
+        events: list[Any] = engine.events()
+        if events and type(events[-1]) is ngh2.ConnectionClosed:
+            self.ended = True
+        for event in events:
+            if type(event) is ngh2.StreamClosed:
+                self._closed(event.stream_id, event.error_code)
+        return output
+
+    def window(self, stream: int) -> int:
+        """Bytes that may still be queued for the stream so that only the connection's window and the transport hold them up."""
+        if self.ended:
+            return 0
+        try:
+            return max(0, self._engine.stream_remote_window_size(stream) - self._engine.queued_body_size(stream))
+        except ngh2.StreamUnavailableError:
+            return 0
+
+    @property
+    def queued(self) -> int:
+        """Bytes of content queued over all streams."""
+        return self._engine.queued_body_size()

@@ -1,0 +1,250 @@
+"""HTTP/2's fields and HTTP/1.1's lines: a request's fields to the head for the origin, an origin's lines to fields. Pure.
+
+What a field means is decided in `headers`; here is what RFC 9113 sections 8.2 and 8.3 and RFC 8441 demand of a request. Fields
+come from ngh2, which refuses most of what is malformed; nothing here relies on that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from edgeproxy.edge.headers import (
+    ACCEPT,
+    DROP,
+    FORWARDED,
+    HOST,
+    KEEP,
+    LENGTH,
+    REFUSE,
+    TOKEN,
+    RequestHead,
+    RequestLines,
+    parse_authority,
+    parse_line,
+)
+from edgeproxy.edge.http1 import Refusal
+from edgeproxy.limits import HEADER_MEMO_ENTRIES, HEADER_MEMO_LINE, Limits
+
+Field = tuple[bytes, bytes]
+"""(lower-case name, value) as HTTP/2 carries it."""
+
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+\Z").match
+_VALUE = re.compile(
+    # RFC 9113 section 8.2.1 and RFC 9110 section 5.5: no control bytes, no blanks at the ends.
+    rb"(?:[\x21-\x7e\x80-\xff](?:[ \t\x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?\Z"
+).match
+_METHOD = re.compile(TOKEN + rb"\Z").match
+_TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*\Z").match
+_DIGITS = re.compile(rb"[0-9]{1,18}\Z").match
+_SCHEMES = frozenset((b"https", b"http"))
+_COMMON = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
+_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
+_CONNECTION_SPECIFIC = frozenset((b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
+_TUNNEL_ONLY = (b"sec-websocket-key: ", b"sec-websocket-accept: ")
+
+
+class Malformed(Exception):
+    """A request that is not one (RFC 9113 section 8.1.1): its stream is reset, nothing is forwarded."""
+
+
+class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
+    """Decoded request fields, each with what becomes of it; classified once and then known, within bounds.
+
+    A value is the line for the origin (b"" to leave it out) or, for what matters beyond its own line, (meaning, name, value).
+    One for a whole worker.
+    """
+
+    def __init__(self, lines: RequestLines, limits: Limits) -> None:
+        super().__init__()
+        self.lines = lines
+        self._line = self.__getitem__
+        self._count_limit = limits.header_count
+        self._size_limit = limits.request_head
+        self._line_limit = limits.request_line
+        self.hosts: dict[bytes, str] = {}
+
+    def __missing__(self, field: Field) -> bytes | tuple[int, bytes, bytes]:
+        name, value = field
+        if name in _PSEUDO:
+            return REFUSE, name, value
+        if _NAME(name) is None or _VALUE(value) is None:
+            raise Malformed("invalid field name or value")
+        if name in _CONNECTION_SPECIFIC or (name == b"te" and value.lower() != b"trailers"):
+            # RFC 9113 section 8.2.2.
+            raise Malformed("connection-specific field")
+        meaning = self.lines.name_meaning(name)
+        result: bytes | tuple[int, bytes, bytes]
+        if meaning in (KEEP, ACCEPT):
+            result = b"%b: %b\r\n" % (name, value)
+        elif meaning == DROP:
+            result = b""
+        else:
+            # HOST, LENGTH, EXPECT, FORWARDED: all others were refused above.
+            result = meaning, name, value
+        if len(name) + len(value) <= HEADER_MEMO_LINE:
+            if len(self) >= HEADER_MEMO_ENTRIES:
+                self.clear()
+            self[name, value] = result
+        return result
+
+    def head(self, fields: Sequence[Field], end: bool) -> RequestHead:
+        """The request's head; with `end` it has no body. Raises Malformed or Refusal."""
+        return (self._plain(fields) if end else None) or self._parse(fields, end)
+
+    def host(self, authority: bytes) -> str:
+        """The hostname of an authority as `headers.parse_authority`; raises Malformed."""
+        known = self.hosts.get(authority)
+        if known is not None:
+            return known
+        host = parse_authority(authority)
+        if host is None:
+            raise Malformed("invalid authority")
+        if len(self.hosts) >= HEADER_MEMO_ENTRIES:
+            self.hosts.clear()
+        self.hosts[authority] = host
+        return host
+
+    def _plain(self, fields: Sequence[Field]) -> RequestHead | None:
+        """What nearly every request without a body is: four pseudo-fields, then fields that need no second look.
+
+        None where `_parse` has to decide. Everything here is a call into C for all fields at once: 1.5 µs instead of 4.
+        """
+        named = dict(fields)
+        try:
+            method, target, authority = named[b":method"], named[b":path"], named[b":authority"]
+            head = b"".join((method, b" ", target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n", *map(self._line, fields[4:])))  # type: ignore[arg-type]
+        except (KeyError, TypeError):
+            # A field is missing, or one has a meaning and is no plain line.
+            return None
+        if (
+            len(named) != len(fields)
+            or len(head) > self._size_limit
+            or len(target) > self._line_limit
+            or len(fields) - 3 > self._count_limit
+            or method not in _COMMON
+            or _TARGET(target) is None
+            or named.get(b":scheme") not in _SCHEMES
+        ):
+            return None
+        host = self.hosts.get(authority) or self.host(authority)
+        return RequestHead(method, target, host, head, accept=named.get(b"accept", b""), version=2)
+
+    def _parse(self, fields: Sequence[Field], end: bool) -> RequestHead:
+        """Any request, field by field; raises Malformed or Refusal. The one that decides: the quick way only agrees with it."""
+        pseudo: dict[bytes, bytes] = {}
+        lines: list[bytes] = []
+        crumbs: list[bytes] = []
+        forwarded: list[Field] = []
+        host_field: bytes | None = None
+        length = -1
+        expect = False
+        size = 0
+        for field in fields:
+            name, value = field
+            size += len(name) + len(value) + 4
+            if name[:1] == b":":
+                if name in pseudo or name not in _PSEUDO or lines or crumbs or host_field is not None:
+                    raise Malformed("misplaced, repeated or unknown pseudo-header field")
+                pseudo[name] = value
+                continue
+            if name == b"cookie":
+                if _VALUE(value) is None:
+                    raise Malformed("invalid field value")
+                crumbs.append(value)
+                continue
+            line = self._line(field)
+            if line.__class__ is bytes:
+                lines.append(line)
+                continue
+            kind = line[0]
+            if kind == HOST:
+                if host_field is not None:
+                    raise Malformed("more than one Host")
+                host_field = value
+            elif kind == LENGTH:
+                if length != -1 or _DIGITS(value) is None:
+                    raise Malformed("invalid or repeated content-length")
+                length = int(value)
+            elif kind == FORWARDED:
+                forwarded.append((name, value))
+            elif value.lower() != b"100-continue":
+                raise Refusal(417, "an expectation other than 100-continue")
+            else:
+                expect = True
+        if end and length > 0:
+            raise Malformed("content-length without content")
+        head = self._head(pseudo, host_field, lines, crumbs)
+        # :method, :scheme and :path are not fields in HTTP/1.1, :authority stands for Host, and all crumbs are one Cookie.
+        if size > self._size_limit or len(fields) - 3 - max(0, len(crumbs) - 1) > self._count_limit:
+            raise Refusal(431, f"more than {self._count_limit} header fields or {self._size_limit} bytes of them")
+        head.length = 0 if end or head.upgrade else length
+        head.expect = expect and not end and not head.upgrade
+        head.forwarded = tuple(forwarded)
+        return head
+
+    def _head(
+        self, pseudo: dict[bytes, bytes], host_field: bytes | None, lines: list[bytes], crumbs: list[bytes]
+    ) -> RequestHead:
+        """Checks what makes a request (RFC 9113 section 8.3.1, RFC 8441 section 4) and puts its head together."""
+        method, scheme, target = pseudo.get(b":method", b""), pseudo.get(b":scheme"), pseudo.get(b":path")
+        authority, protocol = pseudo.get(b":authority"), pseudo.get(b":protocol")
+        if _METHOD(method) is None:
+            raise Malformed("no method, or an invalid one")
+        if method == b"CONNECT" and protocol is None:
+            if scheme is not None or target is not None or authority is None:
+                raise Malformed("CONNECT with :scheme or :path, or without :authority")
+            raise Refusal(405, "CONNECT is not offered")
+        if authority is None:
+            authority = host_field
+        elif host_field is not None and host_field.lower() != authority.lower():
+            raise Malformed("Host differs from :authority")
+        if not scheme or target is None or authority is None:
+            raise Malformed("a pseudo-header field is missing")
+        host = self.host(authority)
+        if _TARGET(target) is None and (target != b"*" or method != b"OPTIONS"):
+            raise Malformed("invalid :path")
+        if len(target) > self._line_limit:
+            raise Refusal(414, "path too long")
+        if scheme.lower() not in _SCHEMES:
+            raise Refusal(400, "a scheme other than https")
+        if method == b"TRACE":
+            raise Refusal(405, "TRACE is not offered")
+        upgrade = protocol is not None
+        if upgrade:
+            if method != b"CONNECT":
+                raise Malformed(":protocol without CONNECT")
+            if protocol != b"websocket":
+                raise Refusal(501, "a :protocol other than websocket")
+            # To the origin it is an HTTP/1.1 upgrade, whose key is the edge's own (RFC 8441 section 5.1).
+            method = b"GET"
+            lines = [line for line in lines if not line.startswith(_TUNNEL_ONLY)]
+        if crumbs:
+            lines.append(b"cookie: %b\r\n" % b"; ".join(crumbs))
+        head = b"".join((method, b" ", target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n", *lines))
+        return RequestHead(method, target, host, head, upgrade=upgrade, accept=_accept(head), version=2)
+
+
+class ResponseFields(dict[bytes, Field]):
+    """An origin's raw field lines (without CRLF, already validated) as HTTP/2 fields. One for a whole worker."""
+
+    def __missing__(self, line: bytes) -> Field:
+        parsed = parse_line(line)
+        if parsed is None:
+            raise ValueError(f"not a field line: {line[:64]!r}")
+        field = parsed[0].lower(), parsed[1]
+        if len(line) <= HEADER_MEMO_LINE:
+            if len(self) >= HEADER_MEMO_ENTRIES:
+                self.clear()
+            self[line] = field
+        return field
+
+    def of(self, lines: Iterable[bytes]) -> list[Field]:
+        """The fields of raw lines, in order."""
+        return list(map(self.__getitem__, lines))
+
+
+def _accept(head: bytes) -> bytes:
+    """The value of the (last) Accept field in a head that this module built."""
+    at = head.rfind(b"\r\naccept: ")
+    return head[at + 10 : head.index(b"\r\n", at + 10)] if at >= 0 else b""

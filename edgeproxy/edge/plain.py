@@ -1,0 +1,171 @@
+"""Port 80: answers to ACME's HTTP-01, redirects to https, health checks; nothing is ever forwarded from here."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from edgeproxy.edge.headers import RequestHead, ResponseHead
+from edgeproxy.edge.http1 import Refusal, incomplete_head_fault, parse_request, status_line
+from edgeproxy.edge.redirect import redirect
+from edgeproxy.edge.respond import moved, page
+from edgeproxy.errors import MapError
+from edgeproxy.limits import WRITE_HIGH_WATER
+
+if TYPE_CHECKING:
+    from edgeproxy.edge.worker import Worker
+
+_TOKENS = b"/.well-known/acme-challenge/"
+_HEALTH = {b"/healthz", b"/readyz"}
+Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+
+
+class PlainConnection(asyncio.Protocol):
+    """The protocol of a connection on port 80. Requests one after the other; a body ends the connection."""
+
+    __slots__ = (
+        "_buffer",
+        "_lingering",
+        "closing",
+        "deadline",
+        "full",
+        "peer",
+        "slot",
+        "transport",
+        "worker",
+        "write_deadline",
+    )
+
+    def __init__(self, worker: Worker, peer: str, slot: int) -> None:
+        self.worker = worker
+        self.peer = peer
+        self.slot = slot
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.deadline = self.write_deadline = worker.now + worker.timeouts.client_header
+        self.closing = False
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self.worker.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closing = True
+        self.worker.closed(self)
+
+    def pause_writing(self) -> None:
+        # Answers are short: a client that pipelines and does not read has no business here.
+        self.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self.closing:
+            return
+        data = self._buffer + data
+        self._buffer = b""
+        while data and not self.closing:
+            end = data.find(b"\r\n\r\n")
+            if end <= 0:
+                if data[:2] == b"\r\n":
+                    data = data[2:]
+                    continue
+                self._incomplete(data)
+                return
+            if end > self.worker.limits.request_head:
+                self._refuse(431)
+                return
+            self._request(data[:end])
+            data = data[end + 4 :]
+
+    def drain(self) -> None:
+        """Nothing on this port takes long."""
+        if not self._buffer:
+            self.close()
+
+    def expired(self) -> None:
+        """The client was too slow."""
+        self.abort()
+
+    def close(self) -> None:
+        """Ends the connection once everything is sent."""
+        self.closing = True
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Drops it."""
+        self.closing = True
+        self.transport.abort()
+
+    def _incomplete(self, data: bytes) -> None:
+        if incomplete_head_fault(data):
+            self._refuse(400)
+        elif len(data) > self.worker.limits.request_head:
+            self._refuse(431)
+        else:
+            self._buffer = data
+
+    def _request(self, head: bytes) -> None:
+        worker = self.worker
+        try:
+            request = parse_request(head, worker.request_lines, worker.limits)
+        except Refusal as refusal:
+            self._refuse(refusal.status)
+            return
+        status, fields, body = self._answer(request)
+        close = request.close or request.length != 0 or worker.draining
+        self._send(status, fields, b"" if request.method == b"HEAD" else body, close=close)
+        worker.record_plain(self, request, status, len(body))
+        self.deadline = worker.now + worker.timeouts.idle
+        if close:
+            self._end()
+
+    def _answer(self, request: RequestHead) -> Answer:
+        worker = self.worker
+        host, target = request.host, request.target
+        if target.startswith(_TOKENS):
+            token = target[len(_TOKENS) :].decode("ascii")
+            try:
+                challenge = worker.reader.challenge(f"http:{host}/{token}")
+            except MapError:
+                return self._page(503, request)
+            if challenge is not None:
+                return 200, _text(challenge.key_authorization.encode("ascii")), challenge.key_authorization.encode("ascii")
+        known = worker.may_serve(host)
+        if not known and target in _HEALTH:
+            # For load balancers, which ask by address: this worker serves, whether or not the controller does.
+            body = b"draining\n" if worker.draining else b"ok\n"
+            return 503 if worker.draining else 200, _text(body), body
+        location = redirect(host, target, known=known, https_port=worker.config.listen.public_https_port)
+        if location is None:
+            return self._page(404, request)
+        return 308, *moved(location)
+
+    def _page(self, status: int, request: RequestHead) -> Answer:
+        fields, body = page(status, request.accept, self.worker.next_request_id().decode("ascii"), request.host)
+        return status, fields, body
+
+    def _refuse(self, status: int) -> None:
+        fields, body = page(status, b"", self.worker.next_request_id().decode("ascii"), "")
+        self._send(status, fields, body, close=True)
+        self._end()
+
+    def _send(self, status: int, fields: list[tuple[bytes, bytes]], body: bytes, *, close: bool) -> None:
+        parts = [status_line(ResponseHead(status, b"", [], 0, True))]
+        parts += [name + b": " + value for name, value in fields]
+        if close:
+            parts.append(b"connection: close")
+        self.transport.write(b"\r\n".join([*parts, b"", body]))
+
+    def _end(self) -> None:
+        """FIN first, then swallow what still comes, so that the answer is not lost to a reset."""
+        self.closing = True
+        self.deadline = self.worker.now + 2.0
+        self.transport.write_eof()
+
+
+def _text(body: bytes) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]

@@ -1,0 +1,141 @@
+"""Hostname → site: what the published map says, remembered as long as it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from edgeproxy.config.structs import Config
+from edgeproxy.edge.upstream.target import Target, for_workspace, parse_target
+from edgeproxy.errors import InvalidName, MapError
+from edgeproxy.model import WORKSPACE_ID, wildcard_of
+from edgeproxy.published.records import Change, Site
+
+if TYPE_CHECKING:
+    from edgeproxy.edge.upstream.pool import Pool
+
+_STALE = -1
+
+
+class Route:
+    """Where the requests for one hostname go. Immutable but for its bookkeeping."""
+
+    __slots__ = ("api", "epoch", "fresh_until", "known", "pool", "refreshing", "target", "workspace", "workspace_line")
+
+    def __init__(
+        self, *, known: bool, workspace: str, target: Target, header: str, api: bool = False, fresh_until: float = 0.0
+    ) -> None:
+        self.known = known
+        """Whether a workspace was found; otherwise `origin.on_unknown` decides."""
+        self.api = api
+        """The edge's own API."""
+        self.workspace = workspace
+        self.workspace_line = f"{header}: {workspace}\r\n".encode("ascii") if workspace else b""
+        self.target = target
+        self.fresh_until = fresh_until
+        self.refreshing = False
+        self.pool: Pool | None = None
+        self.epoch = 0
+
+
+class Routes:
+    """The routes that one worker knows. Reads the map, never the store.
+
+    `site` reads one record by exact key and raises MapError; `count` counts a look-up's result.
+    """
+
+    def __init__(self, config: Config, site: Callable[[str], Site | None], count: Callable[[str], None]) -> None:
+        self._config = config
+        self._site = site
+        self._count = count
+        self._default = parse_target(config.origin.url)
+        self._known: dict[str, Route] = {}
+        self._epoch = 0
+        self._suffix = f".{config.platform.name}" if config.platform.name else ""
+        self._reserved = frozenset(config.platform.reserved)
+        self._never = {name for name in (config.platform.cname_target, config.api.hostname) if name}
+
+    def find(self, host: str) -> Route | None:
+        """The route of a normalised hostname; None when nobody is served there.
+
+        When the map cannot be read it is the last known answer, else what `origin.on_error` says: the origin without a
+        workspace, or MapError.
+        """
+        route = self._known.get(host)
+        if route is not None and route.epoch == self._epoch:
+            return route if route.known or route.api else self._unknown(route)
+        try:
+            fresh = self._read(host)
+        except MapError:
+            self._count("error")
+            if route is not None:
+                return route if route.known or route.api else self._unknown(route)
+            if self._config.origin.on_error == "reject":
+                raise
+            return self._nobody()
+        self._count("hit" if fresh.known else "negative")
+        fresh.epoch = self._epoch
+        if route is not None:
+            fresh.pool = route.pool if route.target == fresh.target else None
+        elif len(self._known) >= self._config.limits.sites:
+            self._known.clear()
+        self._known[host] = fresh
+        return fresh if fresh.known or fresh.api else self._unknown(fresh)
+
+    def drop(self, changes: Iterable[Change] | None) -> None:
+        """Forgets what changed; everything for None. Forgotten answers stay as the last known ones."""
+        if changes is None:
+            self._epoch += 1
+            return
+        for change in changes:
+            if change.database != "sites":
+                continue
+            if change.key.startswith("*."):
+                end = change.key[1:]
+                for host, route in self._known.items():
+                    if host.endswith(end):
+                        route.epoch = _STALE
+            elif (route := self._known.get(change.key)) is not None:  # type: ignore[assignment]
+                route.epoch = _STALE
+
+    def _unknown(self, route: Route) -> Route | None:
+        return route if self._config.origin.on_unknown == "forward" else None
+
+    def _nobody(self, *, api: bool = False) -> Route:
+        return Route(known=False, workspace="", target=self._default, header=self._config.origin.header, api=api)
+
+    def _read(self, host: str) -> Route:
+        config = self._config
+        if host in self._never:
+            return self._nobody(api=host == config.api.hostname)
+        site = self._site(host)
+        if site is None or not site.workspace:
+            workspace = self.platform_workspace(host)
+            if workspace:
+                return self._route(Site(workspace=workspace, source="edge"))
+        if site is None:
+            site = self._site(wildcard_of(host))
+        if site is None or not site.workspace:
+            return self._nobody()
+        return self._route(site)
+
+    def platform_workspace(self, host: str) -> str:
+        """The workspace of `<workspace>.<platform.name>`; "" for other and reserved names."""
+        if not self._suffix or not host.endswith(self._suffix):
+            return ""
+        label = host[: -len(self._suffix)]
+        if "." in label or label in self._reserved or host in self._never or not WORKSPACE_ID.match(label):
+            return ""
+        return label
+
+    def _route(self, site: Site) -> Route:
+        config = self._config
+        try:
+            target = parse_target(site.origin, restricted=site.source == "gate") if site.origin else self._default
+        except InvalidName:
+            target = self._default
+        if config.origin.routing == "subdomain" and not site.origin:
+            target = for_workspace(target, site.workspace)
+        return Route(
+            known=True, workspace=site.workspace, target=target, header=config.origin.header, fresh_until=site.fresh_until
+        )

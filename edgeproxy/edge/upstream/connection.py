@@ -1,0 +1,308 @@
+"""One connection to an origin: HTTP/1.1, lent to one exchange at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol, cast
+
+from edgeproxy.edge.headers import LENGTH_CHUNKED, LENGTH_UNTIL_CLOSE, ResponseHead
+from edgeproxy.edge.http1 import ChunkedDecoder, ChunkError, ResponseError, parse_response
+from edgeproxy.limits import RELAY_BUFFER, WRITE_HIGH_WATER
+
+if TYPE_CHECKING:
+    from edgeproxy.edge.upstream.pool import Pool
+    from edgeproxy.edge.worker import Worker
+
+_IDLE, _HEAD, _BODY, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _CLOSED = range(7)
+
+
+class Borrower(Protocol):
+    """Whom a connection is lent to (exchange.Exchange). Called in this order, each from a read:
+
+    interim* → (switched → tunnel_data*) | response → data* → end, or lost at any point before done.
+    """
+
+    method: bytes
+    upgrade: bool
+
+    def interim(self, head: ResponseHead) -> None:
+        """A 1xx head, not 101."""
+
+    def switched(self, head: ResponseHead, early: bytes) -> None:
+        """101 to a request that asked for it; from now on bytes go both ways."""
+
+    def response(self, head: ResponseHead, body: bytes, done: bool) -> None:
+        """The final head, with the part of the body that came along. After `done` the connection is not the borrower's."""
+
+    def data(self, data: bytes | memoryview, done: bool) -> None:
+        """More of the body; a memoryview is only good until the call returns."""
+
+    def end(self, trailers: list[bytes]) -> None:
+        """The end of a body whose length was not known."""
+
+    def tunnel_data(self, data: bytes) -> None:
+        """Bytes of a tunnel."""
+
+    def lost(self, reason: str, *, answered: bool, broken: bool) -> None:
+        """The origin ended before `done`. `answered`: some byte of a response had come. `broken`: it broke the protocol."""
+
+    def origin_full(self) -> None:
+        """The origin takes no more for now."""
+
+    def origin_ready(self) -> None:
+        """It does again."""
+
+
+class OriginConnection(asyncio.BufferedProtocol):
+    """A pooled connection. The pool makes it, `lend` begins a request, and it goes back by itself when the answer ends."""
+
+    __slots__ = (
+        "_decoder",
+        "_early",
+        "_left",
+        "_paused",
+        "_state",
+        "borrower",
+        "deadline",
+        "limit",
+        "pool",
+        "request_sent",
+        "requests",
+        "transport",
+        "worker",
+    )
+
+    def __init__(self, worker: Worker, pool: Pool) -> None:
+        self.worker = worker
+        self.pool = pool
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.borrower: Borrower | None = None
+        self._state = _IDLE
+        self._early = b""
+        self._left = 0
+        self._decoder: ChunkedDecoder | None = None
+        self._paused = False
+        self.limit = RELAY_BUFFER
+        """Bytes that the next read may bring; below RELAY_BUFFER where the client has less room (HTTP/2 windows)."""
+        self.deadline = 0.0
+        self.requests = 0
+        self.request_sent = False
+        """Whether the whole request is on its way. A connection with an unfinished one cannot be used again."""
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self.deadline = self.worker.now + self.worker.timeouts.origin_idle
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        buffer = self.worker.buffer
+        return buffer if self.limit >= RELAY_BUFFER else buffer[: self.limit]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = self.worker.buffer[:nbytes]
+        state = self._state
+        borrower = self.borrower
+        if borrower is None:
+            self._unusable()  # an idle origin that speaks: an answer nobody asked for
+            return
+        self.deadline = self.worker.now + self.worker.timeouts.origin_response
+        if state == _HEAD:
+            self._head(bytes(data), borrower)
+        elif state == _BODY:
+            self._left -= nbytes
+            if self._left > 0:
+                borrower.data(data, False)
+            elif self._left == 0:
+                borrower.data(data, True)
+                self._done()
+            else:
+                borrower.data(data[: self._left], True)
+                self._keep_not()
+                self._done()
+        elif state == _CHUNKED:
+            self._chunked(bytes(data), borrower)
+        elif state == _UNTIL_CLOSE:
+            borrower.data(data, False)
+        elif state == _TUNNEL:
+            borrower.tunnel_data(bytes(data))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        state, self._state = self._state, _CLOSED
+        self.pool.gone(self)
+        borrower, self.borrower = self.borrower, None
+        if borrower is None:
+            return
+        if state == _UNTIL_CLOSE and exc is None:
+            borrower.end([])
+        else:
+            reason = f"the connection broke: {exc}" if exc is not None else "the origin closed the connection"
+            borrower.lost(reason, answered=state != _HEAD or bool(self._early), broken=False)
+
+    def pause_writing(self) -> None:
+        if self.borrower is not None:
+            self.borrower.origin_full()
+
+    def resume_writing(self) -> None:
+        if self.borrower is not None:
+            self.borrower.origin_ready()
+
+    # the borrower's side
+
+    def lend(self, borrower: Borrower, head: bytes, whole: bool) -> None:
+        """Begins a request: `head` ends with its empty line. `whole`: no body follows."""
+        self.borrower = borrower
+        self._state = _HEAD
+        self.requests += 1
+        self.request_sent = whole
+        self.limit = RELAY_BUFFER
+        self.deadline = self.worker.now + self.worker.timeouts.origin_response
+        self.transport.write(head)
+
+    def send(self, data: bytes) -> None:
+        """More of the request: body, chunks, or a tunnel's bytes."""
+        self.deadline = self.worker.now + self.worker.timeouts.origin_response
+        self.transport.write(data)
+
+    def pause(self) -> None:
+        """The client takes no more: stop reading, so that the origin is stalled too."""
+        if not self._paused and self._state != _CLOSED:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused and self._state != _CLOSED:
+            self._paused = False
+            self.deadline = self.worker.now + self.worker.timeouts.origin_response
+            self.transport.resume_reading()
+
+    def abandon(self) -> None:
+        """The borrower has no more use for the answer: close, since what is still coming cannot be skipped."""
+        self.borrower = None
+        self._unusable()
+
+    def expired(self) -> None:
+        """Its deadline has passed."""
+        borrower, answered = self.borrower, self._state != _HEAD or bool(self._early)
+        if self._paused:
+            return  # it waits for the client, whose own deadline counts
+        self.borrower = None
+        self._unusable()
+        if borrower is not None:
+            borrower.lost("timeout", answered=answered, broken=False)
+
+    # the answer
+
+    def _head(self, data: bytes, borrower: Borrower) -> None:
+        if self._early:
+            data = self._early + data
+        while True:
+            end = data.find(b"\r\n\r\n")
+            limits = self.worker.limits
+            if end < 0:
+                self._early = data
+                if len(data) > limits.response_head:
+                    self._broken("its header is too large")
+                return
+            self._early = b""
+            if end > limits.response_head:
+                self._broken("its header is too large")
+                return
+            try:
+                head = parse_response(data[:end], self.worker.response_lines, limits, borrower.method)
+            except ResponseError as error:
+                self._broken(str(error))
+                return
+            data = data[end + 4 :]
+            if head.status >= 200:
+                break
+            if head.status == 101:
+                self._switch(head, data, borrower)
+                return
+            borrower.interim(head)
+            if not data or self.borrower is not borrower:
+                return
+        self._body(head, data, borrower)
+
+    def _body(self, head: ResponseHead, data: bytes, borrower: Borrower) -> None:
+        if not head.keep:
+            self._keep_not()
+        length = head.length
+        if length >= 0:
+            left = length - len(data)
+            if left > 0:
+                self._left = left
+                self._state = _BODY
+                borrower.response(head, data, False)
+                return
+            if left < 0:  # more than it said: the surplus is nobody's answer
+                self._keep_not()
+                data = data[:length]
+            borrower.response(head, data, True)
+            self._done()
+        elif length == LENGTH_CHUNKED:
+            self._state = _CHUNKED
+            self._decoder = ChunkedDecoder()
+            borrower.response(head, b"", False)
+            if data and self.borrower is borrower:
+                self._chunked(data, borrower)
+        elif length == LENGTH_UNTIL_CLOSE:
+            self._state = _UNTIL_CLOSE
+            borrower.response(head, data, False)
+
+    def _chunked(self, data: bytes, borrower: Borrower) -> None:
+        decoder = cast(ChunkedDecoder, self._decoder)
+        try:
+            content = decoder.feed(data)
+        except ChunkError as error:
+            self._broken(str(error))
+            return
+        if content:
+            borrower.data(content, False)
+        if decoder.done and self.borrower is borrower:
+            if decoder.rest:
+                self._keep_not()
+            borrower.end(decoder.trailers)
+            self._done()
+
+    def _switch(self, head: ResponseHead, early: bytes, borrower: Borrower) -> None:
+        if not borrower.upgrade:
+            self._broken("it switched protocols unasked")
+            return
+        self._state = _TUNNEL
+        self._keep_not()
+        borrower.switched(head, early)
+
+    def _broken(self, reason: str) -> None:
+        borrower, answered = self.borrower, self._state > _HEAD
+        self.borrower = None
+        self._unusable()
+        if borrower is not None:
+            borrower.lost(reason, answered=answered, broken=True)
+
+    def _done(self) -> None:
+        """The answer is complete: back to the pool, if it can be used again."""
+        self.borrower = None
+        self._decoder = None
+        if self.requests < 0 or not self.request_sent or self._state == _CLOSED:
+            self._unusable()
+            return
+        self._state = _IDLE
+        self.resume()
+        self.limit = RELAY_BUFFER
+        self.deadline = self.worker.now + self.worker.timeouts.origin_idle
+        self.pool.release(self)
+
+    def _keep_not(self) -> None:
+        self.requests = -1_000_000_000
+
+    def _unusable(self) -> None:
+        if self._state != _CLOSED:
+            self._state = _CLOSED
+            self.pool.gone(self)
+            self.transport.abort()

@@ -1,0 +1,160 @@
+"""Keep-alive connections to one origin, bounded, with a queue of who waits for one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import ssl
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from edgeproxy.edge.upstream.connection import OriginConnection
+from edgeproxy.edge.upstream.target import Target, address_allowed
+
+if TYPE_CHECKING:
+    from edgeproxy.edge.worker import Worker
+
+IDLE_POOL_SECONDS = 300.0
+"""An origin that nobody asked for this long is forgotten with its pool."""
+
+
+class Waiter(Protocol):
+    """Who waits for a connection (exchange.Exchange)."""
+
+    def connected(self, connection: OriginConnection) -> None:
+        """Here is one; call `lend` on it at once."""
+
+    def not_connected(self, reason: str, *, timeout: bool) -> None:
+        """There is none to be had."""
+
+
+class Pool:
+    """The connections of one worker to one target."""
+
+    def __init__(self, worker: Worker, target: Target) -> None:
+        self._worker = worker
+        self.target = target
+        self.idle: list[OriginConnection] = []
+        """Last used last: taken from the end, so that the rest can grow old and go."""
+        self.open: set[OriginConnection] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._waiting: deque[tuple[float, Waiter]] = deque()
+        self.used_at = worker.now
+        self.closed = False
+
+    def take(self) -> OriginConnection | None:
+        """An idle connection, or None: then `wait`."""
+        return self.idle.pop() if self.idle else None
+
+    def wait(self, waiter: Waiter) -> None:
+        """Calls `waiter` back when a connection is there, or cannot be had in `timeouts.origin_connect`."""
+        self._waiting.append((self._worker.now + self._worker.timeouts.origin_connect, waiter))
+        self._connect_for_waiting()
+
+    def forget(self, waiter: Waiter) -> None:
+        """The waiter has gone."""
+        for entry in self._waiting:
+            if entry[1] is waiter:
+                self._waiting.remove(entry)
+                return
+
+    def release(self, connection: OriginConnection) -> None:
+        """A connection whose answer is complete."""
+        if self._waiting:
+            self._waiting.popleft()[1].connected(connection)
+        elif len(self.idle) < self._worker.limits.origin_idle and not self._worker.draining:
+            self.idle.append(connection)
+        else:
+            connection.abandon()
+
+    def gone(self, connection: OriginConnection) -> None:
+        """A connection that is closed."""
+        self.open.discard(connection)
+        with contextlib.suppress(ValueError):
+            self.idle.remove(connection)
+        if self._waiting:
+            self._connect_for_waiting()
+
+    def sweep(self, now: float) -> bool:
+        """Ends what is past its deadline; False when the whole pool is of no more use."""
+        while self._waiting and self._waiting[0][0] < now:
+            self._waiting.popleft()[1].not_connected(f"no connection to {self.target} within the time allowed", timeout=True)
+        for connection in [c for c in self.open if c.deadline < now]:
+            connection.expired()
+        if self.open or self._waiting or self._connecting:
+            self.used_at = now
+        return now - self.used_at < IDLE_POOL_SECONDS
+
+    def close(self) -> None:
+        """Ends idle connections and attempts to connect; the pool is not used any more."""
+        self.closed = True
+        for connection in list(self.idle):
+            connection.abandon()
+        for task in list(self._connecting):
+            task.cancel()
+
+    def _connect_for_waiting(self) -> None:
+        room = self._worker.limits.origin_connections - len(self.open) - len(self._connecting)
+        for _ in range(min(room, len(self._waiting) - len(self._connecting))):
+            task = self._worker.loop.create_task(self._connect())
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self) -> None:
+        connection = OriginConnection(self._worker, self)
+        try:
+            async with asyncio.timeout(self._worker.timeouts.origin_connect):
+                await self._dial(connection)
+        except TimeoutError:
+            self._failed(f"{self.target} did not accept a connection in time", timeout=True)
+        except ssl.SSLError as error:
+            detail = getattr(error, "verify_message", "") or error.reason or str(error)
+            self._failed(f"TLS with {self.target} failed: {detail}", timeout=False)
+        except OSError as error:
+            self._failed(f"{self.target} cannot be reached: {error.strerror or error}", timeout=False)
+        else:
+            self.open.add(connection)
+            self.release(connection)
+
+    async def _dial(self, connection: OriginConnection) -> None:
+        target, loop = self.target, self._worker.loop
+        if target.unix:
+            await loop.create_unix_connection(lambda: connection, target.unix)
+            return
+        host = target.host
+        if target.restricted:
+            host = await self._checked_address(target)
+        elif host == "localhost" or host.endswith(".localhost"):
+            host = "127.0.0.1"  # RFC 6761 section 6.3; the system's resolver may not know
+        context = self._worker.origin_tls() if target.tls else None
+        await loop.create_connection(
+            lambda: connection,
+            host,
+            target.port,
+            ssl=context,
+            server_hostname=target.host if context is not None else None,
+        )
+
+    async def _checked_address(self, target: Target) -> str:
+        found = await self._worker.loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        networks = self._worker.origin_networks
+        for *_, address in found:
+            if address_allowed(str(address[0]), networks) or target.host in self._worker.config.origin.allow:
+                return str(address[0])
+        raise OSError(f"{target.host} resolves to no public address and is not in origin.allow")
+
+    def _failed(self, reason: str, *, timeout: bool) -> None:
+        # One failed attempt fails one waiter: the others have attempts of their own.
+        if self._waiting:
+            self._waiting.popleft()[1].not_connected(reason, timeout=timeout)
+
+
+def networks(allow: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """The CIDRs among the entries of `origin.allow`; the others are names."""
+    found = []
+    for entry in allow:
+        with contextlib.suppress(ValueError):
+            found.append(ipaddress.ip_network(entry))
+    return found

@@ -1,0 +1,531 @@
+"""The worker: one process of the data plane. Its loop, what its connections share, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import os
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from edgeproxy.config.structs import Config
+from edgeproxy.edge import tickets
+from edgeproxy.edge.accept import ABOVE_MEAN, SLACK, Acceptor, packed
+from edgeproxy.edge.access import Access
+from edgeproxy.edge.certificate import Certificates, Cold, Denied, Found, Missing
+from edgeproxy.edge.connection import Connection
+from edgeproxy.edge.headers import RequestHead, RequestLines, ResponseLines
+from edgeproxy.edge.hello import INTERNAL_ERROR
+from edgeproxy.edge.obtain import Obtaining
+from edgeproxy.edge.plain import PlainConnection
+from edgeproxy.edge.route import Route, Routes
+from edgeproxy.edge.upstream.pool import Pool, networks
+from edgeproxy.edge.upstream.target import Target
+from edgeproxy.errors import EdgeError, LinkError, MapError
+from edgeproxy.limits import RELAY_BUFFER
+from edgeproxy.link.channel import Channel
+from edgeproxy.link.messages import Drain, Greeting, LinkEnd, LinkMessage, Obtained, Ready, Refresh, Report
+from edgeproxy.link.peer import Link
+from edgeproxy.link.start import WorkerStart
+from edgeproxy.link.table import Table
+from edgeproxy.log import Log
+from edgeproxy.published.reader import MapReader
+from edgeproxy.published.seal import Sealer
+
+if TYPE_CHECKING:
+    from edgeproxy.edge.exchange import Exchange
+
+SWEEP_SECONDS = 0.25
+"""How often deadlines are looked at: one coarse sweep instead of timers that every request would set and cancel."""
+
+REPORT_SECONDS = 1.0
+MAP_WAIT_SECONDS = 0.02
+REFRESH_PAUSE = 5.0
+
+
+class Worker:
+    """What the connections of one process share. Everything runs on one event loop; nothing here is thread-safe."""
+
+    def __init__(self, start: WorkerStart, log: Log, *, share_tickets: bool = False) -> None:
+        self.config: Config = start.config
+        self.limits = start.config.limits
+        self.timeouts = start.config.timeouts
+        self.log = log
+        self.draining = False
+        self.now = time.monotonic()
+        """Monotonic seconds, as of the last sweep."""
+        self.buffer = memoryview(bytearray(RELAY_BUFFER))
+        """Where every read of the process lands; used up before the next read."""
+        self.request_lines = RequestLines(start.config.origin.header)
+        self.response_lines = ResponseLines()
+        self.trusted = networks(start.config.listen.trusted_proxies)
+        self.origin_networks = networks(start.config.origin.allow)
+        self.connections: dict[Connection | PlainConnection, None] = {}
+        self._start = start
+        self._share_tickets = share_tickets
+        self._table = Table(start.table)
+        self._column = self._table.column(start.column)
+        self._slots: dict[str, int] = {}
+        self._pools: dict[Target, Pool] = {}
+        self._link: Link | None = None
+        self._acceptors: list[Acceptor] = []
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._ids: Iterator[int] = itertools.count(1)
+        self._id_prefix = os.urandom(6).hex()
+        self._stamp = -1
+        self._over = asyncio.Event()
+        self._origin_tls: ssl.SSLContext | None = None
+        self._exhausted_said = 0.0
+        self.access = Access(start.config)
+
+    # life
+
+    async def run(self) -> None:
+        """Serves until drained."""
+        self.loop = asyncio.get_running_loop()
+        channel = Channel(self._start.channel)
+        follow = self._task(self._follow(channel))
+        if not await self._open_map():
+            return
+        self.routes = Routes(self.config, self.reader.site, self.access.map_lookup)
+        self.obtaining = Obtaining(
+            send=self._tell,
+            present=self._present_obtained,
+            deny=self._deny,
+            wait=self.config.issuance.handshake_wait,
+            bound=self.limits.waiting_handshakes,
+        )
+        self._listen()
+        gc.collect()
+        gc.freeze()
+        channel.send(Ready())
+        sweep = self._task(self._sweep())
+        report = self._task(self._report())
+        await self._over.wait()
+        for task in (sweep, report, follow):
+            task.cancel()
+        self._send_report()
+        for connection in list(self.connections):
+            connection.abort()
+        for pool in self._pools.values():
+            pool.close()
+        if self._link is not None:
+            self._link.close()
+        self.access.close()
+        self.certificates.close()
+        self.reader.close()
+        channel.close()
+
+    async def _open_map(self) -> bool:
+        """Waits for the controller to make the map, on a first start; False when the worker is to end before."""
+        while True:
+            try:
+                self.reader = MapReader(self._start.state_directory)
+            except MapError as error:
+                if self.draining:
+                    return False
+                self.now = self.loop.time()
+                self._fault(error)
+                await asyncio.sleep(MAP_WAIT_SECONDS)
+            else:
+                break
+        self.certificates = Certificates(
+            self.reader,
+            Sealer(self._start.map_key),
+            self.config,
+            share_tickets=self._share_tickets,
+            on_fault=self._fault,
+        )
+        return True
+
+    def _listen(self) -> None:
+        for role, sock in self._start.sockets.items():
+            admit = self._admit_tls if role.startswith("https ") else self._admit_plain
+            self._acceptors.append(Acceptor(self.loop, sock, admit, self._crowded, self._no_room))
+
+    async def _follow(self, channel: Channel) -> None:
+        """What the supervisor says. Its end is a reason to drain: nobody would replace or stop this process any more."""
+        while True:
+            try:
+                received = await channel.receive()
+            except LinkError as error:
+                self.log.warning(error.detail)
+                continue
+            if received is None:
+                self.log.warning("The supervisor is gone: this worker finishes what is open and ends.")
+                self.drain()
+                return
+            if isinstance(received.message, LinkEnd) and received.sockets:
+                await self._take_link(received.sockets[0])
+            elif isinstance(received.message, Drain):
+                self.drain()
+
+    def drain(self) -> None:
+        """Closes the listeners, lets open requests end within `timeouts.drain`, then ends."""
+        if self.draining:
+            return
+        self.draining = True
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._column.drain()
+        for connection in list(self.connections):
+            connection.drain()
+        if not self.connections:
+            self._over.set()
+        else:
+            self.loop.call_later(self.timeouts.drain, self._over.set)
+
+    def _task(self, coroutine: object) -> asyncio.Task[object]:
+        task: asyncio.Task[object] = self.loop.create_task(coroutine)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.log.error(f"An unexpected error in a worker's task: {error!r}")
+
+    # accepting
+
+    def _admit_tls(self, sock: socket.socket, peer: str) -> None:
+        slot = self._enter(sock, peer)
+        if slot >= 0:
+            self._task(self.loop.connect_accepted_socket(lambda: Connection(self, peer, slot), sock))
+
+    def _admit_plain(self, sock: socket.socket, peer: str) -> None:
+        slot = self._enter(sock, peer)
+        if slot >= 0:
+            self._task(self.loop.connect_accepted_socket(lambda: PlainConnection(self, peer, slot), sock))
+
+    def _enter(self, sock: socket.socket, peer: str) -> int:
+        """Counts a connection in; -1 when there is no room for it, and then it is closed."""
+        slot = self._slots.get(peer)
+        if slot is None:
+            if len(self._slots) >= 10_000:
+                self._slots.clear()
+            slot = self._slots[peer] = self._table.slot(packed(peer))
+        if self._column.enter(slot) > self.limits.connections_per_address:
+            self.count_handshake("too_many_from_address")
+        elif len(self.connections) >= self.limits.connections and not self._shed():
+            self.count_handshake("too_many_connections")
+        else:
+            return slot
+        self._column.leave(slot)
+        sock.close()
+        return -1
+
+    def _shed(self) -> bool:
+        """Closes the oldest idle connection, if one is near."""
+        for connection in itertools.islice(self.connections, 64):
+            front = getattr(connection, "front", None)
+            if front is not None and front.idle:
+                connection.close()
+                return True
+        return False
+
+    def _crowded(self) -> bool:
+        return self._column.connections > self._table.mean_connections() * ABOVE_MEAN + SLACK
+
+    def _no_room(self, error: OSError) -> None:
+        self._shed()
+        if self.now > self._exhausted_said + 60:
+            self._exhausted_said = self.now
+            self.log.error(
+                f"No new connections for a moment: {error.strerror}. Raise the limit of open files (LimitNOFILE=), or lower "
+                "limits.connections."
+            )
+
+    def opened(self, connection: Connection | PlainConnection) -> None:
+        """A connection's transport is there."""
+        self.connections[connection] = None
+        if self.draining:
+            connection.close()
+
+    def closed(self, connection: Connection | PlainConnection) -> None:
+        """A connection is gone."""
+        self.connections.pop(connection, None)
+        self._column.leave(connection.slot)
+        if self.draining and not self.connections:
+            self._over.set()
+
+    # the published map
+
+    def notice(self) -> None:
+        """Takes notice of what changed in the map: one comparison when nothing did."""
+        if self.reader.stamp() != self._stamp:
+            self._notice_change()
+
+    def _notice_change(self) -> None:
+        try:
+            stamp = self.reader.stamp()
+            changes = self.reader.changes()
+        except MapError as error:
+            self._fault(error)
+            return
+        self._stamp = stamp
+        self.routes.drop(changes)
+        self.certificates.drop(changes)
+
+    def find_route(self, host: str) -> Route | None:
+        """Where requests for a host go; None for nowhere. Raises MapError where nobody can tell."""
+        self.notice()
+        route = self.routes.find(host)
+        if route is not None and route.fresh_until and not route.refreshing and route.fresh_until < time.time():
+            # Served stale; the answer comes by the map, and a new Route with it.
+            route.refreshing = True
+            self._tell(Refresh(hostname=host))
+            self.loop.call_later(REFRESH_PAUSE, self._refreshed, route)
+        return route
+
+    @staticmethod
+    def _refreshed(route: Route) -> None:
+        route.refreshing = False
+
+    def may_serve(self, host: str) -> bool:
+        """Whether https would be answered for a host: it has a site, or may get one at the handshake."""
+        self.notice()
+        try:
+            found = self.certificates.find(host, time.time()) if host else None
+        except MapError:
+            return False
+        return isinstance(found, Found | Cold | Missing)
+
+    # certificates
+
+    def present(self, connection: Connection, name: str) -> None:
+        """Goes on with a handshake for this name: with its context, after a wait, or with an alert."""
+        self._present(connection, name, asked=False)
+
+    def _present_obtained(self, connection: Connection, name: str) -> None:
+        self._present(connection, name, asked=True)
+
+    def _present(self, connection: Connection, name: str, *, asked: bool) -> None:
+        self.notice()
+        try:
+            found = self.certificates.find(name, time.time())
+        except MapError:
+            self.access.map_lookup("error")
+            connection.alert(INTERNAL_ERROR, "map_error")
+            return
+        if isinstance(found, Found):
+            connection.wrap(found.context, found.names)
+        elif isinstance(found, Cold):
+            connection.waits()
+            self._task(self._wrap_cold(connection, found))
+        elif isinstance(found, Missing) and not asked:
+            self.obtaining.join(connection, self.now)
+        elif isinstance(found, Denied):
+            connection.alert(found.alert, "denied")
+        else:
+            connection.alert(INTERNAL_ERROR, "no_certificate")
+
+    async def _wrap_cold(self, connection: Connection, cold: Cold) -> None:
+        try:
+            found = await self.certificates.obtain_context(cold, time.time())
+        except MapError as error:
+            self._fault(error)
+            connection.waited()
+            connection.alert(INTERNAL_ERROR, "unusable_certificate")
+            return
+        connection.waited()
+        connection.wrap(found.context, found.names)
+
+    def _deny(self, hostname: str, seconds: float, denied: bool) -> None:
+        if seconds > 0:
+            until = time.time() + seconds
+            if denied:
+                self.certificates.refuse(hostname, until, "the name is not admitted")
+            else:
+                self.certificates.refuse(hostname, until, "no certificate could be obtained", alert=INTERNAL_ERROR)
+
+    # the controller
+
+    async def _take_link(self, sock: socket.socket) -> None:
+        if self._link is not None:
+            self._link.close()
+        self._link = await Link.open(sock, self._heard, self._link_lost)
+        self._link.send(Greeting(worker=self._start.index, pid=os.getpid()))
+        if hasattr(self, "obtaining"):
+            self.obtaining.again()
+
+    def _link_lost(self, reason: LinkError | None) -> None:
+        self._link = None
+        if reason is not None:
+            self.log.warning(reason.detail)
+
+    def _heard(self, message: LinkMessage) -> None:
+        if isinstance(message, Obtained):
+            self.obtaining.answered(message)
+
+    def _tell(self, message: LinkMessage) -> bool:
+        return self._link is not None and self._link.send(message)
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            self._send_report()
+
+    def _send_report(self) -> None:
+        self._tell(
+            Report(
+                worker=self._start.index,
+                pid=os.getpid(),
+                counters=self.access.snapshot(self._connection_states()),
+                hosts=self.access.top_hosts(),
+                generation=self._start.generation,
+                draining=self.draining,
+            )
+        )
+
+    def _connection_states(self) -> dict[str, int]:
+        states = {"handshake": 0, "idle": 0, "active": 0}
+        for connection in self.connections:
+            front = getattr(connection, "front", None)
+            states["handshake" if front is None else "idle" if front.idle else "active"] += 1
+        return states
+
+    # the origin
+
+    def pool(self, target: Target) -> Pool:
+        """The connections to an origin."""
+        pool = self._pools.get(target)
+        if pool is None:
+            pool = self._pools[target] = Pool(self, target)
+        return pool
+
+    def origin_tls(self) -> ssl.SSLContext:
+        """For origins by https: verified against the system's roots, or `origin.ca_bundle`."""
+        if self._origin_tls is None:
+            context = ssl.create_default_context(cafile=self.config.origin.ca_bundle or None)
+            context.set_alpn_protocols(["http/1.1"])
+            self._origin_tls = context
+        return self._origin_tls
+
+    # deadlines
+
+    async def _sweep(self) -> None:
+        second = 0.0
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = self.now = self.loop.time()
+            for connection in list(self.connections):
+                if connection.deadline < now or connection.write_deadline < now:
+                    connection.expired()
+            self.obtaining.sweep(now)
+            for target, pool in list(self._pools.items()):
+                if not pool.sweep(now):
+                    pool.close()
+                    del self._pools[target]
+            if now >= second + 1.0:
+                second = now
+                self._column.beat(now)
+                self._check_map()
+
+    def _check_map(self) -> None:
+        try:
+            if self.reader.check_current():
+                self._stamp = self.reader.stamp()
+                self.reader.changes()
+                self.routes.drop(None)
+                self.certificates.drop(None)
+        except MapError as error:
+            self._fault(error)
+
+    # records
+
+    def next_request_id(self) -> bytes:
+        """Unique for this machine and beyond: random per worker, counted within it."""
+        return b"%s-%x" % (self._id_prefix.encode("ascii"), next(self._ids))
+
+    def record(self, exchange: Exchange) -> None:
+        """An exchange is over."""
+        connection = exchange.connection
+        request, route = exchange.request, exchange.route
+        self.access.record(
+            host=request.host,
+            workspace=route.workspace if route is not None else "",
+            method=exchange.method,
+            target=request.target,
+            status=exchange.status,
+            bytes_in=exchange.bytes_in,
+            bytes_out=exchange.bytes_out,
+            started=exchange.started,
+            origin_seconds=exchange.origin_seconds,
+            request_id=exchange.request_id,
+            tls=connection.tls_version,
+            protocol="ws" if exchange.tunnel else connection.protocol,
+            client=connection.peer,
+            error=exchange.error,
+        )
+
+    def record_refused(self, connection: Connection, status: int, reason: str, request_id: bytes, size: int) -> None:
+        """Something that never became a request was answered."""
+        self.access.record(
+            host="",
+            workspace="",
+            method=b"-",
+            target=b"-",
+            status=status,
+            bytes_in=0,
+            bytes_out=size,
+            started=time.perf_counter(),
+            origin_seconds=0.0,
+            request_id=request_id,
+            tls=connection.tls_version,
+            protocol=connection.protocol,
+            client=connection.peer,
+            error=reason,
+        )
+
+    def record_plain(self, connection: PlainConnection, request: RequestHead, status: int, size: int) -> None:
+        """A request on port 80 was answered."""
+        self.access.record(
+            host=request.host,
+            workspace="",
+            method=request.method,
+            target=request.target,
+            status=status,
+            bytes_in=0,
+            bytes_out=size,
+            started=time.perf_counter(),
+            origin_seconds=0.0,
+            request_id=self.next_request_id(),
+            tls="",
+            protocol="http",
+            client=connection.peer,
+            error="",
+        )
+
+    def count_handshake(self, result: str) -> None:
+        """A handshake ended."""
+        self.access.handshake(result)
+
+    def count_timeout(self, what: str) -> None:
+        """A client was too slow in the middle of something."""
+        self.access.timeout(what)
+
+    def _fault(self, error: EdgeError) -> None:
+        if self.now > self._exhausted_said + 10:
+            self._exhausted_said = self.now
+            self.log.warning(error.detail)
+
+
+def main(start: WorkerStart) -> int:
+    """The process. Called in the fresh child; returns its exit status."""
+    log = Log(f"worker {start.index}", level=start.config.log.level)
+    share_tickets = tickets.trial_in_fork()
+    if not share_tickets:
+        log.warning("Sessions resume only in the worker that began them: this interpreter's OpenSSL takes no ticket keys.")
+
+    async def run() -> None:
+        await Worker(start, log, share_tickets=share_tickets).run()
+
+    uvloop.run(run())
+    return 0

@@ -1,0 +1,68 @@
+"""Tables and files."""
+
+import json
+from pathlib import Path
+
+from bench.figures import Sample
+from bench.machine import Machine
+from bench.report import Results, as_data, costs_table, markdown, page, plain, ratios_table, terminal_text, write
+from bench.targets import OURS
+
+MACHINE = Machine(
+    processor="Some CPU", cores=2, kernel="6.1", python="3.11", openssl="OpenSSL 3", date="2026-01-01T00:00:00+00:00",
+    commit="abc", load_average=0.1,
+)  # fmt: skip
+
+
+def sample(cpu_us: float) -> Sample:
+    return Sample(requests=1000, seconds=1, cpu_us=cpu_us, busiest_us=cpu_us - 1, load=0.9)
+
+
+def results(**changes: object) -> Results:
+    values = {
+        "machine": MACHINE,
+        "versions": {"nginx": "1.22", OURS: "0.1"},
+        "settings": {"rounds": 2, "window": 1.0, "tenants": 16, "proxy": "0", "load": "1"},
+        "samples": {
+            "h1": {"nginx": [sample(25), sample(35)], OURS: [sample(30), sample(42)]},
+            "h2": {"nginx": [sample(20)] * 2},
+        },
+        "never_seen": {OURS: [0.2, 0.3, 0.25]},
+    }
+    return Results(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_the_table_has_a_row_per_scenario_and_our_worker_by_itself():
+    rows = costs_table(results())
+    assert rows[0] == ["CPU µs per request", "nginx 1.22", f"{OURS} 0.1", "worker alone"]
+    assert rows[1] == ["HTTP/1.1 keep-alive, 256 B", "30.0 [25.0–35.0]", "36.0 [30.0–42.0]", "35.0"]
+    assert rows[2][2:] == ["–", "–"]
+
+
+def test_ratios_leave_out_what_we_were_not_measured_in():
+    assert ratios_table(results()) == [[f"{OURS} over", "nginx"], ["HTTP/1.1 keep-alive, 256 B", "1.20"]]
+
+
+def test_a_run_of_the_peers_alone_has_no_ratios():
+    alone = results(versions={"nginx": "1.22"}, samples={"h1": {"nginx": [sample(25)]}}, never_seen={})
+    assert ratios_table(alone) == []
+    assert "over" not in terminal_text(alone)
+
+
+def test_tables_are_aligned_for_terminals_and_piped_for_pages():
+    assert plain([["a", "b"], ["long", "c"]]) == "a     b\n-------\nlong  c"
+    assert markdown([["a", "b"], ["1", "2"]]) == "| a | b |\n|---|---|\n| 1 | 2 |"
+
+
+def test_the_page_says_when_where_and_with_what():
+    text = page(results())
+    for expected in ("2026-01-01", "Some CPU", "nginx 1.22", "reached: new-name: 0.250 s", "Access logs are off"):
+        assert expected in text
+
+
+def test_the_files_are_written_and_the_data_has_every_round(tmp_path: Path):
+    write(results(), tmp_path)
+    data = json.loads((tmp_path / "results.json").read_text())
+    assert data == json.loads(json.dumps(as_data(results())))
+    assert [each["cpu_us"] for each in data["scenarios"]["h1"][OURS]["rounds"]] == [30, 42]
+    assert (tmp_path / "RESULTS.md").read_text() == page(results())

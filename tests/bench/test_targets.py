@@ -1,0 +1,22 @@
+"""Which targets are reached."""
+
+from bench.figures import Sample
+from bench.targets import OURS, judge
+
+
+def rounds(*costs: float) -> list[Sample]:
+    return [Sample(requests=1, seconds=1, cpu_us=cost, busiest_us=cost, load=1) for cost in costs]
+
+
+def test_a_ratio_at_its_bound_is_reached_and_one_above_is_not():
+    samples = {"h1": {OURS: rounds(16, 16), "HAProxy": rounds(10, 10), "Caddy": rounds(31, 31)}}
+    assert [outcome.reached for outcome in judge(samples, {})] == [True, False]
+
+
+def test_what_was_not_measured_is_not_judged():
+    assert judge({"h1": {OURS: rounds(1)}, "h2": {"nginx": rounds(1)}}, {"Caddy": [0.5]}) == []
+
+
+def test_a_new_name_is_judged_by_the_median_of_its_times():
+    assert [outcome.reached for outcome in judge({}, {OURS: [0.1, 0.2, 9.0]})] == [True]
+    assert [outcome.reached for outcome in judge({}, {OURS: [0.4, 0.4, 0.1]})] == [False]

@@ -1,0 +1,105 @@
+"""`status`, `reload` and `stop`."""
+
+import json
+import subprocess
+import sys
+
+from edgeproxy.cli import main
+from edgeproxy.errors import AdminUnavailable
+
+STATUS = {
+    "version": "0.1.0",
+    "ready": True,
+    "started_at": "2026-11-21T00:00:00Z",
+    "uptime_seconds": 7200.0,
+    "controller": {"pid": 11, "started_at": "2026-11-21T00:00:01Z"},
+    "supervisor": {"pid": 10},
+    "workers": [{"index": 0, "pid": 12, "generation": 3, "state": "serving", "connections": 4, "last_report_seconds": 0.2}],
+    "domains": {"active": 2},
+    "certificates": {},
+    "issuance": {"pending": 1},
+    "map": {"change": 7, "head": 7, "behind": 0},
+    "faults": [],
+}
+
+
+def test_status_is_readable(cli, edge):
+    edge.answers["GET /api/v1/admin/status"] = (200, STATUS)
+    status, out, err = cli("status")
+    assert (status, err) == (main.DONE, "")
+    assert "0.1.0, serving" in out
+    assert "(2 h)" in out
+    assert "active 2" in out
+    assert "change 7" in out
+    assert out.splitlines()[-1].split() == ["0", "12", "serving", "4", "0.2"]
+
+
+def test_status_tells_faults(cli, edge):
+    fault = {"part": "store", "detail": "The disk is full.", "since": "2026-11-21T00:00:00Z"}
+    edge.answers["GET /api/v1/admin/status"] = (
+        200,
+        {**STATUS, "map": None, "supervisor": {}, "workers": [], "faults": [fault]},
+    )
+    status, out, err = cli("status")
+    assert status == main.DONE
+    assert "does not answer" in out
+    assert "Fault in store, since 2026-11-21T00:00:00Z: The disk is full." in err
+
+
+def test_status_as_json_is_what_the_edge_said(cli, edge):
+    edge.answers["GET /api/v1/admin/status"] = (200, STATUS)
+    _, out, _ = cli("status", "--json")
+    assert json.loads(out) == STATUS
+
+
+def test_reload_says_what_came_of_it(cli, edge):
+    edge.answers["POST /api/v1/admin/reload"] = (200, {"detail": "The new configuration is in force: generation 2."})
+    status, _, err = cli("reload")
+    assert status == main.DONE
+    assert err.endswith("The new configuration is in force: generation 2.\n")
+
+
+def test_an_invalid_configuration_is_status_two(cli, edge):
+    problem = {"status": 422, "code": "reload_refused", "detail": "/etc/edge.toml:2: listen.htps: there is no such key"}
+    edge.answers["POST /api/v1/admin/reload"] = (422, problem)
+    status, _, err = cli("reload")
+    assert status == main.USAGE
+    assert "listen.htps" in err
+
+
+def test_stop_waits_until_the_supervisor_has_ended(cli, edge):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as supervisor:
+        edge.answers["GET /api/v1/admin/status"] = (200, {**STATUS, "supervisor": {"pid": supervisor.pid}})
+        edge.answers["POST /api/v1/admin/stop"] = (202, {"detail": "draining"})
+        assert supervisor.stdin is not None
+        supervisor.stdin.close()
+        status, _, err = cli("stop")
+        assert status == main.DONE
+        assert err.endswith("The edge has ended.\n")
+        assert supervisor.wait() != 0
+
+
+def test_stop_without_a_process_to_be_seen_waits_until_nobody_answers(cli, edge, monkeypatch):
+    edge.answers["GET /api/v1/admin/status"] = (200, {**STATUS, "supervisor": {}})
+    edge.answers["POST /api/v1/admin/stop"] = (202, {"detail": "draining"})
+    asked = []
+
+    def gone(client, path, **_):
+        asked.append(path)
+        if path == "/api/v1/admin/status":
+            return STATUS | {"supervisor": {}}
+        raise AdminUnavailable("gone")
+
+    monkeypatch.setattr("edgeproxy.cli.client.AdminClient.get", gone)
+    status, _, err = cli("stop")
+    assert status == main.DONE
+    assert asked == ["/api/v1/admin/status", "/healthz"]
+    assert "has ended" in err
+
+
+def test_stop_need_not_wait(cli, edge):
+    edge.answers["GET /api/v1/admin/status"] = (200, {**STATUS, "supervisor": {}})
+    edge.answers["POST /api/v1/admin/stop"] = (202, {"detail": "draining"})
+    status, _, err = cli("stop", "--no-wait")
+    assert status == main.DONE
+    assert "has ended" not in err

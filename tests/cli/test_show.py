@@ -1,0 +1,42 @@
+"""What commands print."""
+
+import json
+
+import pytest
+
+from edgeproxy.cli import show
+
+
+def test_a_table_is_aligned_and_says_when_it_is_empty(capsys):
+    show.table(("domain", "n"), [("a.example", 1), ("b", None)], empty="Nothing.")
+    assert capsys.readouterr().out == "DOMAIN     N\na.example  1\nb          -\n"
+    show.table(("domain",), [], empty="Nothing.")
+    assert capsys.readouterr() == ("", "Nothing.\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), ("", "-"), (True, "yes"), (0, "0"), (["a", "b"], "a, b"),
+     ({"active": 2}, "active 2"), ("a\x1b[2Jb\n", "a·[2Jb·")],
+)  # fmt: skip
+def test_values_are_shown_for_people_and_cannot_steer_the_terminal(value, text):
+    assert show.text_of(value) == text
+
+
+def test_fields_that_say_nothing_are_left_out(capsys):
+    show.fields({"a_b": 1, "c": "", "d": None, "e": 0, "f": False})
+    assert capsys.readouterr().out == "a b  1\ne    0\nf    no\n"
+
+
+@pytest.mark.parametrize("members", [[], [{"a": 1}], [{"a": 1}, {"b": "ü"}]])
+def test_a_listing_is_json_however_long(capsys, members):
+    show.listing_as_json("things", iter(members))
+    assert json.loads(capsys.readouterr().out) == {"things": members}
+
+
+def test_progress_is_a_line_per_step_where_nobody_watches(capsys):
+    with show.Progress("A thing") as progress:
+        progress.step("first")
+        progress.step("first")
+        progress.step("second")
+    assert capsys.readouterr() == ("", "A thing …\nA thing: first …\nA thing: second …\n")

@@ -1,0 +1,74 @@
+"""The demo's configuration and what it says."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeproxy.config.load import load
+from edgeproxy.demo import run, welcome
+from edgeproxy.errors import EdgeError
+
+
+def test_its_configuration_is_right(tmp_path):
+    path = tmp_path / "edgeproxy.toml"
+    path.write_text(run.configuration(tmp_path, 8443, 8080, 3000, tmp_path))
+    config = load(path, {})
+    assert config.issuance.directory == "internal"
+    assert "127.0.0.1:8443" in config.listen.https
+    assert config.listen.public_https_port == 8443
+    assert config.state.directory == str(tmp_path)
+    assert config.origin.url == "http://127.0.0.1:3000"
+
+
+@pytest.fixture
+def fake_supervisor(monkeypatch):
+    """Takes the place of the edge; remembers what it was given, and whether its companions lived meanwhile."""
+    seen: dict[str, Any] = {}
+
+    class Supervisor:
+        @staticmethod
+        def run(config, path):
+            seen.update(config=config, path=path, text=path.read_text())
+            return 7
+
+    monkeypatch.setitem(sys.modules, "edgeproxy.supervisor", Supervisor)
+    monkeypatch.setattr("edgeproxy.supervisor", Supervisor, raising=False)
+    return seen
+
+
+def test_it_runs_the_edge_and_leaves_nothing_behind(fake_supervisor):
+    assert run.run(port=8443, http_port=8080, directory=None) == 7
+    assert fake_supervisor["config"].admin.socket.endswith("/admin.sock")
+    assert not fake_supervisor["path"].parent.exists()
+
+
+def test_a_given_folder_is_made_and_kept(fake_supervisor, tmp_path):
+    home = tmp_path / "a" / "b"
+    run.run(port=8443, http_port=8080, directory=home)
+    assert (home / "edgeproxy.toml").read_text() == fake_supervisor["text"]
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_too_deep_for_sockets_has_them_elsewhere(fake_supervisor, tmp_path):
+    home = tmp_path / ("deep" * 30)
+    run.run(port=8443, http_port=8080, directory=home)
+    socket = Path(fake_supervisor["config"].admin.socket)
+    assert len(str(socket)) <= 107
+    assert not socket.parent.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(EdgeError, match="Name another folder with --dir"):
+        run.run(port=8443, http_port=8080, directory=tmp_path / "file" / "x")
+
+
+def test_the_welcome_says_what_to_try():
+    told = welcome.text(Path("/srv/demo/internal-ca.pem"), Path("/srv/demo/admin.sock"), 8443)
+    assert "  curl --cacert /srv/demo/internal-ca.pem https://gallery.localhost:8443/\n" in told
+    assert "https://shop.localhost:8443/ " in told
+    assert "workspace acme-store" in told
+    assert "--socket /srv/demo/admin.sock" in told
+    assert "https://gallery.localhost/\n" in welcome.text(Path("/a"), Path("/b"), 443)

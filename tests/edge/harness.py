@@ -1,0 +1,293 @@
+"""A worker on the test's own loop, with a real published map, real TLS, and an origin whose every byte the test decides."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import multiprocessing
+import os
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from edgeproxy.config.structs import Config, Issuance, Listen, Origin, Platform, Timeouts
+from edgeproxy.edge.worker import Worker
+from edgeproxy.link.channel import Channel
+from edgeproxy.link.messages import LinkEnd, LinkMessage
+from edgeproxy.link.peer import Link
+from edgeproxy.link.start import WorkerStart
+from edgeproxy.link.table import Table
+from edgeproxy.log import Log
+from edgeproxy.published.records import Certificate, Site
+from edgeproxy.published.seal import Sealer
+from edgeproxy.published.writer import MapWriter
+from edgeproxy.units import Duration
+
+MAP_KEY = bytes(range(32))
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def self_signed(*names: str) -> tuple[bytes, bytes]:
+    """A certificate that is its own root, and its key, PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pkcs8 = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return certificate.public_bytes(serialization.Encoding.PEM), pkcs8
+
+
+def listener() -> socket.socket:
+    """A bound, listening loopback socket on a free port."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(1024)
+    return sock
+
+
+def _write_maps(pipe: Connection) -> None:
+    """The other process: a command is (directory, puts, deletes, change); puts of None close the map."""
+    writers: dict[Path, MapWriter] = {}
+    while True:
+        try:
+            directory, puts, deletes, change = pipe.recv()
+        except EOFError:
+            return
+        if puts is None:
+            if directory in writers:
+                writers.pop(directory).close()
+        elif directory not in writers:
+            writers[directory] = MapWriter(directory)
+            writers[directory].rebuild(puts, change=change)
+        else:
+            writers[directory].apply(puts, deletes, change=change)
+        pipe.send(True)
+
+
+class MapProcess:
+    """Writes maps from a process of its own: LMDB lets no process open one environment twice."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_write_maps, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def write(self, directory: Path, puts: object, deletes: object, change: int) -> None:
+        """One commit; it is visible when this returns."""
+        self._pipe.send((directory, puts, deletes, change))
+        self._pipe.recv()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._pipe.close()
+        self._process.join(30)
+
+
+class Edge:
+    """A running worker, and the other end of everything that it talks to."""
+
+    def __init__(self, directory: Path, config: Config, maps: MapProcess) -> None:
+        self.config = config
+        self.directory = directory
+        self.maps = maps
+        self.sealer = Sealer(MAP_KEY)
+        self.change = 1
+        self.maps.write(directory, [], [], 1)
+        self.roots = ""
+        self.asked: list[LinkMessage] = []
+        """What the worker said to the controller."""
+        self.on_message: Callable[[LinkMessage], None] = self.asked.append
+        self._https, self._http = listener(), listener()
+        self.port: int = self._https.getsockname()[1]
+        self.http_port: int = self._http.getsockname()[1]
+        self.link: Link | None = None
+
+    def publish(self, *puts: tuple[str, str, msgspec.Struct], deletes: tuple[tuple[str, str], ...] = ()) -> None:
+        """Changes the map as the publisher would."""
+        self.change += 1
+        self.maps.write(self.directory, list(puts), list(deletes), self.change)
+
+    def add_certificate(self, certificate_id: str, *names: str) -> None:
+        """A certificate for these names, trusted by `client_context`."""
+        chain, key = self_signed(*names)
+        self.roots += chain.decode()
+        sealed = self.sealer.seal(key, b"key:" + certificate_id.encode())
+        now = time.time()
+        record = Certificate(names=names, chain=chain, sealed_key=sealed, not_before=now - 1, not_after=now + 86400)
+        self.publish(("certificates", certificate_id, record))
+
+    def add_site(self, hostname: str, workspace: str, *, certificate: str = "", origin: str = "") -> None:
+        """A site; with a certificate of its own unless one is named."""
+        if not certificate:
+            certificate = f"cert-{hostname}"
+            self.add_certificate(certificate, hostname)
+        self.publish(("sites", hostname, Site(workspace=workspace, certificate=certificate, origin=origin)))
+
+    def client_context(self, *protocols: str) -> ssl.SSLContext:
+        """A client that trusts every certificate added so far."""
+        context = ssl.create_default_context(cadata=self.roots or None)
+        if protocols:
+            context.set_alpn_protocols(list(protocols))
+        return context
+
+    async def connect(
+        self, hostname: str, *protocols: str, context: ssl.SSLContext | None = None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A TLS connection to the worker under this name."""
+        context = context or self.client_context(*(protocols or ("http/1.1",)))
+        return await asyncio.open_connection("127.0.0.1", self.port, ssl=context, server_hostname=hostname)
+
+    async def exchange(self, hostname: str, request: bytes) -> bytes:
+        """Sends bytes over a fresh connection and reads until it ends."""
+        reader, writer = await self.connect(hostname)
+        writer.write(request)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            answer = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        return answer
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Edge]:
+        """Runs the worker until the block ends."""
+        table, view, descriptor = Table.create(2)
+        table.claim(0)
+        channel, theirs = Channel.pair()
+        start = WorkerStart(
+            config=self.config,
+            config_path=None,
+            state_directory=self.directory,
+            channel=theirs,
+            sockets={f"https 127.0.0.1:{self.port}": self._https, f"http 127.0.0.1:{self.http_port}": self._http},
+            started_at=time.time(),
+            index=0,
+            column=0,
+            generation=0,
+            map_key=MAP_KEY,
+            table=view,
+        )
+        self.worker = Worker(start, Log("worker 0"), share_tickets=True)
+        task = asyncio.ensure_future(self.worker.run())
+        ours, other = socket.socketpair()
+        self.link = await Link.open(ours, lambda message: self.on_message(message), lambda _reason: None)
+        channel.send(LinkEnd(worker=0), [other])
+        self.channel = channel
+        ready = asyncio.ensure_future(channel.receive())
+        await asyncio.wait([task, ready], timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            ready.cancel()
+            await asyncio.wait_for(task, 1)
+            raise RuntimeError("the worker did not start")
+        try:
+            yield self
+        finally:
+            self.worker.drain()
+            for connection in list(self.worker.connections):
+                connection.abort()
+            await asyncio.wait_for(task, 30)
+            self.link.close()
+            channel.close()
+            self.maps.write(self.directory, None, None, 0)
+            os.close(descriptor)
+
+
+class Script:
+    """An origin that does to each connection what a handler says, and keeps what it received."""
+
+    def __init__(self, handler: Handler | None = None) -> None:
+        self.handler = handler or self.answer
+        self.heads: list[bytes] = []
+        self.bodies: list[bytes] = []
+        self.connections = 0
+        self.response = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Reads requests one after the other and answers each with `response`."""
+        while True:
+            head = await self.read_head(reader)
+            if not head:
+                return
+            self.bodies.append(await self.read_body(head, reader))
+            writer.write(self.response)
+
+    async def read_head(self, reader: asyncio.StreamReader) -> bytes:
+        """One head, kept in `heads`; empty at the end of the connection."""
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return b""
+        self.heads.append(head)
+        return head
+
+    async def read_body(self, head: bytes, reader: asyncio.StreamReader) -> bytes:
+        """The body that a head announces, raw: chunked bodies with their framing."""
+        lower = head.lower()
+        if b"transfer-encoding: chunked" in lower:
+            body = b""
+            while not body.endswith(b"0\r\n\r\n") and b"\r\n0\r\n" not in body:
+                piece = await reader.read(65536)
+                if not piece:
+                    break
+                body += piece
+            return body
+        if b"content-length: " in lower:
+            return await reader.readexactly(int(lower.split(b"content-length: ")[1].split(b"\r\n")[0]))
+        return b""
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        """Listens; gives the port."""
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.connections += 1
+            try:
+                await self.handler(reader, writer)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                pass  # the edge went away: a test says if it should not have
+            finally:
+                writer.close()
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+
+
+def config_for(origin_port: int, **changes: object) -> Config:
+    """The configuration of a test's worker."""
+    config = Config(
+        listen=Listen(https=(), http=(), public_https_port=8443),
+        origin=Origin(url=f"http://127.0.0.1:{origin_port}"),
+        platform=Platform(name="ve.test", cname_target="domain.ve.test"),
+        issuance=Issuance(directory="internal"),
+        timeouts=Timeouts(drain=Duration(1)),
+    )
+    return msgspec.structs.replace(config, **changes)
+
+
+def fields(answer: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
+    """Status, lower-case fields and the rest of a raw response."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.split(b"\r\n")
+    pairs = (line.split(b":", 1) for line in lines)
+    return int(status.split(b" ")[1]), {name.lower(): value.strip() for name, value in pairs}, body

@@ -1,0 +1,248 @@
+"""Fields of requests to heads for the origin, and the origin's lines to fields."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeproxy.edge.http1 import Refusal
+from edgeproxy.edge.http2_fields import Field, Malformed, ResponseFields
+from edgeproxy.limits import HEADER_MEMO_ENTRIES, HEADER_MEMO_LINE, Limits
+from tests.http2_peer import GET, POST, WEBSOCKET, fields_for
+
+
+def without(fields: list[Field], name: bytes) -> list[Field]:
+    return [field for field in fields if field[0] != name]
+
+
+def instead(fields: list[Field], name: bytes, value: bytes) -> list[Field]:
+    return [(n, value if n == name else v) for n, v in fields]
+
+
+def test_a_request_becomes_the_head_that_an_http1_origin_understands() -> None:
+    head = fields_for().head([*GET, (b"user-agent", b"x"), (b"accept", b"text/html"), (b"cookie", b"a=b")], True)
+    assert (
+        head.head
+        == b"GET /a?b=c HTTP/1.1\r\nhost: gallery.example.com\r\nuser-agent: x\r\naccept: text/html\r\ncookie: a=b\r\n"
+    )
+    assert (head.method, head.target, head.host, head.accept) == (b"GET", b"/a?b=c", "gallery.example.com", b"text/html")
+    assert (head.length, head.expect, head.upgrade, head.close, head.version) == (0, False, False, False, 2)
+
+
+def test_cookie_crumbs_are_joined_into_one_line() -> None:
+    head = fields_for().head([*GET, (b"cookie", b"a=b"), (b"x", b"y"), (b"cookie", b"c=d"), (b"cookie", b"e=f")], True)
+    assert head.head.endswith(b"x: y\r\ncookie: a=b; c=d; e=f\r\n")
+
+
+def test_a_repeated_field_that_is_not_a_cookie_stays_repeated() -> None:
+    head = fields_for().head([*GET, (b"accept", b"text/html"), (b"x", b"1"), (b"x", b"2")], True)
+    assert head.head.endswith(b"accept: text/html\r\nx: 1\r\nx: 2\r\n")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"workspace-id", b"workspace_id", b"workspace.id", b"via", b"x-real-ip", b"x_forwarded_for", b"proxy", b"te", b"trailer"],
+)
+def test_what_is_the_edges_own_to_say_is_left_out(name: bytes) -> None:
+    head = fields_for().head([*GET, (b"a", b"b"), (name, b"trailers"), (b"c", b"d")], True)
+    assert head.head == b"GET /a?b=c HTTP/1.1\r\nhost: gallery.example.com\r\na: b\r\nc: d\r\n"
+
+
+def test_forwarding_fields_are_kept_aside() -> None:
+    head = fields_for().head(
+        [*GET, (b"x-forwarded-for", b"192.0.2.1"), (b"forwarded", b"for=a"), (b"x-request-id", b"7")], True
+    )
+    assert head.forwarded == ((b"x-forwarded-for", b"192.0.2.1"), (b"forwarded", b"for=a"), (b"x-request-id", b"7"))
+    assert head.head.count(b"\r\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "end", "length", "expect"),
+    [
+        (POST, False, -1, False),
+        ([*POST, (b"content-length", b"12")], False, 12, False),
+        ([*POST, (b"content-length", b"0")], True, 0, False),
+        ([*POST, (b"expect", b"100-Continue")], False, -1, True),
+        ([*POST, (b"expect", b"100-continue")], True, 0, False),
+    ],
+)
+def test_the_bodys_length_is_known_or_not(fields: list[Field], end: bool, length: int, expect: bool) -> None:
+    head = fields_for().head(fields, end)
+    assert (head.length, head.expect) == (length, expect)
+    assert b"content-length" not in head.head
+    assert b"expect" not in head.head
+
+
+def test_an_extended_connect_becomes_a_get_that_asks_for_an_upgrade() -> None:
+    head = fields_for().head([*WEBSOCKET, (b"sec-websocket-version", b"13"), (b"sec-websocket-key", b"x")], False)
+    assert head.upgrade
+    assert head.length == 0
+    assert head.head == b"GET /a?b=c HTTP/1.1\r\nhost: gallery.example.com\r\nsec-websocket-version: 13\r\n"
+
+
+def test_options_of_the_whole_server_is_served() -> None:
+    head = fields_for().head(instead(instead(GET, b":method", b"OPTIONS"), b":path", b"*"), True)
+    assert (head.target, head.head[:21]) == (b"*", b"OPTIONS * HTTP/1.1\r\nh")
+
+
+def test_host_stands_in_for_authority() -> None:
+    head = fields_for().head([*without(GET, b":authority"), (b"host", b"Shop.example.com:443")], True)
+    assert head.host == "shop.example.com"
+    assert head.head == b"GET /a?b=c HTTP/1.1\r\nhost: Shop.example.com:443\r\n"
+
+
+def test_host_beside_the_same_authority_is_said_once() -> None:
+    head = fields_for().head([*GET, (b"host", b"Gallery.example.com"), (b"a", b"b")], True)
+    assert head.head == b"GET /a?b=c HTTP/1.1\r\nhost: gallery.example.com\r\na: b\r\n"
+
+
+def test_an_authority_that_can_name_no_site_leaves_the_host_empty() -> None:
+    assert fields_for().head(instead(GET, b":authority", b"192.0.2.7:443"), True).host == ""
+
+
+MALFORMED: dict[str, list[Field]] = {
+    "no method": without(GET, b":method"),
+    "no scheme": without(GET, b":scheme"),
+    "no path": without(GET, b":path"),
+    "no authority": without(GET, b":authority"),
+    "empty path": instead(GET, b":path", b""),
+    "path without a slash": instead(GET, b":path", b"a"),
+    "path with a blank": instead(GET, b":path", b"/a b"),
+    "path with a line end": instead(GET, b":path", b"/a\r\nworkspace-id: evil"),
+    "path with a fragment": instead(GET, b":path", b"/a#b"),
+    "path beyond ASCII": instead(GET, b":path", b"/\xff"),
+    "absolute path": instead(GET, b":path", b"https://gallery.example.com/"),
+    "asterisk with GET": instead(GET, b":path", b"*"),
+    "invalid method": instead(GET, b":method", b"GE T"),
+    "empty authority": instead(GET, b":authority", b""),
+    "userinfo": instead(GET, b":authority", b"u:p@gallery.example.com"),
+    "authority with a line end": instead(GET, b":authority", b"gallery.example.com\r\nx: y"),
+    "port out of range": instead(GET, b":authority", b"gallery.example.com:99999"),
+    "host differs": [*GET, (b"host", b"other.example.com")],
+    "host differs by port": [*GET, (b"host", b"gallery.example.com:8443")],
+    "two hosts": [*without(GET, b":authority"), (b"host", b"a.example"), (b"host", b"a.example")],
+    "repeated pseudo-field": [*GET, (b":path", b"/b")],
+    "pseudo-field behind fields": [*GET[:3], (b"a", b"b"), GET[3]],
+    "pseudo-field behind host": [*GET[:3], (b"host", b"gallery.example.com"), GET[3]],
+    "pseudo-field behind a cookie": [*GET[:3], (b"cookie", b"a=b"), GET[3]],
+    "unknown pseudo-field": [*GET, (b":status", b"200")],
+    "protocol without CONNECT": [*GET, (b":protocol", b"websocket")],
+    "CONNECT with a path": instead(GET, b":method", b"CONNECT"),
+    "upper case": [*GET, (b"X-A", b"b")],
+    "empty name": [*GET, (b"", b"b")],
+    "blank in a name": [*GET, (b"a b", b"c")],
+    "colon in a name": [*GET, (b"a:b", b"c")],
+    "line end in a value": [*GET, (b"a", b"b\r\nworkspace-id: evil")],
+    "line feed in a cookie": [*GET, (b"cookie", b"a=b\nx: y"), (b"cookie", b"c")],
+    "NUL in a value": [*GET, (b"a", b"b\0")],
+    "blank before a value": [*GET, (b"a", b" b")],
+    "blank behind a value": [*GET, (b"a", b"b\t")],
+    "connection": [*GET, (b"connection", b"close")],
+    "keep-alive": [*GET, (b"keep-alive", b"5")],
+    "proxy-connection": [*GET, (b"proxy-connection", b"close")],
+    "transfer-encoding": [*GET, (b"transfer-encoding", b"chunked")],
+    "upgrade": [*GET, (b"upgrade", b"websocket")],
+    "te with another value": [*GET, (b"te", b"trailers, deflate")],
+    "content-length twice": [*GET, (b"content-length", b"0"), (b"content-length", b"0")],
+    "content-length of no digits": [*GET, (b"content-length", b"+0")],
+    "content-length without content": [*GET, (b"content-length", b"1")],
+    "nothing": [],
+}
+
+
+@pytest.mark.parametrize("fields", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_request_is_never_made_a_head(fields: list[Field]) -> None:
+    with pytest.raises(Malformed):
+        fields_for().head(fields, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ([(b":method", b"CONNECT"), (b":authority", b"gallery.example.com:443")], 405),
+        (instead(GET, b":method", b"TRACE"), 405),
+        (instead(WEBSOCKET, b":protocol", b"connect-udp"), 501),
+        (instead(GET, b":scheme", b"ftp"), 400),
+        (instead(GET, b":path", b"/" + b"x" * 16 * 1024), 414),
+        ([*GET, *[(b"a%d" % n, b"b") for n in range(128)]], 431),
+        ([*GET, *[(b"a", b"b" * 8000)] * 4, (b"c", b"d" * 1000)], 431),
+        ([*POST, (b"expect", b"200-ok")], 417),
+    ],
+)
+def test_what_is_well_formed_but_not_served_has_a_status(fields: list[Field], status: int) -> None:
+    with pytest.raises(Refusal) as caught:
+        fields_for().head(fields, True)
+    assert caught.value.status == status
+
+
+def test_cookie_crumbs_count_as_one_field() -> None:
+    fields = fields_for(Limits(header_count=8))
+    assert fields.head([*GET, *[(b"cookie", b"a=%d" % n) for n in range(50)]], True).host == "gallery.example.com"
+
+
+def test_the_memos_are_bounded() -> None:
+    fields = fields_for()
+    for n in range(2 * HEADER_MEMO_ENTRIES + 5):
+        fields.head([*instead(GET, b":authority", b"h%d.example" % n), (b"a", b"%d" % n)], True)
+    assert len(fields) <= HEADER_MEMO_ENTRIES
+    assert len(fields.hosts) <= HEADER_MEMO_ENTRIES
+    fields.head([*GET, (b"long", b"x" * HEADER_MEMO_LINE)], True)
+    assert not any(name == b"long" for name, _ in fields)
+    answers = ResponseFields()
+    for n in range(2 * HEADER_MEMO_ENTRIES + 5):
+        answers.of([b"A: %d" % n, b"Long: " + b"x" * HEADER_MEMO_LINE])
+    assert len(answers) <= HEADER_MEMO_ENTRIES
+    assert not any(line.startswith(b"Long") for line in answers)
+
+
+names = st.sampled_from(
+    [b"a", b"cookie", b"accept", b"host", b"content-length", b"te", b"x-forwarded-for", b"workspace_id", b"A", b"c:"]
+)
+values = st.sampled_from(
+    [b"", b"0", b"a=b", b"trailers", b"gallery.example.com", b" x", b"x\r\ny: z", b"\xff", b"100-continue"]
+)
+pseudo_fields = st.lists(
+    st.tuples(
+        st.sampled_from([b":method", b":scheme", b":authority", b":path", b":protocol"]),
+        st.sampled_from([b"GET", b"CONNECT", b"https", b"gallery.example.com", b"/", b"*", b"", b"/ ", b"websocket"]),
+    ),
+    max_size=6,
+)
+
+
+@given(st.one_of(st.permutations(GET), pseudo_fields), st.lists(st.tuples(names, values), max_size=6))
+def test_the_quick_way_never_disagrees_with_the_one_that_decides(first: list[Field], rest: list[Field]) -> None:
+    fields = fields_for()
+    request = [*first, *rest]
+    try:
+        quick = fields._plain(request)
+    except Malformed:
+        quick = None
+        with pytest.raises((Malformed, Refusal)):
+            fields._parse(request, True)
+    if quick is not None:
+        assert quick == fields._parse(request, True)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=12), st.binary(max_size=12)), max_size=4))
+def test_no_field_can_bring_a_line_of_its_own(rest: list[Field]) -> None:
+    try:
+        head = fields_for().head([*GET, *rest], True).head
+    except (Malformed, Refusal):
+        return
+    lines = head.split(b"\r\n")
+    assert lines.pop() == b""
+    assert len(lines) <= 2 + len(rest)
+    assert not any(b"\n" in line or b"\r" in line or b"\0" in line for line in lines)
+
+
+def test_an_origins_lines_become_lower_case_fields() -> None:
+    answers = ResponseFields()
+    lines = [b"Content-Type: text/html", b"X-Empty:", b"Set-Cookie:  a=b ", b"Set-Cookie: c=d"]
+    expected = [(b"content-type", b"text/html"), (b"x-empty", b""), (b"set-cookie", b"a=b"), (b"set-cookie", b"c=d")]
+    assert answers.of(lines) == expected
+    assert answers.of(lines) == expected
+
+
+def test_a_line_that_nobody_validated_is_not_sent() -> None:
+    with pytest.raises(ValueError, match="not a field line"):
+        ResponseFields().of([b"no colon"])
