@@ -19,6 +19,9 @@ Workspace = Annotated[str, Field(max_length=63, examples=["spandantest"])]
 Name = Annotated[str, Field(max_length=260, examples=["gallery.example.com"])]
 
 
+CertificateState = Literal["valid", "due", "expired", "not_yet_valid"]
+
+
 class Body(BaseModel):
     """A request's body: unknown fields are refused, nothing is converted."""
 
@@ -128,7 +131,7 @@ class CertificateOut(BaseModel):
     issuer: str
     not_before: str
     not_after: str
-    state: Literal["valid", "expiring", "expired", "not_yet_valid"]
+    state: CertificateState = Field(description="due: it is to be renewed, and still valid")
     serial: str
     renew_at: str | None = None
     directory: str = Field(default="", description='Where it came from: an ACME directory, or "internal"')

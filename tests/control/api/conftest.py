@@ -1,13 +1,36 @@
 """Servers on Unix sockets of their own, and clients for them."""
 
 import asyncio
+import dataclasses
 import socket
+import time
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx2
+import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+from edgeproxy.config.structs import Config, Platform, State
+from edgeproxy.control.api.app import admin_app
+from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.server import AdminProtocol, Server
+from edgeproxy.control.faults import Faults
+from edgeproxy.control.metrics import Metrics
+from edgeproxy.control.publish import Publisher
+from edgeproxy.control.store import Store, StoredCertificate
+from edgeproxy.errors import EdgeError
+from edgeproxy.link.messages import Result
+from edgeproxy.published.records import Site
+from edgeproxy.published.seal import Sealer
+from edgeproxy.published.writer import MapWriter
 
 
 @asynccontextmanager
@@ -41,3 +64,128 @@ async def client_of(path):
     transport = httpx2.AsyncHTTPTransport(uds=str(path))
     async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=20) as client:
         yield client
+
+
+class FakeSupervisor:
+    """Answers what the test says."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answer: Result | EdgeError = Result(id=1, ok=True, detail="done", data={"restarts": {"workers": 2}})
+
+    async def ask(self, action: str, within: float) -> Result:
+        self.asked.append(action)
+        if isinstance(self.answer, EdgeError):
+            raise self.answer
+        return self.answer
+
+
+class FakeIssuance:
+    """Stores a self-signed certificate, telling two steps of it; or raises what the test says."""
+
+    pending = 3
+
+    def __init__(self, store: Store, publisher: Publisher) -> None:
+        self._store = store
+        self._publisher = publisher
+        self.error: Exception | None = None
+        self.go = asyncio.Event()
+        self.go.set()
+        self.told = asyncio.Event()
+
+    async def issue(self, name: str, *, by_operator: bool = True, progress=None) -> StoredCertificate:
+        for step in ("order placed", "challenge answered"):
+            if progress is not None:
+                progress(step)
+        self.told.set()
+        await self.go.wait()
+        if self.error is not None:
+            raise self.error
+        stored = certificate(name)
+        await self._publisher.published(await self._store.add_certificate(stored, time.time()))
+        return stored
+
+
+def certificate(*names: str, days: float = 90, id: str = "") -> StoredCertificate:  # noqa: A002
+    """A self-signed certificate as the store has it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test CA")])
+    now = datetime.now(UTC).replace(microsecond=0)
+    begin, end = now - timedelta(days=1), now + timedelta(days=days)
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), 0xABC123, begin, end)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return StoredCertificate(
+        id=id or f"id-{names[0].replace('*', '_')}",
+        names=names,
+        chain=made.public_bytes(serialization.Encoding.PEM),
+        sealed_key=b"sealed",
+        not_before=begin.timestamp(),
+        not_after=end.timestamp(),
+        renew_at=end.timestamp() - 30 * 86400,
+        issuer="internal",
+    )
+
+
+@dataclasses.dataclass
+class World:
+    """An admin app over a real store and map, and what stands beside it."""
+
+    client: httpx2.AsyncClient
+    context: Context
+    supervisor: FakeSupervisor
+    store: Store
+    publisher: Publisher
+    issuance: FakeIssuance
+    writer: MapWriter
+    directory: Path
+
+    def site(self, hostname: str) -> Site | None:
+        """What the map says of a hostname. Through the writer: a process opens an LMDB environment once."""
+        env, kinds = self.writer._env, self.writer._kinds
+        assert env is not None
+        with env.begin(kinds["sites"]) as transaction:
+            found = transaction.get(hostname.encode())
+        return None if found is None else msgspec.msgpack.decode(found, type=Site)
+
+
+@pytest.fixture
+async def world(tmp_path):
+    config = Config(platform=Platform(name="ve.ai", cname_target="domain.edge.example"), state=State(directory=str(tmp_path)))
+    sealer = Sealer(b"s" * 32)
+    store = await Store.open(config, tmp_path, sealer, account_sealer=sealer)
+    writer = MapWriter(tmp_path)
+    publisher = Publisher(store, writer, ["domain.edge.example", "*.ve.ai"])
+    task = asyncio.ensure_future(publisher.run())
+    await publisher.published(0)
+    issuance = FakeIssuance(store, publisher)
+    supervisor = FakeSupervisor()
+    plane = SimpleNamespace(store=store, publisher=publisher, issuance=issuance, writer=writer)
+    context = Context(
+        config=config,
+        metrics=Metrics("1", 10),
+        faults=Faults(),
+        supervisor=supervisor,
+        started_at=time.time() - 100,
+        born_at=time.time(),
+        plane=plane,  # type: ignore[arg-type]
+    )
+    transport = httpx2.ASGITransport(admin_app(context))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=20) as client:
+        yield World(client, context, supervisor, store, publisher, issuance, writer, tmp_path)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    writer.close()
+    await store.close()
+
+
+def problem_of(answer, status: int, code: str) -> dict[str, Any]:
+    """Checks that an answer is a problem document of this kind, and gives it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = answer.json()
+    assert document["code"] == code, document
+    assert {"type", "title", "status", "detail", "fault", "retryable", "request_id"} <= set(document)
+    return document

@@ -1,0 +1,180 @@
+"""Process control: /api/v1/admin/status, reload and stop."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+import edgeproxy
+from edgeproxy.control.api.context import Context, actor_of, context_of
+from edgeproxy.control.api.problems import Refused
+from edgeproxy.control.api.shapes import certain_moment
+from edgeproxy.control.metrics import SILENT_SECONDS
+from edgeproxy.errors import EdgeError, Fault
+
+router = APIRouter(prefix="/api/v1/admin", tags=["admin"])
+
+STATUS_SECONDS = 2.0
+"""How long a status waits for the supervisor."""
+
+RELOAD_SECONDS = 60.0
+"""How long a reload may take: new workers are started and must be ready before the old ones drain."""
+
+STOP_SECONDS = 5.0
+"""How long the supervisor may take to agree to stop; draining comes after it."""
+
+
+class WorkerOut(BaseModel):
+    """A worker, by its last report."""
+
+    index: int
+    pid: int
+    generation: int = Field(description="The published map's generation that it has seen")
+    state: Literal["serving", "draining", "silent"]
+    connections: int
+    last_report_seconds: float = Field(description="Age of its last report; they come each second")
+
+
+class FaultOut(BaseModel):
+    """A part of the control plane that fails now."""
+
+    part: str
+    code: str
+    detail: str
+    fault: str
+    retryable: bool
+    since: str
+
+
+class MapOut(BaseModel):
+    """How far the published map follows the store."""
+
+    change: int
+    head: int
+    behind: int
+
+
+class StatusOut(BaseModel):
+    """The answer to GET …/status."""
+
+    version: str
+    ready: bool = Field(description="Whether workers serve")
+    started_at: str
+    uptime_seconds: float
+    controller: dict[str, Any]
+    supervisor: dict[str, Any] = Field(description="What the supervisor says of itself and its children; empty if nothing")
+    workers: list[WorkerOut]
+    domains: dict[str, int] = Field(description="Count by state")
+    certificates: dict[str, int] = Field(description="Count by state")
+    issuance: dict[str, int] = Field(description="Names that certificates are being obtained for")
+    map: MapOut | None
+    faults: list[FaultOut] = Field(description="What does not work; empty is good")
+
+
+class DoneOut(BaseModel):
+    """The answer to reload and stop."""
+
+    detail: str
+    data: dict[str, Any] = {}
+
+
+@router.get("/status", summary="What runs and what does not")
+async def status(request: Request) -> StatusOut:
+    """Always answers, with whatever is known: `faults` names the parts that do not work."""
+    context = context_of(request)
+    now = context.now()
+    supervisor: dict[str, Any] = {}
+    try:
+        supervisor = (await context.supervisor.ask("status", STATUS_SECONDS)).data
+        context.faults.works("supervisor")
+    except EdgeError as error:
+        context.faults.fails("supervisor", error, now)
+    domains, certificates, issuance, map_state = await _of_the_store(context, now)
+    context.note_map()
+    return StatusOut(
+        version=edgeproxy.__version__,
+        ready=context.metrics.serving(now) > 0,
+        started_at=certain_moment(context.started_at),
+        uptime_seconds=round(now - context.started_at, 3),
+        controller={"pid": os.getpid(), "started_at": certain_moment(context.born_at)},
+        supervisor=supervisor,
+        workers=_workers(context, now),
+        domains=domains,
+        certificates=certificates,
+        issuance=issuance,
+        map=map_state,
+        faults=_faults(context),
+    )
+
+
+@router.post("/reload", summary="Take a new configuration without dropping a connection")
+async def reload(request: Request) -> DoneOut:
+    """Has the supervisor load the configuration anew. An invalid one is refused, and the old one goes on."""
+    return await _act(context_of(request), "reload", RELOAD_SECONDS, actor_of(request))
+
+
+@router.post("/stop", status_code=202, summary="Drain and end")
+async def stop(request: Request) -> DoneOut:
+    """Has the supervisor drain every worker within `timeouts.drain` and end."""
+    return await _act(context_of(request), "stop", STOP_SECONDS, actor_of(request))
+
+
+async def _act(context: Context, action: str, within: float, actor: str) -> DoneOut:
+    result = await context.supervisor.ask(action, within)
+    if not result.ok:
+        refused = Refused(
+            422 if action == "reload" else 409, result.detail or f"The {action} was refused.", code=f"{action}_refused"
+        )
+        refused.fault = Fault.OPERATOR
+        raise refused
+    return DoneOut(detail=result.detail or f"{action}: done", data=result.data)
+
+
+async def _of_the_store(context: Context, now: float) -> tuple[dict[str, int], dict[str, int], dict[str, int], MapOut | None]:
+    plane = context.plane
+    if plane is None:
+        return {}, {}, {}, None
+    issuance = {"pending": plane.issuance.pending}
+    try:
+        summary = await plane.store.summary(now)
+        head = await plane.store.head_change()
+    except EdgeError as error:
+        context.faults.fails("store", error, now)
+        return {}, {}, issuance, None
+    context.faults.works("store")
+    reached = plane.publisher.reached
+    return summary.domains, summary.certificates, issuance, MapOut(change=reached, head=head, behind=max(0, head - reached))
+
+
+def _workers(context: Context, now: float) -> list[WorkerOut]:
+    found = []
+    for seen in context.metrics.workers():
+        age = max(0.0, now - seen.at)
+        found.append(
+            WorkerOut(
+                index=seen.index,
+                pid=seen.pid,
+                generation=seen.generation,
+                state="draining" if seen.draining else "serving" if age <= SILENT_SECONDS else "silent",
+                connections=seen.connections,
+                last_report_seconds=round(age, 3),
+            )
+        )
+    return found
+
+
+def _faults(context: Context) -> list[FaultOut]:
+    return [
+        FaultOut(
+            part=fault.part,
+            code=fault.error.code,
+            detail=fault.error.detail,
+            fault=fault.error.fault.value,
+            retryable=fault.error.retryable,
+            since=certain_moment(fault.since),
+        )
+        for fault in context.faults
+    ]

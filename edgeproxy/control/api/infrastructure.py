@@ -1,0 +1,147 @@
+"""The operator API for domains: /api/v1/infrastructure/domains."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import structlog
+from fastapi import APIRouter, Query, Request
+
+from edgeproxy.control.api.context import Context, actor_of, context_of
+from edgeproxy.control.api.shapes import (
+    DomainAdded,
+    DomainIn,
+    DomainOut,
+    DomainPage,
+    DomainQuery,
+    DomainRemoved,
+    ErrorOut,
+    certain_moment,
+    from_cursor,
+    moment,
+    to_cursor,
+)
+from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_workspace
+from edgeproxy.errors import EdgeError, NotFound
+from edgeproxy.model import SERVED, DomainState, hostname
+
+if TYPE_CHECKING:
+    from edgeproxy.control.plane import Plane
+    from edgeproxy.control.store import Domain
+
+router = APIRouter(prefix="/api/v1/infrastructure", tags=["domains"])
+log = structlog.get_logger("api")
+
+PUBLISH_SECONDS = 5.0
+"""How long an answer waits for the published map. After it the change is stored and follows, and the answer says so."""
+
+
+@router.post("/domains", status_code=201, summary="Add a domain")
+async def add_domain(request: Request, body: DomainIn) -> DomainAdded:
+    """Registers a domain for a workspace. Unless `verify` is true every worker serves it when this answers."""
+    context = context_of(request)
+    plane = context.open_plane()
+    name = hostname(body.domain, wildcard=True)
+    check_reserved(name, context.config)
+    workspace = check_workspace(body.workspace_id, context.config)
+    origin = check_operator_origin(body.origin, context.config)
+    state = DomainState.PENDING_VALIDATION if body.verify else DomainState.VERIFIED
+    domain = await plane.store.add_domain(
+        name, workspace, origin=origin, state=state, actor=actor_of(request), now=context.now()
+    )
+    published = await wait_published(plane)
+    log.info("domain added", domain=name, workspace=workspace, state=state.value, actor=actor_of(request))
+    return DomainAdded(
+        domain_config=await _view(context, plane, domain), verification_required=body.verify, published=published
+    )
+
+
+@router.get("/domains", summary="List domains")
+async def list_domains(request: Request, query: Annotated[DomainQuery, Query()]) -> DomainPage:
+    """A page of domains in the order of their names, filtered by workspace and state."""
+    context = context_of(request)
+    plane = context.open_plane()
+    after = from_cursor(query.cursor)
+    found = await plane.store.list_domains(query.limit + 1, after, workspace_id=query.workspace_id or None, state=query.state)
+    page = found[: query.limit]
+    return DomainPage(
+        domains=await _views(context, plane, page),
+        next_cursor=to_cursor(page[-1].hostname) if len(found) > query.limit else None,
+    )
+
+
+@router.get("/domains/{domain}", summary="Show a domain")
+async def show_domain(request: Request, domain: str) -> DomainOut:
+    """One domain."""
+    context = context_of(request)
+    plane = context.open_plane()
+    return await _view(context, plane, await _existing(plane, domain))
+
+
+@router.delete("/domains/{domain}", summary="Remove a domain")
+async def remove_domain(request: Request, domain: str) -> DomainRemoved:
+    """Removes a domain. Every worker refuses it when this answers."""
+    context = context_of(request)
+    plane = context.open_plane()
+    existing = await _existing(plane, domain)
+    await plane.store.remove_domain(existing.hostname, actor=actor_of(request), now=context.now())
+    published = await wait_published(plane)
+    log.info("domain removed", domain=existing.hostname, workspace=existing.workspace_id, actor=actor_of(request))
+    view = await _view(context, plane, existing)
+    return DomainRemoved(domain_config=view.model_copy(update={"state": DomainState.REMOVED}), published=published)
+
+
+async def wait_published(plane: Plane) -> bool:
+    """Waits until the map has every change made so far; False when it does not get there in time.
+
+    The change itself is stored by then: failing the request would have it tried again in vain.
+    """
+    try:
+        async with asyncio.timeout(PUBLISH_SECONDS):
+            await plane.publisher.published(await plane.store.head_change())
+    except TimeoutError:
+        log.warning("the published map does not follow", seconds=PUBLISH_SECONDS)
+        return False
+    except EdgeError as error:
+        log.warning("the published map does not follow", error=error.detail)
+        return False
+    return True
+
+
+async def _existing(plane: Plane, text: str) -> Domain:
+    name = hostname(text[:512], wildcard=True)
+    domain = await plane.store.get_domain(name)
+    if domain is None:
+        raise NotFound(f"{name} is not registered here.")
+    return domain
+
+
+async def _view(context: Context, plane: Plane, domain: Domain) -> DomainOut:
+    return (await _views(context, plane, [domain]))[0]
+
+
+async def _views(context: Context, plane: Plane, domains: list[Domain]) -> list[DomainOut]:
+    names = [domain.hostname for domain in domains]
+    certificates = await plane.store.current_certificate_ids(names, context.now())
+    failures = await plane.store.failures(names)
+    return [
+        DomainOut(
+            domain=domain.hostname,
+            workspace_id=domain.workspace_id,
+            state=domain.state,
+            origin=domain.origin,
+            routing=context.config.origin.routing,
+            created_at=certain_moment(domain.created_at),
+            verified_at=moment(domain.verified_at),
+            certificate_id=certificates.get(domain.hostname) if domain.state in SERVED else None,
+            error=_error(failures.get(domain.hostname)),
+        )
+        for domain in domains
+    ]
+
+
+def _error(detail: str | None) -> ErrorOut | None:
+    if detail is None:
+        return None
+    return ErrorOut(code="issuance_failed", detail=detail, fault="ca", retryable=True)

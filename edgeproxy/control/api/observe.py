@@ -1,0 +1,70 @@
+"""/healthz, /readyz and /metrics: on the admin socket and on `metrics.listen`."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from edgeproxy.control.api.context import Context, context_of
+from edgeproxy.control.metrics import CONTENT_TYPE, Snapshot
+from edgeproxy.errors import EdgeError
+
+router = APIRouter()
+log = structlog.get_logger("api")
+
+SUPERVISOR_SECONDS = 0.5
+"""How long a scrape waits for the supervisor; without its answer `worker_restarts_total` is left out."""
+
+
+@router.get("/healthz", tags=["observe"], summary="The control plane is alive")
+async def healthz() -> Response:
+    """Answers as long as this process runs. It says nothing about traffic: that is /readyz."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/readyz", tags=["observe"], summary="Workers serve")
+async def readyz(request: Request) -> Response:
+    """200 while at least one worker serves, by what the workers reported within the last seconds; else 503."""
+    context = context_of(request)
+    serving = context.metrics.serving(context.now())
+    body = {"status": "ok" if serving else "unavailable", "workers_serving": serving, "faults": len(context.faults)}
+    return JSONResponse(body, status_code=200 if serving else 503)
+
+
+@router.get("/metrics", tags=["observe"], summary="Prometheus metrics")
+async def metrics(request: Request) -> Response:
+    """The text exposition, format 0.0.4. What the store or the supervisor do not tell just now is left out."""
+    context = context_of(request)
+    return Response(context.metrics.render(await snapshot(context)), media_type=CONTENT_TYPE)
+
+
+async def snapshot(context: Context) -> Snapshot:
+    """What the metrics need from others, as far as they answer."""
+    restarts: int | None = None
+    try:
+        result = await context.supervisor.ask("status", SUPERVISOR_SECONDS)
+        found = result.data.get("restarts")
+        restarts = found.get("workers") if isinstance(found, dict) else None
+    except EdgeError as error:
+        log.warning("the supervisor did not tell its counters", error=error.detail)
+    plane = context.plane
+    if plane is None:
+        return Snapshot(worker_restarts=restarts, faults=len(context.faults))
+    now = context.now()
+    try:
+        summary = await plane.store.summary(now)
+        behind = max(0, await plane.store.head_change() - plane.publisher.reached)
+    except EdgeError as error:
+        context.faults.fails("store", error, now)
+        return Snapshot(worker_restarts=restarts, faults=len(context.faults))
+    context.faults.works("store")
+    context.note_map()
+    return Snapshot(
+        worker_restarts=restarts,
+        certificates=summary.certificates,
+        soonest_expiry=None if summary.soonest_expiry is None else summary.soonest_expiry - now,
+        domains=summary.domains,
+        faults=len(context.faults),
+        map_behind=behind,
+    )

@@ -1,0 +1,89 @@
+"""The parts of the control plane that need an open store, opened and closed together."""
+
+from __future__ import annotations
+
+import dataclasses
+import grp
+import time
+from collections.abc import Callable
+
+from anyio.to_thread import run_sync
+
+from edgeproxy import keys
+from edgeproxy.config.structs import Config
+from edgeproxy.control.issuance.service import Issuance
+from edgeproxy.control.metrics import Metrics
+from edgeproxy.control.publish import Publisher
+from edgeproxy.control.store import Store
+from edgeproxy.control.tickets import TicketSecrets
+from edgeproxy.errors import ConfigError
+from edgeproxy.link.start import ChildStart
+from edgeproxy.published.seal import Sealer
+from edgeproxy.published.writer import MapWriter
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plane:
+    """Store, publisher, issuance and ticket secrets of one process."""
+
+    store: Store
+    writer: MapWriter
+    publisher: Publisher
+    issuance: Issuance
+    tickets: TicketSecrets
+
+    async def close(self) -> None:
+        """Ends them. What issuance had under way is continued by the next process."""
+        await self.issuance.close()
+        await run_sync(self.writer.close)
+        await self.store.close()
+
+
+async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], float] = time.time) -> Plane:
+    """Opens the store (making or migrating it where due) and the map. Raises StateError, MapError or ConfigError, with
+    nothing left open; nothing was overwritten then."""
+    config, directory = start.config, start.state_directory
+    root = keys.root_key(config, directory, may_create=not start.serving)
+    map_sealer = Sealer(keys.derive(root, "map"))
+    group = _group(config)
+    store = await Store.open(
+        config, directory, Sealer(keys.derive(root, "store")), account_sealer=Sealer(keys.derive(root, "acme"))
+    )
+    try:
+        writer = await run_sync(lambda: MapWriter(directory, group=group))
+    except BaseException:
+        await store.close()
+        raise
+    publisher = Publisher(store, writer, edge_names(config), patterns(config))
+    return Plane(
+        store=store,
+        writer=writer,
+        publisher=publisher,
+        issuance=Issuance(config, store, publisher, map_sealer, now, meter=metrics),
+        tickets=TicketSecrets(store, map_sealer, now),
+    )
+
+
+def edge_names(config: Config) -> list[str]:
+    """The platform's own names, which nobody's registration can take over. Pure."""
+    names = [config.platform.cname_target, config.api.hostname]
+    if config.platform.name:
+        names.append(f"*.{config.platform.name}")
+    return [name for name in names if name]
+
+
+def patterns(config: Config) -> list[str]:
+    """Names that are served once they have a certificate, unless somebody registered them. The name for clients without
+    SNI is one of them: it may be a customer's, or nobody's. Pure."""
+    return [name for name in (*config.issuance.allow.patterns, config.tls.default_hostname) if name]
+
+
+def _group(config: Config) -> int | None:
+    """The id of the group that may read the map; None for this process's own."""
+    name = config.process.group
+    if not name:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError(f"process.group: there is no group {name!r} on this machine. Make it (groupadd {name}).") from None

@@ -1,0 +1,94 @@
+"""Process control."""
+
+import os
+import time
+
+from edgeproxy.errors import LinkError, StateError
+from edgeproxy.link.messages import Report, Result
+from tests.control.api.conftest import certificate, problem_of
+
+ADMIN = "/api/v1/admin"
+
+
+async def test_status_tells_what_runs(world):
+    now = time.time()
+    world.context.metrics.report(Report(worker=0, pid=10, counters={"connections|idle": 4.0}, generation=7), now)
+    world.context.metrics.report(Report(worker=1, pid=11, counters={}, draining=True), now)
+    world.context.metrics.report(Report(worker=2, pid=12, counters={}), now - 60)
+    await world.client.post("/api/v1/infrastructure/domains", json={"domain": "a.example.com", "workspace_id": "w"})
+    await world.store.add_certificate(certificate("a.example.com"), now)
+    status = (await world.client.get(f"{ADMIN}/status")).json()
+    assert status["ready"] is True
+    assert status["uptime_seconds"] >= 100
+    assert status["controller"]["pid"] == os.getpid()
+    assert status["supervisor"] == {"restarts": {"workers": 2}}
+    assert [(worker["index"], worker["state"]) for worker in status["workers"]] == [
+        (0, "serving"),
+        (1, "draining"),
+        (2, "silent"),
+    ]
+    assert status["workers"][0]["connections"] == 4
+    assert status["workers"][0]["generation"] == 7
+    assert status["domains"] == {"verified": 1}
+    assert status["certificates"]["valid"] == 1
+    assert status["issuance"] == {"pending": 3}
+    assert status["faults"] == []
+    assert status["map"]["head"] >= 1
+
+
+async def test_status_answers_with_the_fault_when_the_store_cannot_be_opened(world):
+    world.context.plane = None
+    world.context.faults.fails("store", StateError("The database is damaged: do this."), time.time())
+    status = (await world.client.get(f"{ADMIN}/status")).json()
+    (fault,) = status["faults"]
+    assert (fault["part"], fault["detail"], fault["fault"]) == ("store", "The database is damaged: do this.", "operator")
+    assert status["map"] is None
+
+
+async def test_status_answers_with_the_fault_when_the_store_breaks_later(world, monkeypatch):
+    async def broken(now: float) -> None:
+        raise StateError("The database is damaged.")
+
+    monkeypatch.setattr(world.store, "summary", broken)
+    (fault,) = (await world.client.get(f"{ADMIN}/status")).json()["faults"]
+    assert (fault["part"], fault["detail"]) == ("store", "The database is damaged.")
+    monkeypatch.undo()
+    assert (await world.client.get(f"{ADMIN}/status")).json()["faults"] == []
+
+
+async def test_status_answers_when_the_supervisor_does_not(world):
+    world.supervisor.answer = LinkError("The supervisor did not answer.")
+    status = (await world.client.get(f"{ADMIN}/status")).json()
+    assert status["supervisor"] == {}
+    assert [fault["part"] for fault in status["faults"]] == ["supervisor"]
+
+
+async def test_reload_is_the_supervisors_to_do(world):
+    world.supervisor.answer = Result(id=1, ok=True, detail="The new configuration is in use.")
+    answer = await world.client.post(f"{ADMIN}/reload")
+    assert answer.status_code == 200
+    assert answer.json() == {"detail": "The new configuration is in use.", "data": {}}
+    assert world.supervisor.asked == ["reload"]
+
+
+async def test_a_refused_reload_says_why(world):
+    world.supervisor.answer = Result(id=1, ok=False, detail="edgeproxy.toml:3: tls.minimum: …")
+    document = problem_of(await world.client.post(f"{ADMIN}/reload"), 422, "reload_refused")
+    assert document["detail"] == "edgeproxy.toml:3: tls.minimum: …"
+    assert document["fault"] == "operator"
+
+
+async def test_stop_is_accepted(world):
+    assert (await world.client.post(f"{ADMIN}/stop")).status_code == 202
+    assert world.supervisor.asked == ["stop"]
+
+
+async def test_a_supervisor_that_does_not_answer_is_told(world):
+    world.supervisor.answer = LinkError("The supervisor did not answer to stop within 5 s.")
+    assert problem_of(await world.client.post(f"{ADMIN}/stop"), 503, "link_unavailable")["retryable"] is True
+
+
+async def test_getting_what_must_be_posted_does_nothing(world):
+    for action in ("reload", "stop"):
+        problem_of(await world.client.get(f"{ADMIN}/{action}"), 405, "method_not_allowed")
+    assert world.supervisor.asked == []

@@ -1,0 +1,230 @@
+"""The operator API for domains."""
+
+import asyncio
+import json
+
+import pytest
+
+from edgeproxy.control.api import infrastructure
+from edgeproxy.control.store import Failure
+from edgeproxy.errors import StateError
+from edgeproxy.model import DomainState
+from tests.control.api.conftest import certificate, problem_of
+
+DOMAINS = "/api/v1/infrastructure/domains"
+FIELDS = {
+    "domain",
+    "workspace_id",
+    "state",
+    "origin",
+    "routing",
+    "redirect_to",
+    "include_www",
+    "maintenance",
+    "policies",
+    "metadata",
+    "created_at",
+    "verified_at",
+    "certificate_id",
+    "dns_records",
+    "error",
+}
+
+
+async def add(world, domain: str, workspace: str = "acme", **more: object):
+    return await world.client.post(DOMAINS, json={"domain": domain, "workspace_id": workspace, **more})
+
+
+async def test_an_added_domain_is_in_the_map_when_the_answer_comes(world):
+    answer = await add(world, "Gallery.Example.COM.", "spandantest", origin="http://10.0.0.7:8080/")
+    assert answer.status_code == 201
+    body = answer.json()
+    assert body["verification_required"] is False
+    assert body["published"] is True
+    config = body["domain_config"]
+    assert set(config) == FIELDS
+    assert (config["domain"], config["workspace_id"], config["state"]) == ("gallery.example.com", "spandantest", "verified")
+    assert config["origin"] == "http://10.0.0.7:8080"
+    assert config["created_at"].endswith("Z")
+    assert config["verified_at"] == config["created_at"]
+    site = world.site("gallery.example.com")
+    assert (site.workspace, site.origin) == ("spandantest", "http://10.0.0.7:8080")
+
+
+async def test_a_domain_to_be_verified_is_stored_and_not_served(world):
+    answer = await add(world, "gallery.example.com", verify=True)
+    assert answer.status_code == 201
+    assert answer.json()["verification_required"] is True
+    assert answer.json()["domain_config"]["state"] == "pending_validation"
+    assert world.site("gallery.example.com") is None
+
+
+async def test_a_wildcard_and_an_international_name_are_normalised(world):
+    assert (await add(world, "*.Example.com")).json()["domain_config"]["domain"] == "*.example.com"
+    assert (await add(world, "bücher.example")).json()["domain_config"]["domain"] == "xn--bcher-kva.example"
+    assert (await world.client.get(f"{DOMAINS}/bücher.example")).json()["domain"] == "xn--bcher-kva.example"
+    assert (await world.client.get(f"{DOMAINS}/*.example.com")).json()["domain"] == "*.example.com"
+
+
+async def test_a_removed_domain_is_out_of_the_map_when_the_answer_comes(world):
+    await add(world, "gallery.example.com")
+    answer = await world.client.delete(f"{DOMAINS}/gallery.example.com")
+    assert answer.status_code == 200
+    assert answer.json()["published"] is True
+    assert answer.json()["domain_config"]["state"] == "removed"
+    assert world.site("gallery.example.com") is None
+    problem_of(await world.client.get(f"{DOMAINS}/gallery.example.com"), 404, "not_found")
+    problem_of(await world.client.delete(f"{DOMAINS}/gallery.example.com"), 404, "not_found")
+
+
+async def test_two_at_once_for_one_name_make_one_domain(world):
+    answers = await asyncio.gather(*(add(world, "gallery.example.com", f"w{n}") for n in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+    problem_of(next(answer for answer in answers if answer.status_code == 409), 409, "conflict")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "said"),
+    [
+        ({"domain": "localhost", "workspace_id": "w"}, 422, "reserved_name", "single label"),
+        ({"domain": "ve.ai", "workspace_id": "w"}, 422, "reserved_name", "platform's own"),
+        ({"domain": "x.ve.ai", "workspace_id": "w"}, 422, "reserved_name", "platform's own"),
+        ({"domain": "domain.edge.example", "workspace_id": "w"}, 422, "reserved_name", "cname_target"),
+        ({"domain": "192.0.2.1", "workspace_id": "w"}, 422, "invalid_name", "IP address"),
+        ({"domain": "https://a.example.com/", "workspace_id": "w"}, 422, "invalid_name", "without scheme"),
+        ({"domain": "a..example.com", "workspace_id": "w"}, 422, "invalid_name", "labels"),
+        ({"domain": "a.example.com/../b", "workspace_id": "w"}, 422, "invalid_name", "labels"),
+        ({"domain": "a%2eexample.com", "workspace_id": "w"}, 422, "invalid_name", "labels"),
+        ({"domain": "", "workspace_id": "w"}, 422, "invalid_name", "empty"),
+        ({"domain": "a.example.com\u0000", "workspace_id": "w"}, 422, "invalid_name", "labels"),
+        ({"domain": "x" * 300, "workspace_id": "w"}, 422, "invalid_request", "body.domain"),
+        ({"domain": "a.example.com", "workspace_id": ""}, 422, "invalid_name", "workspace"),
+        ({"domain": "a.example.com", "workspace_id": "a b"}, 422, "invalid_name", "workspace"),
+        ({"domain": "a.example.com", "workspace_id": "é"}, 422, "invalid_name", "workspace"),
+        ({"domain": "a.example.com", "workspace_id": "x" * 64}, 422, "invalid_request", "body.workspace_id"),
+        ({"domain": "a.example.com", "workspace_id": 7}, 422, "invalid_request", "body.workspace_id"),
+        ({"domain": ["a.example.com"], "workspace_id": "w"}, 422, "invalid_request", "body.domain"),
+        ({"domain": "a.example.com"}, 422, "invalid_request", "body.workspace_id: is missing"),
+        ({"domain": "a.example.com", "workspace_id": "w", "verify": "no"}, 422, "invalid_request", "body.verify"),
+        ({"domain": "a.example.com", "workspace_id": "w", "orgin": "x"}, 422, "invalid_request", "body.orgin: is not a field"),
+        ({"domain": "a.example.com", "workspace_id": "w", "origin": "ftp://x"}, 422, "invalid_origin", "scheme"),
+        ({"domain": "a.example.com", "workspace_id": "w", "origin": "x" * 3000}, 422, "invalid_request", "body.origin"),
+        ([], 422, "invalid_request", "JSON object"),
+        ("text", 422, "invalid_request", "JSON object"),
+        (None, 422, "invalid_request", "JSON object"),
+    ],
+)
+async def test_bad_input_gets_one_clear_sentence_and_changes_nothing(world, body, status, code, said):
+    answer = await world.client.post(DOMAINS, content=json.dumps(body), headers={"content-type": "application/json"})
+    assert said in problem_of(answer, status, code)["detail"]
+    assert (await world.client.get(DOMAINS)).json() == {"domains": [], "next_cursor": None}
+
+
+@pytest.mark.parametrize("path", ["%00", "..%2f..%2fadmin", "a%2fb.example.com", "%ff%fe", "x" * 3000, "[::1]", "%20"])
+async def test_tricks_in_the_path_find_nothing(world, path):
+    for method in ("GET", "DELETE"):
+        answer = await world.client.request(method, f"{DOMAINS}/{path}")
+        assert answer.status_code in (404, 422)
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_listing_is_paged_in_the_order_of_names(world):
+    names = [f"n{number:02}.example.com" for number in range(25)]
+    for name in reversed(names):
+        await add(world, name)
+    seen, cursor = [], None
+    for _ in range(3):
+        page = (await world.client.get(DOMAINS, params={"limit": 10, **({"cursor": cursor} if cursor else {})})).json()
+        seen += [domain["domain"] for domain in page["domains"]]
+        cursor = page["next_cursor"]
+    assert seen == names
+    assert cursor is None
+
+
+async def test_a_page_that_ends_with_the_last_domain_has_no_next(world):
+    for name in ("a.example.com", "b.example.com"):
+        await add(world, name)
+    assert (await world.client.get(DOMAINS, params={"limit": 2})).json()["next_cursor"] is None
+
+
+async def test_a_listing_is_filtered_by_workspace_and_state(world):
+    await add(world, "a.example.com", "one")
+    await add(world, "b.example.com", "two")
+    await add(world, "c.example.com", "two", verify=True)
+
+    async def listed(**query: str) -> list[str]:
+        return [domain["domain"] for domain in (await world.client.get(DOMAINS, params=query)).json()["domains"]]
+
+    assert await listed(workspace_id="two") == ["b.example.com", "c.example.com"]
+    assert await listed(state="pending_validation") == ["c.example.com"]
+    assert await listed(workspace_id="one", state="pending_validation") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ({"limit": "0"}, "invalid_request"),
+        ({"limit": "1001"}, "invalid_request"),
+        ({"limit": "many"}, "invalid_request"),
+        ({"state": "sleeping"}, "invalid_request"),
+        ({"colour": "red"}, "invalid_request"),
+        ({"cursor": "!!!"}, "invalid_cursor"),
+        ({"cursor": "é"}, "invalid_cursor"),
+        ({"cursor": "_____w"}, "invalid_cursor"),
+        ({"cursor": "x" * 600}, "invalid_request"),
+    ],
+)
+async def test_a_query_that_does_not_fit_is_refused(world, query, code):
+    problem_of(await world.client.get(DOMAINS, params=query), 422, code)
+
+
+async def test_a_domain_shows_its_certificate_and_what_went_wrong(world):
+    await add(world, "a.example.com")
+    await add(world, "b.example.com")
+    await world.store.add_certificate(certificate("a.example.com"), 1.0)
+    failure = Failure(name="b.example.com", count=1, next_try=0, detail="The CA could not reach the name.")
+    await world.store.save_failure(failure, 1.0)
+    assert (await world.client.get(f"{DOMAINS}/a.example.com")).json()["certificate_id"] == "id-a.example.com"
+    shown = (await world.client.get(f"{DOMAINS}/b.example.com")).json()
+    assert shown["certificate_id"] is None
+    assert shown["error"] == {
+        "code": "issuance_failed",
+        "detail": "The CA could not reach the name.",
+        "fault": "ca",
+        "retryable": True,
+    }
+
+
+async def test_who_did_it_is_in_the_audit_log(world):
+    await add(world, "a.example.com")
+    await world.client.delete(f"{DOMAINS}/a.example.com")
+    assert [entry.action for entry in await world.store.list_audit(10)] == ["domain.added", "domain.removed"]
+
+
+async def test_a_map_that_does_not_follow_is_told_and_the_domain_is_kept(world, monkeypatch):
+    monkeypatch.setattr(infrastructure, "PUBLISH_SECONDS", 0.05)
+
+    async def never(number: int) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(world.publisher, "published", never)
+    answer = await add(world, "a.example.com")
+    assert answer.status_code == 201
+    assert answer.json()["published"] is False
+    assert (await world.store.get_domain("a.example.com")).state is DomainState.VERIFIED
+
+
+async def test_without_a_store_every_endpoint_says_why(world):
+    world.context.plane = None
+    problem_of(await world.client.get(DOMAINS), 503, "state_unusable")
+    world.context.faults.fails("store", StateError("The database is damaged: do this."), 1.0)
+    document = problem_of(await add(world, "a.example.com"), 503, "state_unusable")
+    assert document["detail"] == "The database is damaged: do this."
+    assert document["fault"] == "operator"
+
+
+async def test_every_method_that_a_path_does_not_take_is_refused_with_those_that_it_does(world):
+    answer = await world.client.patch(DOMAINS)
+    problem_of(answer, 405, "method_not_allowed")
+    assert set(answer.headers["allow"].replace(" ", "").split(",")) <= {"GET", "POST"}
+    problem_of(await world.client.get("/api/v1/nothing"), 404, "not_found")
