@@ -57,6 +57,14 @@ class StateError(EdgeError):
     fault = Fault.OPERATOR
 
 
+class StartError(EdgeError):
+    """The program cannot start, or not take a new configuration, on this machine as it is: ports, permissions, children."""
+
+    code = "cannot_start"
+    fault = Fault.OPERATOR
+    retryable = True
+
+
 class MapError(EdgeError):
     """The published map cannot be read or written just now."""
 

@@ -36,6 +36,9 @@ class Link(asyncio.Protocol):
         self._waiting_bytes = 0
         self._paused = False
         self._ended = False
+        self._begun = False
+        self._early: list[bytes] = []
+        self._early_end: tuple[Exception | None] | None = None
 
     @classmethod
     async def open(
@@ -44,10 +47,14 @@ class Link(asyncio.Protocol):
         on_message: Callable[[LinkMessage], None],
         on_lost: Callable[[LinkError | None], None],
     ) -> Link:
-        """Takes over the stream socket that came with a LinkEnd; it is closed with the link."""
+        """Takes over the stream socket that came with a LinkEnd; it is closed with the link.
+
+        Neither callback is called before the caller, who awaits this, has the link in hand.
+        """
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
         _, link = await loop.create_unix_connection(lambda: cls(on_message, on_lost), sock=sock)
+        loop.call_soon(link._begin)
         return link
 
     @property
@@ -91,6 +98,12 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio's: bytes came."""
+        if not self._begun:
+            # Pausing in connection_made would do, but uvloop starts to read regardless.
+            self._early.append(data)
+            if self._transport is not None:
+                self._transport.pause_reading()
+            return
         try:
             messages = self._decoder.feed(data)
         except LinkError as error:
@@ -115,8 +128,23 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """asyncio's: the stream has ended."""
-        if not self._ended:
+        if not self._begun:
+            self._early_end = (error,)
+        elif not self._ended:
             self._lose(None if error is None or isinstance(error, ConnectionError) else LinkError(f"The link broke: {error}."))
+
+    def _begin(self) -> None:
+        self._begun = True
+        if self._transport is None or self._ended:
+            return
+        early, self._early = self._early, []
+        if early and not self._early_end:
+            self._transport.resume_reading()
+        for data in early:
+            if not self._ended:
+                self.data_received(data)
+        if self._early_end:
+            self.connection_lost(self._early_end[0])
 
     def _lose(self, reason: LinkError | None) -> None:
         self._ended = True

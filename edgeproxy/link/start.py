@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 from edgeproxy.config.structs import Config
+from edgeproxy.log import Log
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,8 @@ class ChildStart:
     serving: bool = False
     """False at the program's own start: a main that cannot do its work raises EdgeError, and the start is refused with it.
     True for a replacement: traffic goes on meanwhile, so a controller says in its status what is wrong."""
+    log: Log = dataclasses.field(default_factory=lambda: Log("child"))
+    """Already with the process's name, and with a sink opened before privileges were dropped."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,6 +91,10 @@ class Table:
         """The last `Column.beat` of a column, in ms modulo 2**32; 0 when there was none yet."""
         return self._cells[self._base(index) + _BEAT]
 
+    def draining(self, index: int) -> bool:
+        """Whether the worker of that column said that it accepts no more."""
+        return self._cells[self._base(index) + _STATE] == DRAINING
+
     def slot(self, address: bytes) -> int:
         """Where connections of this client address are counted: for `Column.enter` and `leave` (800 ns, so keep it).
 

@@ -6,6 +6,7 @@ import uvloop
 
 from edgeproxy.errors import LinkError
 from edgeproxy.limits import LINK_MESSAGE, LINK_QUEUE
+from edgeproxy.link.frames import frame
 from edgeproxy.link.messages import Greeting, LinkMessage, Refresh, Report
 from edgeproxy.link.peer import Link
 
@@ -39,6 +40,34 @@ async def test_messages_arrive_in_order_both_ways() -> None:
     assert await asyncio.wait_for(worker.messages.get(), 30) == Refresh(hostname="a.example")
     worker.link.close()
     controller.link.close()
+
+
+async def test_nothing_is_delivered_before_the_opener_has_the_link() -> None:
+    one, other = socket.socketpair()
+    early: list[Link | None] = []
+    link: Link | None = None
+    done = asyncio.Event()
+
+    def on_message(message: LinkMessage) -> None:
+        early.append(link)
+        done.set()
+
+    other.sendall(frame(Refresh(hostname="a.example")))
+    link = await Link.open(one, on_message, lambda _: None)
+    await asyncio.wait_for(done.wait(), 30)
+    assert early == [link]
+    link.close()
+    other.close()
+
+
+async def test_a_link_whose_other_end_is_gone_already_is_lost_after_its_last_words() -> None:
+    one, other = socket.socketpair()
+    other.sendall(frame(Refresh(hostname="a.example")))
+    other.close()
+    end = await End().open(one)
+    assert end.lost.empty()
+    assert await asyncio.wait_for(end.lost.get(), 30) is None
+    assert end.messages.get_nowait() == Refresh(hostname="a.example")
 
 
 async def test_the_end_of_one_side_is_told_once_to_the_other_only() -> None:
@@ -132,5 +161,7 @@ async def test_closing_within_a_callback_stops_delivery() -> None:
 def test_it_works_on_uvloop() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(test_messages_arrive_in_order_both_ways())
+        runner.run(test_nothing_is_delivered_before_the_opener_has_the_link())
+        runner.run(test_a_link_whose_other_end_is_gone_already_is_lost_after_its_last_words())
         runner.run(test_a_slow_peer_gets_everything_once_it_reads())
         runner.run(test_the_end_of_one_side_is_told_once_to_the_other_only())
