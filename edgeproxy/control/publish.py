@@ -22,12 +22,18 @@ from edgeproxy.control.store.store import Store
 from edgeproxy.errors import EdgeError, MapError
 from edgeproxy.model import SERVED, covers
 from edgeproxy.published.records import Site
-from edgeproxy.published.writer import Key, MapWriter, Put, Rebuild
+from edgeproxy.published.writer import DAMAGED, Key, MapWriter, Put, Rebuild
 
 log = structlog.get_logger(__name__)
 
 BATCH = 1000
 """Changes, or names, that are looked up and written at once."""
+
+REBUILD_BATCH = 5000
+"""Names that are looked up at once for a new map."""
+
+PACE = 0.005
+"""Seconds between two commits of the map: many changes at once share them."""
 
 KEEP_CHANGES = 10_000
 """Changes that stay in the log though the map has them: after a power cut the map may have lost its last commits."""
@@ -36,7 +42,7 @@ CHECK_EVERY = 1.0
 """Seconds between two looks whether the map is still there and the log has not moved unnoticed."""
 
 CLEAN_EVERY = 30.0
-"""Seconds between two looks for dead readers and old maps."""
+"""Seconds between two looks for dead readers and old maps, and for damage: a batch of names each time, round and round."""
 
 HOUSEKEEPING_EVERY = 3600.0
 """Seconds between two removals of what nobody needs: certificates expired and replaced, challenges left behind."""
@@ -61,22 +67,23 @@ def site_for(facts: SiteFacts, settings: Settings) -> Site | None:
     The platform's own names come first, so that nobody's registration takes one over. A registration that is not in a
     served state keeps its name from being served on other grounds.
     """
+    certificate = facts.own_certificate or facts.wildcard_certificate or ""
     if facts.hostname in settings.edge_names:
-        return Site(certificate=facts.certificate, source="edge")
-    if facts.domain is not None:
-        if facts.domain.state not in SERVED:
+        return Site(certificate=certificate, source="edge")
+    if facts.state is not None:
+        if facts.state not in SERVED:
             return None
-        return Site(workspace=facts.domain.workspace_id, origin=facts.domain.origin, certificate=facts.certificate)
-    if facts.route is not None:
+        return Site(workspace=facts.workspace_id or "", origin=facts.origin or "", certificate=certificate)
+    if facts.fresh_until is not None:
         return Site(
-            workspace=facts.route.workspace_id,
-            origin=facts.route.origin,
-            certificate=facts.certificate,
+            workspace=facts.gate_workspace_id or "",
+            origin=facts.gate_origin or "",
+            certificate=certificate,
             source="gate",
-            fresh_until=facts.route.fresh_until,
+            fresh_until=facts.fresh_until,
         )
     if facts.own_certificate and any(covers(pattern, facts.hostname) for pattern in settings.patterns):
-        return Site(certificate=facts.certificate, source="pattern")
+        return Site(certificate=certificate, source="pattern")
     return None
 
 
@@ -103,6 +110,8 @@ class Publisher:
         self._waited = 0
         self._checked = self._cleaned = self._kept = float("-inf")
         self._log_from = 0
+        self._compared = ("sites", "")
+        self._distrusted = False
         self.error: EdgeError | None = None
         """Why the map does not follow just now; None when it does."""
 
@@ -140,14 +149,14 @@ class Publisher:
                 self.error = error
                 if isinstance(error, MapError):
                     opened = False
-                    if failures:
-                        await run_sync(self._writer.close)  # opening it again did not help: it is made anew
+                    self._distrusted = error.code == DAMAGED
                 await anyio.sleep(RETRY[min(failures, len(RETRY) - 1)])
                 failures += 1
                 continue
             if failures:
                 log.info("the published map follows the store again", change=self._reached)
             failures, self.error = 0, None
+            await anyio.sleep(PACE)
             with anyio.move_on_after(CHECK_EVERY):
                 await self._store.changed.wait()
 
@@ -156,7 +165,7 @@ class Publisher:
     async def _resume(self) -> None:
         """Finds out where the map stands, without reading either side; rebuilds it where that does not help."""
         writer = self._writer
-        usable = await run_sync(writer.intact) or await run_sync(writer.reopen)
+        usable = not self._distrusted and (await run_sync(writer.intact) or await run_sync(writer.reopen))
         change = writer.change() if usable else None
         if change is None:
             await self._rebuild("there is none that can be used")
@@ -247,6 +256,22 @@ class Publisher:
         noted = msgspec.msgpack.encode(self._settings)
         await run_sync(lambda: self._writer.apply(puts, deletes, change, settings=noted))
 
+    async def _compare(self) -> None:
+        """Compares the map's next records with the store. Damage where nothing changes would else be met by readers
+        alone, who cannot cure it. By lookups: LMDB's cursors end the process at a damaged page."""
+        database, after = self._compared
+        if database == "sites":
+            names = await self._store.names_beneath(None, after, BATCH)
+        else:
+            names = await self._store.keys_of(database, after, BATCH)
+        puts, deletes = await self._records(database, names)
+        for change in await run_sync(self._writer.apply, puts, deletes, self._reached):
+            log.warning("the published map differed from the store and was put right", database=database, key=change.key)
+        if names:
+            self._compared = (database, names[-1])
+        else:
+            self._compared = ("certificates" if database == "sites" else "sites", "")
+
     # rebuilding
 
     async def _rebuild(self, why: str) -> None:
@@ -271,6 +296,7 @@ class Publisher:
             await run_sync(rebuild.put, puts)
             noted = msgspec.msgpack.encode(self._settings)
             await run_sync(lambda: rebuild.finish(head, store_id=self._store.id, settings=noted))
+        self._distrusted = False
         self._log_from = await self._store.oldest_change()
         self._arrived(head)
         log.info("the published map is made anew", sites=count, change=head, seconds=round(time.monotonic() - started, 3))
@@ -278,7 +304,7 @@ class Publisher:
     async def _rebuild_sites(self, rebuild: Rebuild) -> int:
         count = 0
         after = ""
-        while names := await self._store.names_beneath(None, after, BATCH):
+        while names := await self._store.names_beneath(None, after, REBUILD_BATCH):
             puts, _ = await self._records("sites", names)
             await run_sync(rebuild.put, puts)
             count += len(puts)
@@ -307,6 +333,7 @@ class Publisher:
             self._cleaned = now
             await run_sync(self._writer.reader_check)
             await run_sync(self._writer.remove_old, time.time())
+            await self._compare()
         if now - self._kept >= HOUSEKEEPING_EVERY:
             self._kept = now
             before = self._clock() - LEFT_BEHIND

@@ -34,7 +34,7 @@ class MapReader:
     caller remembers is the best answer there is.
     """
 
-    __slots__ = ("_current", "_directory", "_env", "_epoch", "_fresh", "_kinds", "_path", "_seen", "_words")
+    __slots__ = ("_current", "_data", "_directory", "_env", "_epoch", "_fresh", "_kinds", "_path", "_seen", "_words")
 
     def __init__(self, state_directory: Path) -> None:
         """Raises MapError where there is no map yet, or not one of this schema."""
@@ -48,6 +48,7 @@ class MapReader:
         except MapError:
             self._current.close()
             raise
+        self._data = layout.identity(layout.map_folder(state_directory, self._epoch) / "data.mdb")
 
     def stamp(self) -> int:
         """A number that is another one whenever something in the map changed."""
@@ -150,9 +151,13 @@ class MapReader:
 
     def _enter(self, current: layout.Current) -> None:
         """Opens the map that `current` names and leaves the one before. On MapError the one before stays open."""
-        opened = _open(self._directory, layout.epoch_of(current.word()))
-        self._env.close()
-        self._env, self._kinds, self._epoch, self._seen = opened
+        epoch = layout.epoch_of(current.word())
+        data = layout.identity(layout.map_folder(self._directory, epoch) / "data.mdb")
+        if epoch != self._epoch or data != self._data:  # LMDB refuses the same files twice
+            opened = _open(self._directory, epoch)
+            self._env.close()
+            self._env, self._kinds, self._epoch, self._seen = opened
+            self._data = data
         self._fresh = True
 
 

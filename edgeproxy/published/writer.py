@@ -31,6 +31,9 @@ Key: TypeAlias = tuple[str, str]
 KEEP_OLD_MAPS = 60.0
 """Seconds after which a folder that no longer counts may go: readers look once a second which one does."""
 
+DAMAGED = "map_damaged"
+"""The code of a MapError that no second try will cure: rebuild."""
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -176,10 +179,9 @@ class MapWriter:
             self._epoch = max(self._epoch, epoch := layout.epoch_of(self._current.word()))
             self._env, self._kinds = _open(layout.map_folder(self._state_directory, epoch), create=False)
             self._epoch = epoch
-        except MapError:
-            self.close()
-            return False
-        if self._meta(layout.META_COMPLETE) is None:
+            if self._meta(layout.META_COMPLETE) is None or _is_cut(self._env, self._folder() / "data.mdb"):
+                raise MapError("The published map is not whole.")
+        except (MapError, OSError):
             self.close()
             return False
         self._data = layout.identity(self._folder() / "data.mdb")
@@ -273,11 +275,18 @@ class MapWriter:
             (folder / "data.mdb", layout.DATA_MODE),
             (folder / "lock.mdb", layout.LOCK_MODE),
         ):
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 if self._group is not None and path.stat().st_gid != self._group:
                     os.chown(path, -1, self._group)
                 if path.stat().st_mode & 0o7777 != mode:
                     path.chmod(mode)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise MapError(
+                    f"The published map's permissions cannot be set: {path}: {error.strerror}. It must belong to the "
+                    "service's user, and that user to the group that is to read it."
+                ) from error
 
 
 class Rebuild:
@@ -332,8 +341,12 @@ class Rebuild:
             env, kinds = _open(self._folder, create=False)
         except lmdb.Error as error:
             raise _failed(error) from error
-        self._writer._permissions(self._folder)
-        self._writer._install(env, kinds, self._epoch, sequence)
+        try:
+            self._writer._permissions(self._folder)
+            self._writer._install(env, kinds, self._epoch, sequence)
+        except MapError:
+            env.close()
+            raise
         self._finished = True
 
     def _write(self, batch: dict[str, list[tuple[bytes, bytes]]]) -> None:
@@ -372,6 +385,11 @@ def _open(folder: Path, *, create: bool, sync: bool = True) -> tuple[lmdb.Enviro
         raise _failed(error) from error
 
 
+def _is_cut(env: lmdb.Environment, data: Path) -> bool:
+    """Whether the file ends before its last page: reading what is missing would kill the process (SIGBUS)."""
+    return bool(data.stat().st_size < (env.info()["last_pgno"] + 1) * env.stat()["psize"])
+
+
 def _is_read(folder: Path) -> bool:
     """Whether a living process has a place in the reader table of a map."""
     try:
@@ -392,5 +410,10 @@ def _key(database: str, name: str) -> bytes:
     return key
 
 
+_DAMAGE = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)
+
+
 def _failed(error: Exception) -> MapError:
+    if isinstance(error, _DAMAGE):
+        return MapError(f"The published map is damaged: {error}. It is made anew.", code=DAMAGED)
     return MapError(f"The published map cannot be written: {error}. Readers go on with what it has.")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, TableValuedAlias, func, literal
 
 from edgeproxy.control.store.database import Database
 from edgeproxy.errors import InvalidName
@@ -57,6 +61,16 @@ def parent_of(name: str) -> str:
 def page(limit: int) -> int:
     """A page's size within bounds."""
     return max(1, min(limit, MAX_PAGE))
+
+
+def listed(names: Sequence[str]) -> TableValuedAlias:
+    """Names as a table with a column `value`: one parameter however many, and one plan."""
+    return func.json_each(msgspec.json.encode(names).decode()).table_valued("value", name="names")
+
+
+def wildcard(name: ColumnElement[str]) -> ColumnElement[str]:
+    """`model.wildcard_of` as an expression."""
+    return literal("*.") + func.substr(name, func.instr(name, ".") + 1)
 
 
 def fields(row: Any, *without: str) -> dict[str, Any]:

@@ -7,15 +7,14 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, ScalarSelect, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from edgeproxy.control.store.base import Part, fields, map_key, page, parent_of
+from edgeproxy.control.store.base import Part, fields, listed, map_key, page, parent_of, wildcard
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.rows import StoredCertificate
 from edgeproxy.control.store.schema import certificate_names, certificates
 from edgeproxy.errors import Conflict, InvalidName, NotFound
-from edgeproxy.model import wildcard_of
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 
@@ -77,12 +76,12 @@ class Certificates(Part):
         """The newest certificate that covers a hostname and outlives `now`: its own first, else its wildcard's."""
         async with self.database.read() as connection:
             best = await chosen(connection, [hostname], now)
-            return next(iter(await _load(connection, [best[hostname][0]])), None) if hostname in best else None
+            return next(iter(await _load(connection, list(best.values()))), None)
 
     async def current_certificate_ids(self, hostnames: Sequence[str], now: float = 0.0) -> dict[str, str]:
         """The ids of what `current_certificate` gives, for those of the hostnames that have one."""
         async with self.database.read() as connection:
-            return {hostname: one for hostname, (one, _) in (await chosen(connection, hostnames, now)).items()}
+            return await chosen(connection, hostnames, now)
 
     async def list_certificates(self, limit: int, after: str = "") -> list[StoredCertificate]:
         """A page of certificates behind the id `after`, by id; superseded ones too."""
@@ -148,22 +147,20 @@ class Certificates(Part):
         return bool(names)
 
 
-async def chosen(connection: AsyncConnection, hostnames: Iterable[str], now: float) -> dict[str, tuple[str, bool]]:
-    """For each hostname that has a certificate outliving `now`: (its id, whether it names the hostname itself)."""
-    wanted = {hostname: wildcard_of(hostname) for hostname in hostnames}
-    names = certificate_names.c
-    query = select(names.name, names.number, names.certificate_id).where(
-        names.name.in_({*wanted, *wanted.values()}), names.not_after > now
+def newest_of(name: ColumnElement[str], now: float) -> ScalarSelect[str]:
+    """The id of the newest certificate of a name that outlives `now`, as a subquery."""
+    columns = certificate_names.c
+    query = select(columns.certificate_id).where(columns.name == name, columns.not_after > now)
+    return query.order_by(columns.number.desc()).limit(1).scalar_subquery()
+
+
+async def chosen(connection: AsyncConnection, hostnames: Sequence[str], now: float) -> dict[str, str]:
+    """For each hostname that has one, the id of the certificate that covers it: its own first, else its wildcard's."""
+    names = listed(hostnames)
+    query = select(
+        names.c.value, func.coalesce(newest_of(names.c.value, now), newest_of(wildcard(names.c.value), now)).label("id")
     )
-    newest: dict[str, tuple[int, str]] = {}
-    for name, number, certificate_id in await connection.execute(query):
-        newest[name] = max(newest.get(name, (0, "")), (number, certificate_id))
-    found = {}
-    for hostname, wildcard in wanted.items():
-        name = hostname if hostname in newest else wildcard
-        if name in newest:
-            found[hostname] = (newest[name][1], name == hostname)
-    return found
+    return {row.value: row.id for row in await connection.execute(query) if row.id is not None}
 
 
 async def _newest(connection: AsyncConnection, names: Iterable[str]) -> dict[str, str]:

@@ -8,10 +8,9 @@ import msgspec
 from sqlalchemy import case, delete, func, select, union
 
 from edgeproxy.control.store import schema
-from edgeproxy.control.store.base import Part, fields, page
-from edgeproxy.control.store.certificates import chosen
-from edgeproxy.control.store.domains import domain_of
-from edgeproxy.control.store.rows import GateRoute, LogEntry, SiteFacts, Summary
+from edgeproxy.control.store.base import Part, fields, listed, page, wildcard
+from edgeproxy.control.store.certificates import newest_of
+from edgeproxy.control.store.rows import LogEntry, SiteFacts, Summary
 from edgeproxy.published.records import Certificate, Challenge
 
 
@@ -63,31 +62,37 @@ class ChangeLog(Part):
             )
 
     async def site_facts(self, hostnames: Sequence[str], now: float) -> list[SiteFacts]:
-        """What is known of each hostname, in the given order, from one state of the store."""
-        domains, routes = schema.domains, schema.gate_routes
+        """What is known of each hostname, from one state of the store; an entry for each, in no certain order."""
+        names, domains, routes = listed(hostnames), schema.domains, schema.gate_routes
+        query = select(
+            names.c.value,
+            domains.c.state,
+            domains.c.workspace_id,
+            domains.c.origin,
+            routes.c.workspace_id,
+            routes.c.origin,
+            routes.c.fresh_until,
+            newest_of(names.c.value, now),
+            newest_of(wildcard(names.c.value), now),
+        ).select_from(
+            names.outerjoin(domains, domains.c.hostname == names.c.value).outerjoin(routes, routes.c.hostname == names.c.value)
+        )
         async with self.database.read() as connection:
-            registered = {
-                row.hostname: domain_of(row)
-                for row in await connection.execute(select(domains).where(domains.c.hostname.in_(hostnames)))
-            }
-            learnt = {
-                row.hostname: GateRoute(**fields(row, "parent"))
-                for row in await connection.execute(select(routes).where(routes.c.hostname.in_(hostnames)))
-            }
-            best = await chosen(connection, hostnames, now)
-        facts = []
-        for hostname in hostnames:
-            certificate, own = best.get(hostname, ("", False))
-            facts.append(
-                SiteFacts(
-                    hostname=hostname,
-                    domain=registered.get(hostname),
-                    route=learnt.get(hostname),
-                    certificate=certificate,
-                    own_certificate=own,
-                )
+            rows = (await connection.execute(query)).all()
+        return [
+            SiteFacts(
+                hostname=row[0],
+                state=row[1],
+                workspace_id=row[2],
+                origin=row[3],
+                gate_workspace_id=row[4],
+                gate_origin=row[5],
+                fresh_until=row[6],
+                own_certificate=row[7],
+                wildcard_certificate=row[8],
             )
-        return facts
+            for row in rows
+        ]
 
     async def names_beneath(self, parent: str | None, after: str, limit: int) -> list[str]:
         """A page of names behind `after`, in order, that may have a site: registered, learnt, or named by a certificate;
@@ -107,22 +112,26 @@ class ChangeLog(Part):
 
     async def published_certificates(self, ids: Sequence[str]) -> dict[str, Certificate]:
         """Records of those of the certificates that exist."""
-        rows, names = schema.certificates, schema.certificate_names
+        wanted, rows, names = listed(ids), schema.certificates, schema.certificate_names
         async with self.database.read() as connection:
-            found = (await connection.execute(select(rows).where(rows.c.id.in_(ids)))).all()
+            found = (
+                await connection.execute(
+                    select(wanted.c.value, rows.c.chain, rows.c.sealed_key, rows.c.not_before, rows.c.not_after).join_from(
+                        wanted, rows, rows.c.id == wanted.c.value
+                    )
+                )
+            ).all()
             named: dict[str, list[str]] = {}
             query = (
-                select(names.c.certificate_id, names.c.name).where(names.c.certificate_id.in_(ids)).order_by(names.c.position)
+                select(names.c.certificate_id, names.c.name)
+                .join_from(wanted, names, names.c.certificate_id == wanted.c.value)
+                .order_by(names.c.certificate_id, names.c.position)
             )
-            for certificate_id, name in await connection.execute(query):
+            for certificate_id, name in (await connection.execute(query)).all():
                 named.setdefault(certificate_id, []).append(name)
         return {
-            row.id: Certificate(
-                names=tuple(named.get(row.id, ())),
-                chain=row.chain,
-                sealed_key=row.sealed_key,
-                not_before=row.not_before,
-                not_after=row.not_after,
+            row[0]: Certificate(
+                names=tuple(named.get(row[0], ())), chain=row[1], sealed_key=row[2], not_before=row[3], not_after=row[4]
             )
             for row in found
         }

@@ -17,7 +17,18 @@ from edgeproxy.control.store import schema
 from edgeproxy.control.store.rows import Database as MapDatabase
 from edgeproxy.errors import StateError
 
-_CONNECTIONS = 5
+CONNECTIONS = 5
+"""Connections to the file, each with a thread: four may read while one writes."""
+
+BUSY_SECONDS = 5.0
+"""How long to wait for a lock that another process holds."""
+
+MAX_LOG = 1_000_000
+"""Changes in the log at most. The publisher keeps it far shorter; where no map can be written for days, the log is cut
+here and the map rebuilt."""
+
+CUT_EVERY = 1024
+"""Changes between two looks at MAX_LOG."""
 
 
 class Write:
@@ -48,15 +59,14 @@ class Write:
             return
         # The counter's row is written first and its lock held to the commit: numbers come in the order of commits, on a
         # database with several writers too, and a follower that asks for what is behind its last number misses nothing.
-        await self.connection.execute(
-            schema.counters.update()
-            .where(schema.counters.c.name == "change")
-            .values(value=schema.counters.c.value + len(self._keys))
-        )
-        self.number = await self.head()
+        counter = schema.counters.c
+        query = schema.counters.update().where(counter.name == "change").values(value=counter.value + len(self._keys))
+        self.number = int(await self.connection.scalar(query.returning(counter.value)) or 0)
         first = self.number - len(self._keys) + 1
         rows = [{"number": first + n, "database": d, "key": k} for n, (d, k) in enumerate(self._keys)]
         await self.connection.execute(schema.changes.insert(), rows)
+        if self.number // CUT_EVERY != (first - 1) // CUT_EVERY:
+            await self.connection.execute(schema.changes.delete().where(schema.changes.c.number <= self.number - MAX_LOG))
 
 
 class Database:
@@ -67,8 +77,9 @@ class Database:
         self.changed = asyncio.Event()
         """Set after each commit that logged a change. Whoever follows the log clears it before it looks."""
         self._lock = asyncio.Lock()
+        self._identity = _identity(path)
         url = sqlalchemy.URL.create("sqlite+aiosqlite", database=str(path))
-        self._reading: AsyncEngine = create_async_engine(url, pool_size=_CONNECTIONS, max_overflow=0)
+        self._reading: AsyncEngine = create_async_engine(url, pool_size=CONNECTIONS, max_overflow=0)
         event.listen(self._reading.sync_engine, "connect", _prepare)
         event.listen(self._reading.sync_engine, "begin", _begin)
         self._writing = self._reading.execution_options(edgeproxy_writes=True)
@@ -90,6 +101,12 @@ class Database:
         the block raises, nothing of it remains. Raises StateError."""
         with translated(self.path):
             async with self._lock, self._writing.begin() as connection:
+                if _identity(self.path) != self._identity:
+                    # SQLite would go on writing into the file that nobody can find any more.
+                    raise StateError(
+                        f"The store's file was moved, replaced or deleted: {self.path}. Nothing of this was saved. Stop the "
+                        "edge, put the file back, and start again."
+                    )
                 write = Write(connection)
                 yield write
                 await write.log()
@@ -97,10 +114,18 @@ class Database:
             self.changed.set()
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def _prepare(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # no implicit transactions: `_begin` says when and which
     cursor = connection.cursor()
-    cursor.execute("PRAGMA busy_timeout = 5000")
+    cursor.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields, map_key, page, parent_of
 from edgeproxy.control.store.database import Write
@@ -33,13 +34,10 @@ class Domains(Part):
             verified_at=now if state in SERVED else None,
         )
         async with self.database.write() as write:
-            there = await write.connection.scalar(select(domains.c.hostname).where(domains.c.hostname == hostname))
-            if there is not None:
-                raise Conflict(f"{hostname} is registered already.")
             values = {name: getattr(domain, name) for name in domain.__struct_fields__}
-            await write.connection.execute(
-                domains.insert().values(**(values | {"state": state.value, "parent": parent_of(hostname)}))
-            )
+            statement = insert(domains).values(**(values | {"state": state.value, "parent": parent_of(hostname)}))
+            if not (await write.connection.execute(statement.on_conflict_do_nothing())).rowcount:
+                raise Conflict(f"{hostname} is registered already.")
             await audited(write, now, actor, "domain.added", hostname, f"workspace {workspace_id}, {state.value}")
             write.changed("sites", hostname)
         return domain

@@ -61,6 +61,7 @@ def _plain(connection: Any, _record: object) -> None:
     """sqlite3's own transactions leave out DDL; ours do not."""
     connection.isolation_level = None
     connection.execute("PRAGMA busy_timeout = 5000")
+    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
 
 

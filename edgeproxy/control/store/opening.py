@@ -51,13 +51,16 @@ def look(path: Path, state_directory: Path) -> Found:
         # Read-only, so that not even a checkpoint of its log is written while it is not known to be ours.
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
         try:
-            return _about(connection, path)
+            found = _about(connection, path)
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise StateError(
             f"The store is damaged or cannot be opened: {path}: {error}. {_ADVICE} Nothing was overwritten."
         ) from error
+    if not found.version:
+        _refuse_a_lost_store(path, state_directory)
+    return found
 
 
 _ADVICE = (

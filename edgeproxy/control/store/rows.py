@@ -161,12 +161,18 @@ class Summary(Row, frozen=True, kw_only=True):
 
 
 class SiteFacts(Row, frozen=True, kw_only=True):
-    """All that the store knows towards the site of a hostname."""
+    """All that the store knows towards the site of a hostname. Flat: a million of them are made for a new map."""
 
     hostname: str
-    domain: Domain | None = None
-    route: GateRoute | None = None
-    certificate: str = ""
-    """The newest certificate that is valid and covers the hostname: its own first, else the wildcard's. Empty: none."""
-    own_certificate: bool = False
-    """Whether `certificate` names the hostname itself."""
+    state: str | None
+    """Of its registration, a DomainState; None: not registered."""
+    workspace_id: str | None
+    origin: str | None
+    gate_workspace_id: str | None
+    gate_origin: str | None
+    fresh_until: float | None
+    """Of its route from the gate; None: there is none."""
+    own_certificate: str | None
+    """The newest certificate still valid that names the hostname itself."""
+    wildcard_certificate: str | None
+    """The same for its wildcard."""

@@ -82,8 +82,8 @@ certificates = Table(
     Column("issuer", String, nullable=False),
     Column("added_at", Float, nullable=False),
     Column("superseded_at", Float),
-    Index("certificates_by_renewal", "superseded_at", "renew_at"),
-    Index("certificates_by_expiry", "not_after"),
+    Index("certificates_by_renewal", "superseded_at", "renew_at", "not_after"),
+    Index("certificates_by_expiry", "not_after", "superseded_at"),
 )
 
 certificate_names = Table(

@@ -49,8 +49,8 @@ def upgrade() -> None:
         sa.Column("superseded_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("certificates_by_expiry", "certificates", ["not_after"], unique=False)
-    op.create_index("certificates_by_renewal", "certificates", ["superseded_at", "renew_at"], unique=False)
+    op.create_index("certificates_by_expiry", "certificates", ["not_after", "superseded_at"], unique=False)
+    op.create_index("certificates_by_renewal", "certificates", ["superseded_at", "renew_at", "not_after"], unique=False)
     op.create_table(
         "challenges",
         sa.Column("key", sa.String(), nullable=False),
