@@ -25,6 +25,9 @@ _change = msgspec.msgpack.Decoder(Change).decode
 
 T = TypeVar("T")
 
+_DAMAGE = (lmdb.Error, msgspec.DecodeError, UnicodeDecodeError)
+"""msgspec lets the error of a string that is not UTF-8 through as it is."""
+
 
 class MapReader:
     """Lookups in the map that counts now.
@@ -129,7 +132,7 @@ class MapReader:
         except lmdb.MapResizedError:
             self._env.set_mapsize(0)
             return self._get(database, key, decode)
-        except (lmdb.Error, msgspec.DecodeError) as error:
+        except _DAMAGE as error:
             raise _damaged(error) from error
 
     def _ring(self) -> list[Change] | None:
@@ -146,7 +149,7 @@ class MapReader:
         except lmdb.MapResizedError:
             self._env.set_mapsize(0)
             return None
-        except (lmdb.Error, msgspec.DecodeError) as error:
+        except _DAMAGE as error:
             raise _damaged(error) from error
 
     def _enter(self, current: layout.Current) -> None:

@@ -15,7 +15,7 @@ from edgeproxy.errors import MapError
 from edgeproxy.published import layout
 from edgeproxy.published.reader import MapReader
 from edgeproxy.published.records import CHANGES_RING, Certificate, Challenge, Site, Tickets
-from edgeproxy.published.writer import MapWriter
+from edgeproxy.published.writer import MapWriter, _open
 from tests.published.peer import peer
 
 A, B = Site(workspace="a"), Site(workspace="b")
@@ -167,6 +167,18 @@ def test_damage_is_a_map_error_and_the_reader_lives(writer: MapWriter, tmp_path:
     with peer(tmp_path, opened=False) as reader:
         assert reader.ask("opened() or reader.site('n7.example.com')").startswith("MapError")
         assert reader.ask("1 + 1") == "2"
+
+
+@pytest.mark.parametrize("value", [b"", b"\x91\xa1\xff", b"\x93\1\2\3", b"garbage"])
+def test_a_record_that_does_not_decode_is_a_map_error(writer: MapWriter, tmp_path: Path, value: bytes) -> None:
+    writer.close()
+    env, kinds = _open(layout.map_folder(tmp_path, 1), create=False)
+    with env.begin(write=True) as transaction:
+        transaction.put(b"bad.example.com", value, db=kinds["sites"])
+    env.close()
+    with peer(tmp_path) as reader:
+        assert reader.ask("reader.site('bad.example.com')").startswith("MapError: The published map cannot be read")
+        assert reader.ask("reader.site('a.example.com').workspace") == "'a'"
 
 
 def test_a_map_of_another_schema_is_refused(tmp_path: Path) -> None:
