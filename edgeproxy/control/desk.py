@@ -116,6 +116,7 @@ class Desk:
             self._refresh(message.hostname)
         elif isinstance(message, Greeting):
             counter.process = (message.worker, message.pid)
+            self._metrics.totals.linked(message.worker, message.pid, self._now())
             log.debug("a worker is linked", worker=message.worker, worker_pid=message.pid)
 
     def _lost(self, counter: _Counter, reason: LinkError | None) -> None:

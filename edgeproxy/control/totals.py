@@ -55,7 +55,7 @@ class Totals:
         self._ended.pop(process, None)
         known = self._parse(report.counters)
         open_now = sum(value for (name, _), value in known.items() if name == "connections")
-        self._living[process] = Seen(
+        seen = Seen(
             index=report.worker,
             pid=report.pid,
             at=now,
@@ -64,8 +64,14 @@ class Totals:
             connections=int(open_now),
             counters=known,
         )
-        while len(self._living) > LIVING:
-            self.ended(*next(iter(self._living)))
+        self._add_living(process, seen)
+
+    def linked(self, worker: int, pid: int, now: float) -> None:
+        """A worker is there, though it has not reported yet (again): it counts as living, with what it said last."""
+        process = (worker, pid)
+        counters_before = self._ended.pop(process, {})
+        if process not in self._living:
+            self._add_living(process, Seen(worker, pid, now, 0, False, 0, counters_before))
 
     def ended(self, worker: int, pid: int) -> None:
         """The process is gone, or its link is: its gauges no longer count, its counters stay in the sums."""
@@ -93,6 +99,11 @@ class Totals:
         for seen in self._living.values():
             _add(total, seen.counters)
         return total
+
+    def _add_living(self, process: Process, seen: Seen) -> None:
+        self._living[process] = seen
+        while len(self._living) > LIVING:
+            self.ended(*next(iter(self._living)))
 
     def _parse(self, flat: dict[str, float]) -> dict[Key, float]:
         known: dict[Key, float] = {}

@@ -48,6 +48,19 @@ def test_a_worker_whose_link_was_only_replaced_is_not_counted_twice():
     assert sums.sums()[H1] == 6
 
 
+def test_a_worker_counts_as_serving_from_its_link_on_and_keeps_its_counters():
+    sums = Totals()
+    sums.linked(0, 10, 100.0)
+    assert sums.serving(101.0, silent=5.0) == 1
+    sums.report(report(0, 10, 5), 102.0)
+    sums.ended(0, 10)
+    sums.linked(0, 10, 103.0)
+    assert sums.sums()[H1] == 5
+    assert sums.serving(104.0, silent=5.0) == 1
+    sums.linked(0, 10, 104.0)
+    assert sums.sums()[H1] == 5
+
+
 def test_the_end_of_a_process_never_heard_of_changes_nothing():
     sums = Totals()
     sums.ended(3, 33)
@@ -86,7 +99,7 @@ def test_only_workers_heard_of_lately_and_not_draining_serve():
     assert sums.serving(106.0, silent=5.0) == 0
 
 
-@given(st.lists(st.integers(0, 3), max_size=300), st.randoms(use_true_random=False))
+@given(st.lists(st.integers(0, 4), max_size=300), st.randoms(use_true_random=False))
 def test_the_sum_never_falls_however_workers_come_and_go(actions: list[int], chance: random.Random):
     sums = Totals()
     counted: dict[tuple[int, int], int] = {}
@@ -100,6 +113,8 @@ def test_the_sum_never_falls_however_workers_come_and_go(actions: list[int], cha
         if action in (1, 2):
             counted[process] += chance.randrange(5)
             sums.report(report(*process, counted[process]), 0.0)
+        elif action == 4:
+            sums.linked(*process, 0.0)
         elif action == 3:
             sums.ended(*process)
             if chance.random() < 0.7:
