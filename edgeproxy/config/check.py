@@ -294,6 +294,7 @@ RULES: dict[str, Rule] = {
     "origin.url": _origin,
     "origin.allow": _network_or_name,
     "origin.header": _header,
+    "origin.ca_bundle": _path,
     "issuance.directory": _directory,
     "issuance.fallback": _not_built,
     "issuance.ca_bundle": _path,

@@ -1,5 +1,7 @@
 """The rules for values, and which values fit together."""
 
+from typing import get_origin, get_type_hints
+
 import msgspec
 import pytest
 
@@ -98,6 +100,21 @@ def test_bad_values_say_what_would_be_right(key, value, told):
         check.RULES[key](value)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def texts(section=GOOD, path=()):
+    for name, hint in get_type_hints(type(section)).items():
+        value = getattr(section, name)
+        if isinstance(value, msgspec.Struct):
+            yield from texts(value, (*path, name))
+        elif hint is str or get_origin(hint) is tuple:
+            yield ".".join((*path, name))
+
+
+def test_every_text_has_a_rule_but_for_what_only_the_ca_can_judge():
+    assert set(texts()) - set(check.RULES) == {"issuance.eab.key_id", "issuance.profile"}
+    assert set(check.RULES) <= set(texts())
+    assert set(check.MUST_NOT_BE_EMPTY) <= set(check.RULES)
 
 
 def test_a_password_in_a_url_is_not_repeated():
