@@ -54,7 +54,8 @@ bench-quick: dev ## the same in 90 seconds, only what has a target
 fuzz: dev ## the property tests, with many more cases
 	@$(BIN)/python -m pytest tests/fuzz tests/conformance --hypothesis-profile=fuzz $(ARGS)
 
-docs: config/edgeproxy.toml docs/commands.md ## what is generated: the configuration's sample, the commands' page
+docs: config/edgeproxy.toml docs/commands.md ## what is generated: the configuration's sample, the commands' page, README's figures
+	@$(BIN)/python scripts/figures.py
 
 config/edgeproxy.toml: edgeproxy/config/structs.py edgeproxy/limits.py edgeproxy/config/document.py | dev
 	@$(BIN)/python -m edgeproxy.config.document $@

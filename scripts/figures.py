@@ -1,0 +1,51 @@
+"""Writes the figures of bench/results.json into README.md: `python scripts/figures.py`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from bench.scenarios import NEVER_SEEN, SCENARIOS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+_PLACE = re.compile(r"(<!-- figures: [^>]*-->\n).*?(<!-- end of figures -->)", re.DOTALL)
+
+
+def table(results: dict[str, Any]) -> str:
+    """The medians, a row per scenario and a column per program."""
+    peers = sorted(results["versions"], key=lambda name: name != "Edgeproxy")
+    rows = [["CPU µs per request", *(f"{peer} {results['versions'][peer]}" for peer in peers)]]
+    for scenario in SCENARIOS:
+        found = results["scenarios"].get(scenario.name)
+        if found:
+            medians = [found[peer]["summary"]["median"] if peer in found else None for peer in peers]
+            rows.append([scenario.title, *("–" if median is None else f"{median:.0f}" for median in medians)])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|---" + "|---:" * len(peers) + "|")
+    seen = {peer: sorted(times)[len(times) // 2] for peer, times in results.get(NEVER_SEEN, {}).items() if times}
+    machine = results["machine"]
+    kernel = machine["kernel"].split("-")[0]
+    lines += ["", f"Measured on {machine['date'][:10]}: {machine['processor']}, Linux {kernel}, Python {machine['python']}."]
+    if seen:
+        told = ", ".join(f"{peer} {seen[peer]:.2f} s" for peer in peers if peer in seen)
+        lines.append(f"A name never seen before, to its first answer with a certificate from a local ACME server: {told}.")
+    return "\n".join(lines)
+
+
+def with_figures(readme: str, results: dict[str, Any]) -> str:
+    """README's text with the table in its place."""
+    return _PLACE.sub(lambda place: f"{place[1]}\n{table(results)}\n\n{place[2]}", readme)
+
+
+def main() -> None:
+    """Rewrites README.md."""
+    readme = ROOT / "README.md"
+    results = json.loads((ROOT / "bench" / "results.json").read_text())
+    readme.write_text(with_figures(readme.read_text(), results))
+
+
+if __name__ == "__main__":
+    main()
