@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from edgeproxy.edge.headers import RequestHead, ResponseHead, trailer_lines
 from edgeproxy.edge.http1 import chunk, last_chunk
-from edgeproxy.edge.respond import page
+from edgeproxy.edge.respond import API_NOT_READY, Text, page
 from edgeproxy.errors import MapError
 from edgeproxy.limits import RELAY_BUFFER
 
@@ -131,7 +131,7 @@ class Exchange:
             self.refuse(404, f"no workspace for {host}")
             return
         if route.api:
-            self.refuse(503, "the API is not served here yet")
+            self.refuse(503, "the API is not served here yet", API_NOT_READY)
             return
         self.route = route
         self._forward(route)
@@ -279,7 +279,7 @@ class Exchange:
         else:
             self.refuse(502, f"{target}: {reason}")
 
-    def refuse(self, status: int, reason: str) -> None:
+    def refuse(self, status: int, reason: str, text: Text | None = None) -> None:
         """The edge answers by itself; where the origin's answer has begun it is cut off visibly."""
         if self._over:
             return
@@ -290,7 +290,7 @@ class Exchange:
             self.client.truncated()
         else:
             self.status = status
-            fields, body = page(status, self.request.accept, self.request_id.decode("ascii"), self.request.host)
+            fields, body = page(status, self.request.accept, self.request_id.decode("ascii"), self.request.host, text)
             self.bytes_out = len(body)
             self.client.page(status, fields, body)
         self._record()

@@ -63,10 +63,10 @@ class Front1:
     def received(self, data: bytes) -> None:
         """Plaintext from the client."""
         exchange = self.exchange
-        if exchange is None:
+        if exchange is None and not self.connection.full:
             self._requests(self._buffer + data if self._buffer else data)
-        elif exchange.body_complete or self._held:
-            # The next request before this one's answer, or a body that the origin does not take yet.
+        elif exchange is None or exchange.body_complete or self._held:
+            # The next request before this one's answer was given or taken, or a body that the origin does not take yet.
             self._buffer += data
             if len(self._buffer) > WRITE_HIGH_WATER:
                 self.connection.pause_reading()
@@ -99,6 +99,8 @@ class Front1:
         """It does again."""
         if self.exchange is not None:
             self.exchange.client_ready()
+        elif self._buffer:
+            self._next()
 
     def drain(self) -> None:
         """End the connection as soon as nothing is under way."""
@@ -132,6 +134,9 @@ class Front1:
         try:
             while data and self.exchange is None and not self.connection.closing:
                 self._buffer = b""
+                if self.connection.full:
+                    self._buffer = data
+                    break
                 data = self._request(data)
         finally:
             self._parsing = False
@@ -341,7 +346,11 @@ class Front1:
             connection.close(linger=exchange is not None and not exchange.body_complete)
             return
         connection.expect(connection.worker.timeouts.idle)
-        connection.resume_reading()
-        data = self._buffer
-        if data and not self._parsing:
-            self._requests(data)
+        if not connection.full:  # else who pipelines without reading would fill our memory with answers
+            self._next()
+
+    def _next(self) -> None:
+        """Reads on, beginning with what came already."""
+        self.connection.resume_reading()
+        if self._buffer and not self._parsing:
+            self._requests(self._buffer)

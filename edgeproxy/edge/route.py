@@ -50,6 +50,8 @@ class Routes:
         self._count = count
         self._default = parse_target(config.origin.url)
         self._known: dict[str, Route] = {}
+        self.hits = 0
+        """Answers from memory. Others are counted by `count`: "miss" (read from the map), "negative" and "error"."""
         self._epoch = 0
         self._suffix = f".{config.platform.name}" if config.platform.name else ""
         self._reserved = frozenset(config.platform.reserved)
@@ -63,6 +65,7 @@ class Routes:
         """
         route = self._known.get(host)
         if route is not None and route.epoch == self._epoch:
+            self.hits += 1
             return route if route.known or route.api else self._unknown(route)
         try:
             fresh = self._read(host)
@@ -73,7 +76,7 @@ class Routes:
             if self._config.origin.on_error == "reject":
                 raise
             return self._nobody()
-        self._count("hit" if fresh.known else "negative")
+        self._count("miss" if fresh.known else "negative")
         fresh.epoch = self._epoch
         if route is not None:
             fresh.pool = route.pool if route.target == fresh.target else None

@@ -46,6 +46,7 @@ SWEEP_SECONDS = 0.25
 
 REPORT_SECONDS = 1.0
 MAP_WAIT_SECONDS = 0.02
+MAP_PATIENCE_SECONDS = 5.0
 REFRESH_PAUSE = 5.0
 
 
@@ -82,7 +83,7 @@ class Worker:
         self._over = asyncio.Event()
         self._origin_tls: ssl.SSLContext | None = None
         self._exhausted_said = 0.0
-        self.access = Access(start.config)
+        self.access = Access(start.config, log.error)
 
     # life
 
@@ -124,14 +125,17 @@ class Worker:
 
     async def _open_map(self) -> bool:
         """Waits for the controller to make the map, on a first start; False when the worker is to end before."""
+        waited = 0.0
         while True:
             try:
                 self.reader = MapReader(self._start.state_directory)
             except MapError as error:
                 if self.draining:
                     return False
-                self.now = self.loop.time()
-                self._fault(error)
+                waited += MAP_WAIT_SECONDS
+                if waited > MAP_PATIENCE_SECONDS:  # on a first start the controller makes it in a second or two
+                    self.now = self.loop.time()
+                    self._fault(error)
                 await asyncio.sleep(MAP_WAIT_SECONDS)
             else:
                 break
@@ -377,12 +381,17 @@ class Worker:
             Report(
                 worker=self._start.index,
                 pid=os.getpid(),
-                counters=self.access.snapshot(self._connection_states()),
+                counters=self._counters(),
                 hosts=self.access.top_hosts(),
                 generation=self._start.generation,
                 draining=self.draining,
             )
         )
+
+    def _counters(self) -> dict[str, float]:
+        counters = self.access.snapshot(self._connection_states())
+        counters["map_lookups_total|hit"] = self.routes.hits
+        return counters
 
     def _connection_states(self) -> dict[str, int]:
         states = {"handshake": 0, "idle": 0, "active": 0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 
 import pytest
 
@@ -285,9 +286,7 @@ async def test_a_slow_origin_stalls_the_client(edge: Edge, script: Script) -> No
     writer.close()
 
 
-async def test_an_origin_that_is_not_there_is_a_502_with_a_request_id(
-    edge: Edge, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+async def test_an_origin_that_is_not_there_is_a_502_with_a_request_id(edge: Edge) -> None:
     edge.add_site("gone.test", "w", origin="http://127.0.0.1:1")
     raw = b"GET / HTTP/1.1\r\nHost: gone.test\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
     status, _, body = fields(await edge.exchange("gone.test", raw))
@@ -296,7 +295,7 @@ async def test_an_origin_that_is_not_there_is_a_502_with_a_request_id(
 
 
 async def test_an_origin_that_does_not_answer_is_a_504(
-    tmp_path_factory: pytest.TempPathFactory, origin: tuple[Script, int], maps: MapProcess
+    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess
 ) -> None:
     script, port = origin
 
@@ -305,7 +304,7 @@ async def test_an_origin_that_does_not_answer_is_a_504(
 
     script.handler = silent
     timeouts = Timeouts(origin_response=Duration(0.5), drain=Duration(1))
-    edge = Edge(tmp_path_factory.mktemp("edge"), config_for(port, timeouts=timeouts), maps)
+    edge = Edge(tmp_path, config_for(port, timeouts=timeouts), maps)
     edge.add_site("gallery.test", "w")
     async with edge.running():
         status, _, _ = fields(await edge.exchange("gallery.test", GET))
@@ -420,6 +419,50 @@ async def test_a_websocket_carries_bytes_both_ways(edge: Edge, script: Script) -
     writer.close()
 
 
+async def test_a_quiet_websocket_outlives_the_time_that_an_answer_may_take(
+    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess
+) -> None:
+    script, port = origin
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await script.read_head(reader)
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        await asyncio.sleep(1.5)
+        writer.write(b"late")
+        await reader.read()
+
+    script.handler = late
+    timeouts = Timeouts(origin_response=Duration(0.5), idle=Duration(0.5), client_body=Duration(0.5), drain=Duration(1))
+    edge = Edge(tmp_path, config_for(port, timeouts=timeouts), maps)
+    edge.add_site("gallery.test", "w")
+    async with edge.running():
+        reader, writer = await edge.connect("gallery.test")
+        writer.write(request(b"GET /ws", b"Upgrade: websocket", b"Connection: Upgrade", close=False))
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(4) == b"late"
+        writer.close()
+
+
+async def test_who_pipelines_without_reading_does_not_fill_the_memory(edge: Edge, script: Script) -> None:
+    script.response = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" + bytes(60000)
+    reader, writer = await edge.connect("gallery.test")
+    writer.transport.pause_reading()
+    writer.write(request(b"GET /", close=False) * 2000)
+    last = -1
+    while len(script.heads) != last or not last:
+        last = len(script.heads)
+        await asyncio.sleep(0.3)
+    assert last < 1000
+    connection = next(iter(edge.worker.connections))
+    assert connection.transport.get_write_buffer_size() < 256 * 1024
+    writer.transport.resume_reading()
+    for _ in range(2000):
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK")
+        await reader.readexactly(60000)
+    writer.close()
+
+
 async def test_a_refused_websocket_is_an_ordinary_answer(edge: Edge, script: Script) -> None:
     script.response = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"
     answer = await edge.exchange(
@@ -450,7 +493,7 @@ async def test_a_refused_websocket_is_an_ordinary_answer(edge: Edge, script: Scr
 async def test_what_cannot_be_forwarded_gets_a_defined_answer(edge: Edge, script: Script, raw: bytes, status: int) -> None:
     answer = await edge.exchange("gallery.test", raw)
     assert fields(answer)[0] == status
-    assert not script.bodies
+    assert not any(script.bodies)
 
 
 async def test_a_site_added_and_removed_on_a_living_connection_counts_at_once(edge: Edge, script: Script) -> None:

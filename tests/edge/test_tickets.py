@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -226,3 +228,17 @@ def test_a_trial_that_hangs_is_ended() -> None:
     assert not outcome.works
     assert "within" in outcome.sentence
     assert child.returncode is not None
+
+
+def test_the_trial_in_a_fork_ends_as_the_one_in_a_fresh_interpreter() -> None:
+    assert tickets.trial_in_fork() == tickets.trial().works
+
+
+def test_a_trial_that_crashes_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tickets, "try_handshakes", lambda: os.kill(os.getpid(), signal.SIGSEGV))
+    assert tickets.trial_in_fork() is False
+
+
+def test_a_trial_that_never_ends_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tickets, "try_handshakes", signal.pause)
+    assert tickets.trial_in_fork(0.1) is False

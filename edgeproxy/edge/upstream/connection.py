@@ -126,6 +126,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         elif state == _UNTIL_CLOSE:
             borrower.data(data, False)
         elif state == _TUNNEL:
+            self.deadline = self.worker.now + self.worker.timeouts.tunnel_idle
             borrower.tunnel_data(bytes(data))
 
     def eof_received(self) -> bool:
@@ -165,7 +166,8 @@ class OriginConnection(asyncio.BufferedProtocol):
 
     def send(self, data: bytes) -> None:
         """More of the request: body, chunks, or a tunnel's bytes."""
-        self.deadline = self.worker.now + self.worker.timeouts.origin_response
+        timeouts = self.worker.timeouts
+        self.deadline = self.worker.now + (timeouts.tunnel_idle if self._state == _TUNNEL else timeouts.origin_response)
         self.transport.write(data)
 
     def pause(self) -> None:
@@ -275,6 +277,7 @@ class OriginConnection(asyncio.BufferedProtocol):
             self._broken("it switched protocols unasked")
             return
         self._state = _TUNNEL
+        self.deadline = self.worker.now + self.worker.timeouts.tunnel_idle
         self._keep_not()
         borrower.switched(head, early)
 
