@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -20,6 +21,11 @@ def request(start: bytes, *lines: bytes, body: bytes = b"", close: bool = True) 
     """A raw request for gallery.test."""
     closing = (b"Connection: close",) if close else ()
     return b"\r\n".join((start + b" HTTP/1.1", b"Host: gallery.test", *lines, *closing, b"", body))
+
+
+def reading(writer: asyncio.StreamWriter) -> asyncio.Transport:
+    """The transport of a stream, to stop and go on reading."""
+    return cast(asyncio.Transport, writer.transport)
 
 
 async def test_a_request_reaches_the_origin_with_its_workspace(edge: Edge, script: Script) -> None:
@@ -235,7 +241,7 @@ async def test_a_slow_reader_stalls_the_origin(edge: Edge, script: Script) -> No
 
     script.handler = endless
     reader, writer = await edge.connect("gallery.test")
-    writer.transport.pause_reading()
+    reading(writer).pause_reading()
     writer.write(GET)
     last = -1
     while sent != last or not sent:  # until nothing moves any more
@@ -244,7 +250,7 @@ async def test_a_slow_reader_stalls_the_origin(edge: Edge, script: Script) -> No
     assert sent < 32_000_000  # the kernel's socket buffers; without back-pressure it would go on
     connection = next(iter(edge.worker.connections))
     assert connection.transport.get_write_buffer_size() < 256 * 1024
-    writer.transport.resume_reading()
+    reading(writer).resume_reading()
     while sent == last:
         await reader.read(65536)
     writer.transport.abort()
@@ -294,9 +300,7 @@ async def test_an_origin_that_is_not_there_is_a_502_with_a_request_id(edge: Edge
     assert b'"request_id"' in body
 
 
-async def test_an_origin_that_does_not_answer_is_a_504(
-    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess
-) -> None:
+async def test_an_origin_that_does_not_answer_is_a_504(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess) -> None:
     script, port = origin
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -446,7 +450,7 @@ async def test_a_quiet_websocket_outlives_the_time_that_an_answer_may_take(
 async def test_who_pipelines_without_reading_does_not_fill_the_memory(edge: Edge, script: Script) -> None:
     script.response = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" + bytes(60000)
     reader, writer = await edge.connect("gallery.test")
-    writer.transport.pause_reading()
+    reading(writer).pause_reading()
     writer.write(request(b"GET /", close=False) * 2000)
     last = -1
     while len(script.heads) != last or not last:
@@ -455,7 +459,7 @@ async def test_who_pipelines_without_reading_does_not_fill_the_memory(edge: Edge
     assert last < 1000
     connection = next(iter(edge.worker.connections))
     assert connection.transport.get_write_buffer_size() < 256 * 1024
-    writer.transport.resume_reading()
+    reading(writer).resume_reading()
     for _ in range(2000):
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 OK")

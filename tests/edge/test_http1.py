@@ -242,7 +242,7 @@ def test_responses_that_are_not_forwarded(lines: list[bytes]):
         response(*lines)
 
 
-@given(st.integers(100, 599), st.lists(FIELD, max_size=5))
+@given(st.integers(100, 599).filter(lambda status: status != 101), st.lists(FIELD, max_size=5))
 def test_h11_agrees_on_every_accepted_response(status: int, lines: list[bytes]):
     raw = b"\r\n".join((b"HTTP/1.1 %d X" % status, *lines))
     try:
