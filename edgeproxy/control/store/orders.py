@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields, map_key, page
@@ -101,6 +101,18 @@ class Challenges(Part):
         async with self.database.write() as write:
             result = await write.connection.execute(delete(challenges).where(challenges.c.key == key))
             if result.rowcount:
+                write.changed("challenges", key)
+        return write.number
+
+    async def delete_challenges(self, hostname: str, now: float) -> int:
+        """Removes every answer for a hostname, whoever put it there. Returns the change number; 0 where there was none."""
+        tokens = f"http:{hostname}/"
+        mine = or_(challenges.c.key == f"alpn:{hostname}", challenges.c.key.between(tokens, tokens + "\U0010ffff"))
+        async with self.database.write() as write:
+            keys = (await write.connection.scalars(select(challenges.c.key).where(mine))).all()
+            if keys:
+                await write.connection.execute(delete(challenges).where(challenges.c.key.in_(keys)))
+            for key in keys:
                 write.changed("challenges", key)
         return write.number
 

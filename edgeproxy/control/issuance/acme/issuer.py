@@ -13,7 +13,7 @@ from edgeproxy.control.issuance.acme import challenges
 from edgeproxy.control.issuance.acme.account import Account, Accounts
 from edgeproxy.control.issuance.acme.order import OrderGone, Ordering
 from edgeproxy.control.issuance.acme.problems import CaRefused
-from edgeproxy.control.issuance.acme.transport import Transport
+from edgeproxy.control.issuance.acme.transport import Sleep, Transport
 from edgeproxy.control.issuance.acme.wire import Challenge
 from edgeproxy.control.issuance.acme.wire import Order as OrderState
 from edgeproxy.control.issuance.certificates import Issued, PrivateKey, key_pem, load_key, new_key
@@ -38,18 +38,20 @@ class AcmeIssuer:
         clock: Callable[[], float],
         *,
         network: httpx2.AsyncBaseTransport | None = None,
+        monotonic: Callable[[], float] | None = None,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """`sealer` has the map's key. `network` replaces the network in tests."""
+        """`sealer` has the map's key, `clock` gives Unix time. The rest replaces network and time in tests."""
         self.directory = config.issuance.directory
         self._config = config
         self._store = store
         self._publisher = publisher
         self._sealer = sealer
         self._clock = clock
-        loop = asyncio.get_running_loop()
-        self._transport = Transport(self.directory, config.issuance.ca_bundle, clock, loop.time, network)
+        self._sleep = sleep
+        monotonic = monotonic or asyncio.get_running_loop().time
+        self._transport = Transport(self.directory, config.issuance.ca_bundle, clock, monotonic, network, sleep)
         self._accounts = Accounts(config, store, self._transport, clock)
-        self._shown: dict[str, set[str]] = {}
 
     async def prepare(self) -> None:
         """Connects, and makes the account if there is none: the first visitor then waits less. Raises IssuanceError."""
@@ -139,7 +141,7 @@ class AcmeIssuer:
     async def _order(
         self, account: Account, name: str, row: OrderRow | None, kinds: tuple[str, ...], progress: Progress
     ) -> Issued:
-        ordering = Ordering(self._transport, account, name, profile=self._config.issuance.profile, sleep=asyncio.sleep)
+        ordering = Ordering(self._transport, account, name, profile=self._config.issuance.profile, sleep=self._sleep)
         found = None
         if row is None:
             key = await self._key()
@@ -205,10 +207,8 @@ class AcmeIssuer:
         """Puts the answer where workers serve it. The CA is told only after every worker can see it."""
         authorization = account.key_authorization(challenge.token)
         key, record = challenges.answer(challenge, name, authorization, self._sealer, self._clock())
-        self._shown.setdefault(name, set()).add(key)
         await until_published(self._publisher, await self._store.put_challenge(key, record, self._clock()))
 
     async def _hide(self, name: str) -> None:
-        """Removes the answers again."""
-        for key in self._shown.pop(name, set()):
-            await self._store.delete_challenge(key, self._clock())
+        """Removes the answers again, those of an earlier process too."""
+        await self._store.delete_challenges(name, self._clock())

@@ -14,7 +14,7 @@ from edgeproxy.control.issuance.acme.account import Account
 from edgeproxy.control.issuance.acme.challenges import choose
 from edgeproxy.control.issuance.acme.polling import next_delay
 from edgeproxy.control.issuance.acme.problems import CaRefused, refusal
-from edgeproxy.control.issuance.acme.transport import Answer, Transport
+from edgeproxy.control.issuance.acme.transport import Answer, Sleep, Transport
 from edgeproxy.control.issuance.acme.wire import Account as AccountAnswer
 from edgeproxy.control.issuance.acme.wire import AnswerType, Authorization, Challenge, Order, OrderList, read
 from edgeproxy.control.issuance.certificates import Issued, PrivateKey, checked_chain, signing_request
@@ -35,8 +35,6 @@ _OPEN = frozenset(("pending", "ready", "processing"))
 
 Show = Callable[[Challenge], Awaitable[None]]
 """Serves the answer to a challenge; returns when every worker would give it."""
-
-Sleep = Callable[[float], Awaitable[None]]
 
 
 class OrderGone(IssuanceError):
@@ -131,7 +129,7 @@ class Ordering:
             await show(challenge)
             progress(f"The CA checks {self._name} by {challenge.type}")
             if challenge.status == "pending":
-                await self._post(challenge.url, {})
+                await self._tell(url, challenge)
             await self._validated(url)
 
     async def finalize(self, url: str, order: Order, key: PrivateKey, progress: Progress) -> Order:
@@ -162,12 +160,23 @@ class Ordering:
     async def _send_request(self, order: Order, key: PrivateKey) -> Order:
         csr = messages.CertificateRequest(csr=signing_request(key, (self._name,)))
         try:
-            return read((await self._post(order.finalize, csr.to_json())).body, Order)
+            return read((await self._post(order.finalize, csr.to_json(), resend=False)).body, Order)
         except CaRefused as error:
             # "lost": it may have been taken; the order itself will tell. "orderNotReady": taken already, or not ready yet.
             if error.problem not in ("lost", "orderNotReady"):
                 raise
             return Order(status="processing")
+
+    async def _tell(self, url: str, challenge: Challenge) -> None:
+        """Tells the CA to look. Where its answer gets lost, the authorization shows whether it was told."""
+        try:
+            await self._post(challenge.url, {}, resend=False)
+        except CaRefused as error:
+            if error.problem != "lost":
+                raise
+            seen = choose(await self._get(url, Authorization), (challenge.type,))
+            if seen is not None and seen.status == "pending":
+                await self._post(challenge.url, {})
 
     async def _validated(self, url: str) -> None:
         spent, pause = 0.0, 0.0

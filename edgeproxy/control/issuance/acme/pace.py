@@ -23,11 +23,6 @@ class Pace:
         self._pause_ends = 0.0
         self._next = 0.0
 
-    @property
-    def troubled(self) -> bool:
-        """Whether the last answer was trouble."""
-        return self._failures > 0
-
     def waiting(self, now: float) -> float:
         """Seconds that `reserve` would answer now, taking nothing."""
         return max(0.0, self._next - now) if self._failures else 0.0

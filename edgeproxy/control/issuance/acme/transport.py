@@ -7,7 +7,7 @@ import dataclasses
 import re
 import ssl
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import httpx2
@@ -49,6 +49,8 @@ KEEP_ALIVE = 20.0
 _NEXT = re.compile(r"<([^<>]+)>\s*;\s*rel=\"?next\"?")
 _TIMEOUT = httpx2.Timeout(30.0, connect=10.0, pool=60.0)
 _REQUEST_TIME = 60.0
+Sleep = Callable[[float], Awaitable[None]]
+
 _BUSY = frozenset((502, 503, 504))
 
 
@@ -84,11 +86,13 @@ class Transport:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         network: httpx2.AsyncBaseTransport | None = None,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.directory_url = directory_url
         self.host = httpx2.URL(directory_url).host
         self._clock = clock
         self._monotonic = monotonic
+        self._sleep = sleep
         self._pace = Pace()
         self._nonces: deque[tuple[float, str]] = deque(maxlen=NONCES)
         self._directory: Directory | None = None
@@ -96,19 +100,15 @@ class Transport:
         self._directory_lock = asyncio.Lock()
         self.requests = 0
         """Requests sent so far."""
-        self._client = httpx2.AsyncClient(
-            transport=network,
-            verify=_trust(ca_bundle) if network is None else False,
-            timeout=_TIMEOUT,
-            limits=httpx2.Limits(
-                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEP_ALIVE
-            ),
-            headers={"user-agent": "edgeproxy", "accept-encoding": "identity", "accept-language": "en"},
-        )
+        self._ca_bundle = ca_bundle
+        self._network = network
+        self._client: httpx2.AsyncClient | None = None
 
     async def close(self) -> None:
         """Ends the connections."""
-        await self._client.aclose()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
     async def directory(self) -> Directory:
         """The directory, read once an hour; an old one serves on while the CA does not give a new one."""
@@ -181,7 +181,7 @@ class Transport:
 
     async def _fresh_nonce(self) -> str:
         directory = await self.directory()
-        answer = await self._send("HEAD", directory.new_nonce, keep_nonce=False)
+        answer = await self._send("HEAD", directory.new_nonce, nonce_only=True)
         nonce = answer.headers.get("replay-nonce", "")
         if not _is_nonce(nonce):
             raise CaRefused("The CA gave no nonce. Is issuance.directory an ACME directory?", problem="malformed", status=200)
@@ -198,7 +198,7 @@ class Transport:
         accept: str = "",
         *,
         about: str = "",
-        keep_nonce: bool = True,
+        nonce_only: bool = False,
         resend: bool = True,
     ) -> Answer:
         """One request, when the CA's pace allows it; twice where a kept connection turns out to have been closed."""
@@ -214,7 +214,7 @@ class Transport:
                 async with asyncio.timeout(_REQUEST_TIME):
                     status, fields, content = await self._exchange(method, url, body, headers)
                 break
-            except httpx2.RemoteProtocolError as error:
+            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError) as error:
                 # Most likely a kept connection that the server closed just now. Had the request been taken all the
                 # same, its nonce is spent, and the second one is refused for that.
                 if not resend:
@@ -222,7 +222,7 @@ class Transport:
                 resend = False
             except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, OSError) as error:
                 raise self._nothing_came(error) from None
-        return self._judge(status, fields, content, about=about, keep_nonce=keep_nonce)
+        return self._judge(status, fields, content, about=about, nonce_only=nonce_only)
 
     def _nothing_came(self, error: BaseException) -> CaRefused:
         self._pace.trouble(self._monotonic(), 0.0)
@@ -230,6 +230,8 @@ class Transport:
         return unreachable(self.host, _reason(error), problem="unreachable" if not_sent else "lost")
 
     async def _exchange(self, method: str, url: str, body: bytes, headers: dict[str, str]) -> tuple[int, httpx2.Headers, bytes]:
+        if self._client is None:
+            self._client = self._new_client()
         async with self._client.stream(method, url, content=body or None, headers=headers) as response:
             content = bytearray()
             async for piece in response.aiter_raw():
@@ -238,14 +240,27 @@ class Transport:
                     raise IssuanceError(f"The CA's answer has more than {ANSWER_BYTES} bytes.", code="ca_malformed")
             return response.status_code, response.headers, bytes(content)
 
-    def _judge(self, status: int, fields: httpx2.Headers, content: bytes, *, about: str, keep_nonce: bool) -> Answer:
+    def _new_client(self) -> httpx2.AsyncClient:
+        # Made at the first request: a bundle that cannot be read must not keep the controller from starting.
+        limits = httpx2.Limits(
+            max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEP_ALIVE
+        )
+        return httpx2.AsyncClient(
+            transport=self._network,
+            verify=_trust(self._ca_bundle),
+            timeout=_TIMEOUT,
+            limits=limits,
+            headers={"user-agent": "edgeproxy", "accept-encoding": "identity", "accept-language": "en"},
+        )
+
+    def _judge(self, status: int, fields: httpx2.Headers, content: bytes, *, about: str, nonce_only: bool) -> Answer:
         nonce = fields.get("replay-nonce", "")
-        if keep_nonce and _is_nonce(nonce):
+        if _is_nonce(nonce) and not nonce_only:
             self._keep_nonce(nonce)
         pause = retry_after(fields.get("retry-after"), self._clock())
         if status in _BUSY:
             self._pace.trouble(self._monotonic(), pause)
-        else:
+        elif not nonce_only:  # a CA that is too busy for orders may still have nonces to give
             self._pace.answered()
         if 200 <= status < 300:
             return Answer(status, fields, content, pause)
@@ -255,14 +270,14 @@ class Transport:
         wait = self._pace.waiting(self._monotonic())
         if wait > PATIENCE:
             raise CaRefused(
-                f"The certificate authority at {self.host} asked for a pause of {round(wait)} s.",
+                f"The certificate authority at {self.host} is away or busy; it is asked again in {round(wait)} s.",
                 problem="serverInternal",
                 retry_after=wait,
                 status=503,
             )
         wait = self._pace.reserve(self._monotonic())
         if wait > 0:
-            await asyncio.sleep(wait)
+            await self._sleep(wait)
 
 
 def _trust(ca_bundle: str) -> ssl.SSLContext | bool:

@@ -1,0 +1,209 @@
+"""One order per name, whatever happens in between."""
+
+import asyncio
+import contextlib
+
+import pytest
+from cryptography import x509
+
+from edgeproxy.config.structs import Tls
+from edgeproxy.control.issuance.acme.problems import CaRefused
+from edgeproxy.control.issuance.certificates import load_key
+from edgeproxy.control.store import Order
+from edgeproxy.errors import Fault, IssuanceError
+from tests.control.issuance.acme.conftest import NAME, issue, kinds_tried
+from tests.control.issuance.conftest import changed
+from tests.control.issuance.fakeca import HOST, Refuse, answer
+
+
+async def test_a_certificate_is_obtained_in_seven_requests_after_the_first(world, issuers):
+    issuer = issuers()
+    await issuer.prepare()
+    assert world.ca.asked == ["dir", "nonce", "account"]
+    issued, steps = await issue(issuer)
+    assert world.ca.asked[3:] == ["new", "authz", "challenge", "authz", "finalize", "order", "cert"]
+    assert issued.names == (NAME,)
+    assert x509.load_pem_x509_certificates(issued.chain)[0].public_key() == load_key(issued.key).public_key()
+    assert steps == ["Ordering the certificate", "The CA checks a.example by tls-alpn-01", "The CA signs the certificate"]
+    assert kinds_tried(world.ca) == ["tls-alpn-01"]
+    await issuer.settled(NAME)
+    assert await world.store.order_for(NAME) is None
+    assert await world.challenges() == []
+
+
+async def test_the_answer_is_published_before_the_ca_is_told(world, issuers):
+    seen = []
+    record = world.store.published_challenges
+
+    def told():
+        seen.append(world.publisher.reached)
+
+    world.ca.plan("challenge", told)
+    before = await world.store.head_change()
+    await issue(issuers())
+    assert seen[0] >= before + 1
+    assert await record(["alpn:" + NAME])
+
+
+async def test_every_certificate_has_its_own_key(issuers):
+    issuer = issuers()
+    first, _ = await issue(issuer)
+    await issuer.settled(NAME)
+    second, _ = await issue(issuer)
+    assert first.key != second.key
+
+
+@pytest.mark.parametrize("kind", ["p384", "rsa2048"])
+async def test_keys_are_of_the_configured_kind(world, issuers, kind):
+    issued, _ = await issue(issuers(changed(world.config(), tls=Tls(key_type=kind))))
+    assert load_key(issued.key).key_size == {"p384": 384, "rsa2048": 2048}[kind]
+
+
+@pytest.mark.parametrize("name", ["*.example.com", "localhost", "a.localhost"])
+async def test_what_acme_cannot_have_is_refused_clearly_without_asking(world, issuers, name):
+    with pytest.raises(IssuanceError) as caught:
+        await issue(issuers(), name)
+    assert caught.value.fault is Fault.OPERATOR
+    assert not caught.value.retryable
+    assert 'issuance.directory = "internal"' in caught.value.detail
+    assert world.ca.asked == []
+
+
+async def test_a_challenge_that_fails_falls_over_to_the_next(world, issuers):
+    world.ca.fails = {"tls-alpn-01": "tls"}
+    issued, steps = await issue(issuers())
+    assert issued.names == (NAME,)
+    assert kinds_tried(world.ca) == ["tls-alpn-01", "http-01"]
+    assert "tls-alpn-01 failed; trying http-01" in steps
+    assert await world.challenges() == [f"http:{NAME}/{world.ca.orders[1].challenges['http-01']['token']}"]
+
+
+async def test_the_configured_order_of_challenges_counts(world, issuers):
+    world.ca.fails = {"http-01": "connection"}
+    await issue(issuers(challenges=("http-01", "dns-01", "tls-alpn-01")))
+    assert kinds_tried(world.ca) == ["http-01", "tls-alpn-01"]
+
+
+async def test_when_every_challenge_fails_the_last_reason_is_told_and_nothing_remains(world, issuers):
+    world.ca.fails = {"tls-alpn-01": "tls", "http-01": "connection"}
+    with pytest.raises(CaRefused, match=r"could not connect to a\.example on port 80") as caught:
+        await issue(issuers())
+    assert caught.value.fault is Fault.CUSTOMER_DNS
+    assert len(world.ca.orders) == 2
+    assert await world.store.order_for(NAME) is None
+    assert await world.challenges() == []
+
+
+@pytest.mark.parametrize("code", ["caa", "dns", "rejectedIdentifier", "rateLimited"])
+async def test_a_reason_that_no_challenge_changes_is_not_tried_with_another(world, issuers, code):
+    world.ca.fails = {"tls-alpn-01": code}
+    with pytest.raises(CaRefused):
+        await issue(issuers())
+    assert len(world.ca.orders) == 1
+    assert await world.challenges() == []
+
+
+REQUESTS = ["account", "new", "authz", "challenge", "authz", "finalize", "order", "cert"]
+
+
+@pytest.mark.parametrize("handled", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize("place", range(len(REQUESTS)))
+async def test_a_process_that_ends_at_any_request_leaves_an_order_that_the_next_one_finishes(world, issuers, place, handled):
+    """`handled`: the CA had done what was asked; the process ended before it heard of it."""
+
+    class Ended(BaseException):
+        pass
+
+    def end():
+        raise Ended
+
+    kind = REQUESTS[place]
+    before = REQUESTS[:place].count(kind)
+    world.ca.plan(kind, *[lambda: None] * before, *(["lose-and-end"] if handled else [end]))
+    original = world.ca.handle_async_request
+
+    async def handle(request):
+        plans = world.ca.plans
+        ending = plans and plans[0] == (request.url.path.split("/")[1], "lose-and-end")
+        if ending:
+            plans.pop(0)
+        answered = await original(request)
+        if ending:
+            raise Ended
+        return answered
+
+    world.ca.handle_async_request = handle
+    issuer = issuers()
+    issuer._hide = _nothing  # a process that is killed cleans up nothing
+    with pytest.raises(Ended):
+        await issue(issuer)
+    assert world.ca.plans == []
+    successor = issuers()
+    if kind != "account":
+        assert await successor.unsettled() == [NAME]
+    await issue(successor)
+    await successor.settled(NAME)
+    assert len(world.ca.orders) == 1
+    assert len(world.ca.accounts) == 1
+    assert await world.challenges() == []
+    assert await world.store.order_for(NAME) is None
+
+
+async def _nothing(_name):
+    return None
+
+
+async def test_an_order_that_the_ca_does_not_have_any_more_is_replaced(world, issuers):
+    issuer = issuers()
+    await issue(issuer, "b.example")
+    key = (await issue(issuer))[0].key
+    for url in (f"{HOST}/order/99999", f"{HOST}/order/1"):
+        world.ca.orders[1].status = "invalid"
+        row = Order(
+            hostname=NAME, directory=issuer.directory, url=url, step="ordered", key=key, data=b"http-01", started_at=1.0
+        )
+        await world.store.save_order(row, 1.0)
+        if url.endswith("99999"):
+            world.ca.plan("order", Refuse("malformed", 404))
+        await issue(issuers())
+    assert [order.name for order in world.ca.orders].count(NAME) == 3
+    assert kinds_tried(world.ca)[-1] == "http-01", "what was being tried goes on being tried"
+
+
+async def test_an_order_at_another_directory_is_dropped(world, issuers):
+    row = Order(hostname=NAME, directory="https://other.example/dir", url="u", step="ordered", key=b"k", started_at=1.0)
+    await world.store.save_order(row, 1.0)
+    issuer = issuers()
+    assert await issuer.unsettled() == []
+    await issue(issuer)
+    assert (await world.store.order_for(NAME)).directory == issuer.directory
+
+
+async def test_a_ca_in_trouble_keeps_the_order_for_later(world, issuers):
+    world.ca.plan("finalize", answer(503))
+    issuer = issuers()
+    with pytest.raises(CaRefused) as caught:
+        await issue(issuer)
+    assert caught.value.about_the_ca
+    assert await world.challenges() == []
+    await issue(issuer)
+    assert len(world.ca.orders) == 1
+
+
+async def test_cancelling_removes_the_answer_and_keeps_the_order(world, issuers):
+    started = asyncio.Event()
+    world.ca.plan("challenge", started.set)
+    world.ca.polls_needed = 10**9
+    task = asyncio.create_task(issue(issuers()))
+    await started.wait()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert await world.challenges() == []
+    assert (await world.store.order_for(NAME)).url
+
+
+async def test_an_unreachable_ca_is_said_to_be_unreachable(world, issuers):
+    world.ca.plan("dir", "refuse")
+    with pytest.raises(CaRefused, match=r"The certificate authority at ca\.example cannot be reached"):
+        await issue(issuers())

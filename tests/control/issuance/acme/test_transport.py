@@ -1,0 +1,243 @@
+"""Signed requests: nonces, retries, bounds, errors in plain words."""
+
+import asyncio
+import json
+import ssl
+
+import httpx2
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from josepy.jwk import JWKEC
+
+from edgeproxy.control.issuance.acme.problems import CaRefused
+from edgeproxy.control.issuance.acme.transport import ANSWER_BYTES, NONCE_TRIES, Transport
+from edgeproxy.errors import Fault, IssuanceError
+from tests.control.issuance.fakeca import DIRECTORY, HOST, FakeCa, Refuse, answer
+
+KEY = JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
+
+
+class Time:
+    """Seconds that pass only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_790_000_000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def time():
+    return Time()
+
+
+@pytest.fixture
+def ca(time):
+    return FakeCa(time)
+
+
+@pytest.fixture
+async def transport(ca, time):
+    transport = Transport(DIRECTORY, "", time, time, ca, time.sleep)
+    yield transport
+    await transport.close()
+
+
+async def account(transport):
+    return await transport.post(f"{HOST}/account", {"termsOfServiceAgreed": True}, KEY, None)
+
+
+async def test_a_signed_request_carries_nonce_url_and_key(transport, ca):
+    answered = await account(transport)
+    assert (answered.status, answered.location) == (201, f"{HOST}/acct/0")
+    assert ca.asked == ["dir", "nonce", "account"]
+    seen = await transport.post(answered.location, None, KEY, answered.location)
+    assert json.loads(seen.body)["status"] == "valid"
+    assert ca.asked == ["dir", "nonce", "account", "acct"], "the nonce of the answer before was used"
+
+
+async def test_preparing_leaves_directory_and_nonce_at_hand(transport, ca):
+    await transport.prepare()
+    await transport.prepare()
+    assert ca.asked == ["dir", "nonce"]
+    await account(transport)
+    assert ca.asked == ["dir", "nonce", "account"]
+
+
+async def test_a_refused_nonce_is_replaced_by_the_one_that_came_with_the_refusal(transport, ca):
+    ca.plan("account", *[Refuse("badNonce")] * (NONCE_TRIES - 1))
+    assert (await account(transport)).status == 201
+    assert ca.count("account") == NONCE_TRIES
+    assert ca.count("nonce") == 1
+
+
+async def test_a_ca_that_refuses_every_nonce_is_given_up(transport, ca):
+    ca.plan("account", *[Refuse("badNonce")] * NONCE_TRIES)
+    with pytest.raises(CaRefused, match="refused our nonces") as caught:
+        await account(transport)
+    assert caught.value.about_the_ca
+
+
+async def test_an_old_nonce_is_not_tried(transport, ca, time):
+    await transport.prepare()
+    time.now += 601
+    await account(transport)
+    assert ca.count("nonce") == 2
+
+
+async def test_the_directory_is_read_once_an_hour_and_outlives_a_ca_that_is_away(transport, ca, time):
+    await asyncio.gather(*(transport.directory() for _ in range(10)))
+    assert ca.count("dir") == 1
+    time.now += 3601
+    ca.plan("dir", "refuse")
+    assert (await transport.directory()).new_order == f"{HOST}/new"
+    assert ca.count("dir") == 2
+    await transport.directory()
+    assert ca.count("dir") == 3
+
+
+@pytest.mark.parametrize("status", [301, 404, 410])
+async def test_an_address_without_a_directory_is_the_operators_to_mend(transport, ca, status):
+    ca.plan("dir", answer(status, body=b"<html>"))
+    with pytest.raises(IssuanceError, match=r"no ACME directory at https://ca\.example/dir") as caught:
+        await transport.directory()
+    assert caught.value.fault is Fault.OPERATOR
+
+
+async def test_a_page_that_is_no_directory_is_said_to_be_none(transport, ca):
+    ca.plan("dir", answer(200, body=b"<html>Welcome"))
+    with pytest.raises(IssuanceError, match=r"Is issuance\.directory an ACME directory"):
+        await transport.directory()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (httpx2.ConnectTimeout("x"), "connecting took more than 10 s"),
+        (httpx2.ReadTimeout("x"), "does not answer in time"),
+        (TimeoutError(), "does not answer in time"),
+        (OSError("network is down"), "network is down"),
+        (httpx2.ConnectError("Name or service not known"), "Name or service not known"),
+    ],
+)
+async def test_a_ca_out_of_reach_is_said_to_be_so_and_why(transport, ca, error, words):
+    def broken():
+        raise error
+
+    ca.plan("dir", broken)
+    with pytest.raises(CaRefused, match=r"The certificate authority at ca\.example cannot be reached") as caught:
+        await transport.directory()
+    assert words in caught.value.detail
+    assert caught.value.about_the_ca
+
+
+async def test_an_untrusted_ca_leads_to_ca_bundle(transport, ca):
+    def untrusted():
+        cause = ssl.SSLCertVerificationError(1, "certificate verify failed")
+        cause.verify_message = "self-signed certificate"
+        raise httpx2.ConnectError("x") from cause
+
+    ca.plan("dir", untrusted)
+    with pytest.raises(CaRefused, match=r"not trusted \(self-signed certificate\).*issuance\.ca_bundle"):
+        await transport.directory()
+
+
+async def test_a_connection_closed_under_a_request_is_tried_once_more(transport, ca):
+    await transport.prepare()
+    ca.plan("account", "drop")
+    assert (await account(transport)).status == 201
+    ca.plan("account", "drop", "drop")
+    with pytest.raises(CaRefused) as caught:
+        await account(transport)
+    assert caught.value.problem == "lost"
+
+
+async def test_what_must_not_happen_twice_is_not_sent_twice(transport, ca):
+    await transport.prepare()
+    ca.plan("account", "lose")
+    with pytest.raises(CaRefused) as caught:
+        await transport.post(f"{HOST}/account", {}, KEY, None, resend=False)
+    assert caught.value.problem == "lost"
+    assert ca.count("account") == 1
+
+
+async def test_an_answer_without_end_is_cut_off(transport, ca):
+    ca.plan("dir", answer(200, body=b" " * (ANSWER_BYTES + 1)))
+    with pytest.raises(IssuanceError, match=f"more than {ANSWER_BYTES} bytes"):
+        await transport.directory()
+
+
+async def test_a_busy_ca_is_left_alone_for_as_long_as_it_asked(transport, ca, time):
+    await transport.prepare()
+    ca.plan("account", answer(503, {"retry-after": "7"}))
+    with pytest.raises(CaRefused) as caught:
+        await account(transport)
+    assert (caught.value.status, caught.value.retry_after) == (503, 7)
+    assert (await account(transport)).status == 201
+    assert time.slept == [7, 1], "the next request follows a second later"
+
+
+async def test_a_pause_longer_than_patience_is_an_error_that_tells_how_long(transport, ca, time):
+    await transport.prepare()
+    ca.plan("account", answer(503, {"retry-after": "3600"}))
+    for words in ("out of order", r"asked again in 3600 s"):
+        with pytest.raises(CaRefused, match=words) as caught:
+            await account(transport)
+        assert caught.value.retry_after == 3600
+    assert ca.count("account") == 1
+    assert time.slept == []
+
+
+async def test_twenty_names_that_meet_a_503_make_one_request_a_second(transport, ca, time):
+    await transport.prepare()
+    ca.plan("account", *[answer(503) for _ in range(10)])
+    began, before = time.now, len(ca.asked)
+    failed = 0
+    for _ in range(10):
+        try:
+            await account(transport)
+        except CaRefused:
+            failed += 1
+            time.now += 1  # whoever was refused comes back soon, too soon
+    assert failed == 10
+    assert len(ca.asked) - before <= 1 + (time.now - began)
+    ca.plans.clear()
+    time.now += 60
+    assert (await account(transport)).status == 201
+
+
+@pytest.mark.parametrize("url", ["", "file:///etc/passwd", "ftp://x", "javascript:1"])
+async def test_what_is_not_a_url_is_not_asked(transport, url):
+    with pytest.raises(IssuanceError, match="not a URL"):
+        await transport.post(url, None, KEY, None)
+
+
+async def test_a_ca_without_nonces_is_said_to_be_none(transport, ca):
+    ca.plan("nonce", answer(200))
+    with pytest.raises(CaRefused, match="gave no nonce"):
+        await transport.prepare()
+
+
+async def test_an_unreadable_bundle_is_met_at_the_first_request(time, tmp_path):
+    transport = Transport(DIRECTORY, str(tmp_path / "none.pem"), time, time)
+    with pytest.raises(IssuanceError, match=r"issuance\.ca_bundle .* cannot be used") as caught:
+        await transport.directory()
+    assert caught.value.fault is Fault.OPERATOR
+    empty = tmp_path / "empty.pem"
+    empty.write_text("nothing")
+    with pytest.raises(IssuanceError, match=r"issuance\.ca_bundle"):
+        await Transport(DIRECTORY, str(empty), time, time).directory()
+
+
+async def test_pages_are_followed_by_their_link(transport, ca):
+    ca.plan("dir", answer(200, {"link": f'<{HOST}/dir>;rel="index", <{HOST}/list/1>;rel="next"'}, b"{}"))
+    assert (await transport._send("GET", DIRECTORY)).next == f"{HOST}/list/1"
+    ca.plan("dir", answer(200, {"link": f'<{HOST}/dir>;rel="index"'}, b"{}"))
+    assert (await transport._send("GET", DIRECTORY)).next == ""

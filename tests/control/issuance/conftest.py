@@ -1,0 +1,77 @@
+"""A real store and publisher for the tests of issuance."""
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from edgeproxy.config.structs import Allow, Config, Issuance, State
+from edgeproxy.control.publish import Publisher
+from edgeproxy.control.store import Store
+from edgeproxy.model import DomainState
+from edgeproxy.published.seal import Sealer
+from edgeproxy.published.writer import MapWriter
+from tests.control.issuance.fakeca import DIRECTORY, FakeCa
+
+MAP_KEY = b"m" * 32
+
+
+class Clock:
+    """Unix time that moves with the real one and can be moved ahead."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+@dataclasses.dataclass
+class World:
+    """What issuance works with."""
+
+    directory: Path
+    store: Store
+    publisher: Publisher
+    clock: Clock
+    ca: FakeCa
+    sealer: Sealer = dataclasses.field(default_factory=lambda: Sealer(MAP_KEY))
+
+    def config(self, directory: str = DIRECTORY, allow: dict[str, Any] | None = None, **issuance: Any) -> Config:
+        settings: dict[str, Any] = {"directory": directory, "agree_terms": True} | issuance
+        return Config(state=State(directory=str(self.directory)), issuance=Issuance(allow=Allow(**(allow or {})), **settings))
+
+    async def register(self, *names: str, state: DomainState = DomainState.VERIFIED) -> None:
+        for name in names:
+            await self.store.add_domain(name, "ws", state=state, actor="test", now=self.clock())
+
+    async def challenges(self) -> list[str]:
+        return await self.store.keys_of("challenges", "", 100)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    clock = Clock()
+    store = await Store.open(Config(), tmp_path, Sealer(b"s" * 32), account_sealer=Sealer(b"a" * 32))
+    writer = MapWriter(tmp_path)
+    publisher = Publisher(store, writer, ())
+    publishing = asyncio.create_task(publisher.run())
+    try:
+        yield World(tmp_path, store, publisher, clock, FakeCa(clock))
+    finally:
+        publishing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await publishing
+        writer.close()
+        await store.close()
+
+
+def changed(config: Config, **sections: Any) -> Config:
+    """The configuration with other sections."""
+    return msgspec.structs.replace(config, **sections)
