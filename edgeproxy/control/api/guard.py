@@ -39,6 +39,9 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            # RFC 9110 section 9.3.2: as GET, without the content. uvicorn leaves that out, by its own scope.
+            scope = {**scope, "method": "GET"}
         request_id = secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         started = False

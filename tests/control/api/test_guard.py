@@ -10,6 +10,7 @@ from starlette.responses import StreamingResponse
 
 from edgeproxy.control.api import guard, problems
 from edgeproxy.control.api.guard import Guard
+from tests.control.api.conftest import client_of, serving
 
 
 @pytest.fixture
@@ -60,6 +61,16 @@ async def test_every_answer_has_a_request_id_of_its_own(client):
     first, second = [await client.post("/length", content=b"abc") for _ in range(2)]
     assert first.json() == 3
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
+
+
+async def test_head_is_answered_as_get_without_the_content(app, bound):
+    app.state.go.set()
+    sock, path = bound
+    async with serving(app, sock), client_of(path) as client:
+        answer = await client.head("/waits")
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["content-length"] == str(len((await client.get("/waits")).content))
+        assert (await client.head("/length")).status_code == 405
 
 
 async def test_an_unforeseen_error_shows_no_internals_and_is_logged_once_under_its_id(client, counted, capsys):

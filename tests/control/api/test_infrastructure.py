@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import random
+from urllib.parse import quote
 
 import pytest
 
@@ -212,6 +214,34 @@ async def test_a_map_that_does_not_follow_is_told_and_the_domain_is_kept(world, 
     assert answer.status_code == 201
     assert answer.json()["published"] is False
     assert (await world.store.get_domain("a.example.com")).state is DomainState.VERIFIED
+
+
+def _anything(chance: random.Random, depth: int = 0) -> object:
+    """Some JSON value, with a liking for what is nearly right."""
+    text = "".join(chance.choice("aZ0.-_*/%: \u0000é中\u202e\U0001f600xn--") for _ in range(chance.randrange(12)))
+    simple = [None, True, 0, -1, 1e308, 2**70, text, "a.example.com", "*.example.com", "w", "http://127.0.0.1:1", "unix:/x"]
+    if depth < 3 and chance.random() < 0.2:
+        return [_anything(chance, depth + 1) for _ in range(chance.randrange(3))]
+    if depth < 3 and chance.random() < 0.2:
+        return {text: _anything(chance, depth + 1)}
+    return chance.choice(simple)
+
+
+async def test_whatever_is_sent_is_done_or_refused_but_never_fails(world):
+    chance = random.Random(7)
+    fields = ("domain", "workspace_id", "origin", "auto_configure", "verify", "colour")
+    for _ in range(200):
+        body = {field: _anything(chance) for field in fields if chance.random() < 0.6}
+        path = quote(str(_anything(chance)), safe=chance.choice(("", "/", "%")))
+        for answer in (
+            await world.client.post(DOMAINS, json=body),
+            await world.client.get(f"{DOMAINS}/{path}"),
+            await world.client.delete(f"{DOMAINS}/{path}"),
+            await world.client.get(DOMAINS, params={"cursor": str(_anything(chance)), "state": str(_anything(chance))}),
+        ):
+            assert answer.status_code < 500, (body, path, answer.text)
+            if answer.status_code >= 400:
+                assert answer.headers["content-type"] == "application/problem+json"
 
 
 async def test_without_a_store_every_endpoint_says_why(world):
