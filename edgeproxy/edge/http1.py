@@ -173,11 +173,14 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
     if method == b"CONNECT" or method == b"TRACE":
         raise Refusal(405, f"{method.decode('ascii')} is not offered")
     if dropped:
-        kept = [line for line in lines if line not in dropped]
+        if len(dropped) == 1:  # nearly always: `Connection: keep-alive`, or nothing at all
+            lines.remove(dropped[0])
+        else:
+            lines = [line for line in lines if line not in dropped]
         if rewrite:
-            kept[0] = method + b" " + target + b" HTTP/1.1"
-        kept.append(b"")
-        head = b"\r\n".join(kept)
+            lines[0] = method + b" " + target + b" HTTP/1.1"
+        lines.append(b"")
+        head = b"\r\n".join(lines)
     elif rewrite:
         head = b"\r\n".join((method + b" " + target + b" HTTP/1.1", *lines[1:], b""))
     else:
@@ -187,14 +190,14 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
         target,
         host,
         head,
-        authority=host_value,
-        length=length,
-        expect=expect and length != 0,
-        upgrade=upgrade,
-        accept=accept,
-        forwarded=tuple(forwarded) if forwarded else (),
-        close=close,
-        version=version,
+        host_value,
+        length,
+        expect and length != 0,
+        upgrade,
+        accept,
+        tuple(forwarded) if forwarded else (),
+        close,
+        version,
     )
 
 
@@ -287,7 +290,10 @@ def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, meth
     elif length == -3:
         length, keep = LENGTH_UNTIL_CLOSE, False
     if dropped:
-        lines = [line for line in lines if line not in dropped]
+        if len(dropped) == 1:
+            lines.remove(dropped[0])
+        else:
+            lines = [line for line in lines if line not in dropped]
     return ResponseHead(status, match[3] or b"", lines, length, keep)
 
 

@@ -30,7 +30,7 @@ from edgeproxy.edge.upstream.target import Target
 from edgeproxy.errors import EdgeError, LinkError, MapError
 from edgeproxy.limits import RELAY_BUFFER
 from edgeproxy.link.channel import Channel
-from edgeproxy.link.messages import Drain, Greeting, LinkEnd, LinkMessage, Obtained, Ready, Refresh, Report
+from edgeproxy.link.messages import Drain, Greeting, LinkEnd, LinkMessage, Obtained, Ready, Refresh, Report, Request
 from edgeproxy.link.peer import Link
 from edgeproxy.link.start import WorkerStart
 from edgeproxy.link.table import Table
@@ -45,6 +45,7 @@ SWEEP_SECONDS = 0.25
 """How often deadlines are looked at: one coarse sweep instead of timers that every request would set and cancel."""
 
 REPORT_SECONDS = 1.0
+LINK_PATIENCE_SECONDS = 3.0
 MAP_WAIT_SECONDS = 0.02
 MAP_PATIENCE_SECONDS = 5.0
 REFRESH_PAUSE = 5.0
@@ -78,7 +79,7 @@ class Worker:
         self._acceptors: list[Acceptor] = []
         self._tasks: set[asyncio.Task[object]] = set()
         self._ids: Iterator[int] = itertools.count(1)
-        self._id_prefix = os.urandom(6).hex()
+        self._id_prefix = f"{os.urandom(6).hex()}-".encode("ascii")
         self._stamp = -1
         self._over = asyncio.Event()
         self._origin_tls: ssl.SSLContext | None = None
@@ -90,7 +91,7 @@ class Worker:
     async def run(self) -> None:
         """Serves until drained."""
         self.loop = asyncio.get_running_loop()
-        channel = Channel(self._start.channel)
+        channel = self._channel = Channel(self._start.channel)
         follow = self._task(self._follow(channel))
         if not await self._open_map():
             return
@@ -363,6 +364,16 @@ class Worker:
         self._link = None
         if reason is not None:
             self.log.warning(reason.detail)
+        self.loop.call_later(LINK_PATIENCE_SECONDS, self._ask_for_link)
+
+    def _ask_for_link(self) -> None:
+        """The supervisor brings a link with every new controller. Where both live and it broke all the same, it is asked."""
+        if self._link is None and not self._over.is_set():
+            try:
+                self._channel.send(Request(id=0, action="link"))
+            except LinkError:
+                return  # the supervisor is gone, which `_follow` notices
+            self.loop.call_later(LINK_PATIENCE_SECONDS, self._ask_for_link)
 
     def _heard(self, message: LinkMessage) -> None:
         if isinstance(message, Obtained):
@@ -451,7 +462,7 @@ class Worker:
 
     def next_request_id(self) -> bytes:
         """Unique for this machine and beyond: random per worker, counted within it."""
-        return b"%s-%x" % (self._id_prefix.encode("ascii"), next(self._ids))
+        return self._id_prefix + b"%x" % next(self._ids)
 
     def record(self, exchange: Exchange) -> None:
         """An exchange is over."""
