@@ -48,8 +48,10 @@ def look(path: Path, state_directory: Path) -> Found:
     if header != _HEADER:
         raise StateError(f"{path} is not a SQLite database. {_ADVICE} Nothing was overwritten.")
     try:
-        # Read-only, so that not even a checkpoint of its log is written while it is not known to be ours.
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+        # Read-only, so that not even a checkpoint of its log is written while it is not known to be ours. Without a log
+        # nobody has it open, and as "immutable" it is read without so much as the log's files being made.
+        mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=5)
         try:
             found = _about(connection, path)
         finally:

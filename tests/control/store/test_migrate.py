@@ -1,0 +1,107 @@
+"""The migrations make what the schema says, whole or not at all."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from edgeproxy.control.store import opening, schema
+from edgeproxy.control.store.migrate import migrate
+from edgeproxy.errors import StateError
+from tests.control.store.making import opened
+
+
+def test_the_migrations_make_the_tables_of_the_schema(tmp_path: Path) -> None:
+    path = tmp_path / "edgeproxy.db"
+    migrate(path)
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+    engine.dispose()
+    found = opening.look(path, tmp_path)
+    assert (found.version, found.readable_from) == (schema.VERSION, schema.READABLE_FROM)
+    assert len(found.store_id) == 36
+
+
+def test_the_version_is_the_number_of_the_newest_migration() -> None:
+    scripts = Path(opening.__file__).with_name("migrations") / "versions"
+    newest = max(path.name[:4] for path in scripts.glob("[0-9]*.py"))
+    assert int(newest) == schema.VERSION
+    assert schema.READABLE_FROM <= schema.VERSION
+
+
+def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "edgeproxy.db"
+    migrate(path)
+    before = opening.look(path, tmp_path)
+    migrate(path)
+    assert opening.look(path, tmp_path) == before
+
+
+def test_two_stores_have_two_identities(tmp_path: Path) -> None:
+    migrate(tmp_path / "a.db")
+    migrate(tmp_path / "b.db")
+    assert opening.look(tmp_path / "a.db", tmp_path).store_id != opening.look(tmp_path / "b.db", tmp_path).store_id
+
+
+def test_nobody_else_may_read_the_store(tmp_path: Path) -> None:
+    path = tmp_path / "edgeproxy.db"
+    migrate(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_nor_what_lies_beside_it_while_it_is_open(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.head_change()
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("edgeproxy.db", "edgeproxy.db-wal", "edgeproxy.db-shm"), 0o600)
+
+
+@pytest.mark.parametrize("step", ["about", "certificates", "the end"])
+async def test_a_migration_that_is_killed_leaves_the_store_as_it_was(tmp_path: Path, step: str) -> None:
+    path = tmp_path / "edgeproxy.db"
+    program = """
+import os, sys
+from pathlib import Path
+import sqlalchemy
+from sqlalchemy import event
+from edgeproxy.control.store.migrate import migrate
+def kill(connection, cursor, statement, parameters, context, many):
+    if sys.argv[2] in statement:
+        os.kill(os.getpid(), 9)
+event.listen(sqlalchemy.Engine, "after_cursor_execute", kill)
+migrate(Path(sys.argv[1]))
+"""
+    where = {"about": "CREATE TABLE about", "certificates": "CREATE TABLE certificates", "the end": "INSERT INTO counters"}
+    process = subprocess.run([sys.executable, "-c", program, str(path), where[step]], check=False)
+    assert process.returncode == -9
+    assert opening.look(path, tmp_path).version == 0
+    async with opened(tmp_path) as store:
+        assert await store.count_domains() == 0
+
+
+def test_a_store_that_cannot_be_migrated_says_so_and_is_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "edgeproxy.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE domains (hostname TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StateError, match="cannot be brought to schema"):
+        migrate(path)
+    connection = sqlite3.connect(path)
+    assert [name for (name,) in connection.execute("SELECT name FROM sqlite_master")] == ["domains"]
+    connection.close()
+    assert len(path.read_bytes()) == len(before)
+
+
+def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="No such file"):
+        migrate(tmp_path / "none" / "edgeproxy.db")
