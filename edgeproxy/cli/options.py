@@ -16,6 +16,7 @@ Socket = Annotated[
     typer.Option(
         "--socket",
         metavar="PATH",
+        readable=False,
         help="The admin socket. Else EDGEPROXY_SOCKET, else the configuration's.",
         show_default=False,
     ),
@@ -27,6 +28,7 @@ ConfigFile = Annotated[
         "--config",
         "-c",
         metavar="FILE",
+        readable=False,
         help="The configuration. Else /etc/edgeproxy/edgeproxy.toml, where it is there.",
         show_default=False,
     ),

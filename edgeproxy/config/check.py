@@ -314,6 +314,9 @@ MUST_NOT_BE_EMPTY = frozenset(
     ("state.directory", "store.url", "admin.socket", "origin.url", "origin.header", "issuance.directory", "log.access")
 )
 
+CERTIFICATE_FILES = frozenset(("origin.ca_bundle", "issuance.ca_bundle"))
+"""Paths of PEM files with certificates. They are looked into at once: a fault would else show with the first visitor."""
+
 LATER = {
     "entitlement": "asking whether a workspace has paid",
     "verification": "verification of domains",

@@ -29,6 +29,9 @@ CONFIG_BYTES = 1024 * 1024
 VALUE_BYTES = 64 * 1024
 """Bytes of a value read from a file."""
 
+CERTIFICATES_BYTES = 4 * 1024 * 1024
+"""Bytes of a file of certificates. A system's whole bundle has about 220 KiB."""
+
 _ENVIRONMENT = "EDGEPROXY_"
 _AT_LINE = re.compile(r"(?P<what>.*?) ?\(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)\Z", re.DOTALL)
 _BARE_TEXT = re.compile(r"[A-Za-z/:~.]")
@@ -200,7 +203,9 @@ class _Reader:
             if not value:
                 return self._empty(name, value, in_list=in_list)
             rule = check.RULES.get(name)
-            return rule(value) if rule else value
+            value = rule(value) if rule else value
+            if name in check.CERTIFICATE_FILES:
+                _see_certificates(Path(value))
         return value
 
     def _empty(self, name: str, value: str, *, in_list: bool) -> Any:
@@ -266,6 +271,16 @@ def _from_file(text: str) -> str:
     except UnicodeDecodeError:
         raise ValueError(f"{path}: this is not UTF-8 text; the file must hold the value and nothing else") from None
     return value.removesuffix("\n").removesuffix("\r")
+
+
+def _see_certificates(path: Path) -> None:
+    """Raises ValueError unless the file can be read and has a certificate in it."""
+    try:
+        data = _read(path, CERTIFICATES_BYTES)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if b"-----BEGIN CERTIFICATE-----" not in data:
+        raise ValueError(f"{path}: there is no certificate in it; name a file with certificates in PEM")
 
 
 def _read(path: Path, most: int) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import itertools
 import os
+import signal
 import socket
 import ssl
 import time
@@ -91,6 +92,8 @@ class Worker:
     async def run(self) -> None:
         """Serves until drained."""
         self.loop = asyncio.get_running_loop()
+        # systemd stops a service by SIGTERM to all its processes: this one drains, whoever asks.
+        self.loop.add_signal_handler(signal.SIGTERM, self.drain)
         channel = self._channel = Channel(self._start.channel)
         follow = self._task(self._follow(channel))
         if not await self._open_map():

@@ -266,3 +266,13 @@ def test_a_folder_is_told_by_name(tmp_path):
 def test_wrong_types_say_what_would_be_right(write, text, told):
     line = faults(write(f'issuance = {{ directory = "internal" }}\n{text}\n'))[0]
     assert told in line
+
+
+@pytest.mark.parametrize("key", ["origin.ca_bundle", "issuance.ca_bundle"])
+def test_a_bundle_without_certificates_is_told_before_it_is_needed(write, tmp_path, key):
+    bundle = tmp_path / "roots.pem"
+    assert "roots.pem: there is no such file" in faults(write(GOOD + f'{key} = "{bundle}"'))[0]
+    bundle.write_text("not a certificate")
+    assert "roots.pem: there is no certificate in it" in faults(write(GOOD + f'{key} = "{bundle}"'))[0]
+    bundle.write_text("-----BEGIN CERTIFICATE-----")
+    load(write(GOOD + f'{key} = "{bundle}"'), {})

@@ -1,0 +1,165 @@
+"""The demo, whole, as `edgeproxy demo` starts it."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.running import PATIENCE, ROOT, free_port, wait_for
+
+
+class Demo:
+    """A running demo in `folder`."""
+
+    def __init__(self, folder, *arguments):
+        self.port, self.http_port = free_port(), free_port()
+        self.home = folder / "demo"
+        self.log = folder / "demo.log"
+        command = [sys.executable, "-m", "edgeproxy", "demo", "--port", str(self.port), "--http-port", str(self.http_port)]
+        with self.log.open("w") as file:
+            self.process = subprocess.Popen(
+                [*command, "--dir", str(self.home), *arguments],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_welcome(self):
+        def there():
+            assert self.process.poll() is None, self.log.read_text()
+            return "Ctrl-C ends it." in self.log.read_text()
+
+        wait_for(there, "the demo's welcome")
+
+    def processes(self):
+        """Every process of it, companions included."""
+        found, left = set(), [self.process.pid]
+        while left:
+            pid = left.pop()
+            found.add(pid)
+            with contextlib.suppress(OSError):
+                left += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return found
+
+    def get(self, path, host="gallery.localhost"):
+        """One request over TLS, verified against the demo's root: status and JSON body."""
+        context = ssl.create_default_context(cafile=str(self.home / "internal-ca.pem"))
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        with context.wrap_socket(plain, server_hostname=host) as sock:
+            sock.sendall(f"GET {path} HTTP/1.1\r\nhost: {host}:{self.port}\r\nconnection: close\r\n\r\n".encode())
+            response = http.client.HTTPResponse(sock)
+            response.begin()
+            return response.status, json.loads(response.read())
+
+    def end(self, number=signal.SIGINT):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def demo(tmp_path):
+    demo = Demo(tmp_path)
+    try:
+        demo.wait_welcome()
+        yield demo
+    finally:
+        if demo.process.poll() is None:
+            demo.process.send_signal(signal.SIGTERM)
+            try:
+                demo.process.wait(30)
+            except subprocess.TimeoutExpired:
+                for pid in demo.processes():
+                    os.kill(pid, signal.SIGKILL)
+                demo.process.wait()
+        assert "Traceback" not in demo.log.read_text()
+
+
+def gone(pids):
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_each_name_is_its_workspace(demo):
+    for host, workspace in (
+        ("gallery.localhost", "spandantest"),
+        ("shop.localhost", "acme-store"),
+        ("any-workspace.platform.localhost", "any-workspace"),
+    ):
+        status, told = demo.get("/a?b=c", host)
+        assert (status, told["workspace"], told["host"], told["path"]) == (200, workspace, f"{host}:{demo.port}", "/a?b=c")
+
+
+def test_http_is_redirected_to_https(demo):
+    connection = http.client.HTTPConnection("127.0.0.1", demo.http_port, timeout=PATIENCE)
+    connection.request("GET", "/x?y", headers={"host": f"gallery.localhost:{demo.http_port}"})
+    response = connection.getresponse()
+    assert (response.status, response.getheader("location")) == (308, f"https://gallery.localhost:{demo.port}/x?y")
+    connection.close()
+
+
+def test_an_interrupt_ends_all_of_it(demo):
+    pids = demo.processes()
+    assert len(pids) >= 4
+    assert demo.end() == 0
+    wait_for(lambda: gone(pids), "every process ended")
+
+
+def test_a_demo_in_the_same_folder_keeps_its_root(demo, tmp_path):
+    root = (demo.home / "internal-ca.pem").read_bytes()
+    assert demo.end() == 0
+    again = Demo(tmp_path)
+    try:
+        again.wait_welcome()
+        assert (again.home / "internal-ca.pem").read_bytes() == root
+        assert again.get("/")[1]["workspace"] == "spandantest"
+    finally:
+        again.end()
+
+
+def test_companions_do_not_outlive_a_demo_that_was_killed(demo):
+    pids = demo.processes()
+    demo.process.kill()
+    demo.process.wait()
+    wait_for(lambda: gone(pids), "every process ended")
+
+
+def test_a_second_demo_on_the_same_ports_says_so(demo, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeproxy", "demo", "--port", str(demo.port), "--http-port", str(demo.http_port)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"Port {demo.port}" in done.stderr
+    assert "in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_sigterm_to_every_process_at_once_lets_open_requests_end(demo):
+    answers = []
+    asked = threading.Thread(target=lambda: answers.append(demo.get("/slow?seconds=2")))
+    asked.start()
+    demo.get("/")  # by now the slow one was sent, or is about to be
+    time.sleep(0.5)  # noqa: TID251
+    edge = [pid for pid in demo.processes() if b"edgeproxy\0demo" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(edge) >= 3
+    for pid in edge:
+        os.kill(pid, signal.SIGTERM)
+    asked.join()
+    assert answers[0][0] == 200
+    assert demo.process.wait(PATIENCE) == 0
