@@ -130,17 +130,20 @@ class Gate:
             headers={"accept": "application/json, */*;q=0.5", "user-agent": "edgeproxy", "accept-encoding": "identity"},
         )
 
+    def known(self, hostname: str) -> GateAnswer | None:
+        """What is remembered of a name, as long as it counts; its `lifetime` is what is left of it."""
+        until, answer = self._answers.get(hostname, (0.0, None))
+        left = until - self._clock()
+        return dataclasses.replace(answer, lifetime=left) if answer is not None and left > 0 else None
+
     async def ask(self, hostname: str, client_ip: str, *, afresh: bool = False) -> GateAnswer:
         """The gate's word on a normalised hostname, remembered or asked now; `afresh` asks unless it failed just now.
 
         Its `lifetime` is what is left of it. Never raises but when cancelled.
         """
-        known = self._answers.get(hostname)
-        if known is not None:
-            until, answer = known
-            left = until - self._clock()
-            if left > 0 and (not afresh or answer.verdict is GateVerdict.NOT_NOW):
-                return dataclasses.replace(answer, lifetime=left)
+        known = self.known(hostname)
+        if known is not None and (not afresh or known.verdict is GateVerdict.NOT_NOW):
+            return known
         flight = self._flights.get(hostname)
         if flight is None:
             flight = asyncio.get_running_loop().create_task(self._ask(hostname, client_ip))

@@ -25,7 +25,7 @@ from edgeproxy.control.issuance.upkeep import Upkeep
 from edgeproxy.control.store import Failure, GateRoute, Store, StoredCertificate
 from edgeproxy.errors import Conflict, EdgeError, Fault, IssuanceDenied, IssuanceError
 from edgeproxy.model import hostname as checked_hostname
-from edgeproxy.model import wildcard_of, wire_hostname
+from edgeproxy.model import wire_hostname
 from edgeproxy.published.seal import Sealer
 
 log = structlog.get_logger("issuance")
@@ -161,6 +161,10 @@ class Issuance:
         admission, created_at = await self._admission(name)
         if admission.verdict is Verdict.DENIED:
             return Outcome(False, True, admission.reason, DENIAL_SECONDS)
+        if admission.verdict is Verdict.ASK_GATE and self._gate is not None:
+            known = self._gate.known(name)
+            if known is not None and known.verdict is GateVerdict.DENY:
+                return Outcome(False, True, known.detail, known.lifetime)
         present = await self._present(name)
         if admission.verdict is Verdict.ASK_GATE and not (present and await self._store.get_gate_route(name)):
             refusal = await self._ask_gate(name, client_ip)
@@ -254,9 +258,7 @@ class Issuance:
 
     async def _admission(self, name: str) -> tuple[Admission, float]:
         """What policy says, and since when the name's domain exists (0: none)."""
-        domain = await self._store.get_domain(name)
-        if domain is None and not name.startswith("*."):
-            domain = await self._store.get_domain(wildcard_of(name))
+        domain = await self._store.registration_of(name)
         if domain is None:
             return admit(name, self._config, None), 0.0
         return admit(name, self._config, Registration(domain.hostname, domain.state)), domain.created_at

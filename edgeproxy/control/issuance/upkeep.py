@@ -54,7 +54,7 @@ class Upkeep:
         """Until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._prepare)
-            tasks.start_soon(self._resume)
+            tasks.start_soon(self.resume_unfinished)
             while True:
                 try:
                     await self.renew_due()
@@ -64,8 +64,9 @@ class Upkeep:
 
     async def renew_due(self) -> None:
         """Renews what is due now, several at once; returns when each has succeeded or failed."""
+        due = await self._store.certificates_to_renew(self._clock(), PAGE)
         async with anyio.create_task_group() as tasks:
-            for stored in await self._store.certificates_to_renew(self._clock(), PAGE):
+            for stored in due:
                 tasks.start_soon(self._renew, stored)
 
     async def _renew(self, stored: StoredCertificate) -> None:
@@ -96,7 +97,8 @@ class Upkeep:
         except EdgeError as error:
             log.warning("the certificate authority cannot be used yet", detail=error.detail)
 
-    async def _resume(self) -> None:
+    async def resume_unfinished(self) -> None:
+        """Continues what an earlier process left; returns when each has succeeded or failed."""
         try:
             names = await self._issuer.unsettled()
         except EdgeError as error:

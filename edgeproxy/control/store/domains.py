@@ -12,7 +12,7 @@ from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.rows import AuditEntry, Domain
 from edgeproxy.control.store.schema import audit, domains
 from edgeproxy.errors import Conflict, NotFound
-from edgeproxy.model import SERVED, DomainState
+from edgeproxy.model import SERVED, DomainState, wildcard_of
 
 _COLUMNS = [column for column in domains.c if column.name != "parent"]
 
@@ -47,6 +47,13 @@ class Domains(Part):
         async with self.database.read() as connection:
             row = (await connection.execute(select(*_COLUMNS).where(domains.c.hostname == hostname))).first()
         return None if row is None else domain_of(row)
+
+    async def registration_of(self, hostname: str) -> Domain | None:
+        """The registration that decides on a name: its own, else that of the wildcard one label above it."""
+        query = select(*_COLUMNS).where(domains.c.hostname.in_({hostname, wildcard_of(hostname)}))
+        async with self.database.read() as connection:
+            found = {row.hostname: domain_of(row) for row in await connection.execute(query)}
+        return found.get(hostname) or found.get(wildcard_of(hostname))
 
     async def list_domains(
         self, limit: int, after: str = "", workspace_id: str | None = None, state: DomainState | None = None

@@ -242,9 +242,7 @@ class Transport:
 
     def _new_client(self) -> httpx2.AsyncClient:
         # Made at the first request: a bundle that cannot be read must not keep the controller from starting.
-        limits = httpx2.Limits(
-            max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEP_ALIVE
-        )
+        limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEP_ALIVE)
         return httpx2.AsyncClient(
             transport=self._network,
             verify=_trust(self._ca_bundle),
