@@ -49,14 +49,9 @@ def main(start: ChildStart) -> int:
     Raises EdgeError where a start (`start.serving` false) cannot do its work: the supervisor refuses it with that sentence.
     """
     logs.configure(start.config.log)
-    try:
-        anyio.run(Controller(start).run)
-    except BaseExceptionGroup as group:
-        # A task group wraps what one of its tasks raised; the supervisor wants the sentence.
-        error = known_error(group)
-        if error is None:
-            raise
-        raise error from group
+    # A terminal sends SIGINT to all processes of its group; what it means the supervisor decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    anyio.run(Controller(start).run)
     return 0
 
 
@@ -89,8 +84,6 @@ class Controller:
         """From the opening of the store to the end of the drain. Raises EdgeError where a start cannot do its work."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.drain)
-        # A terminal sends SIGINT to all processes of its group; what it means the supervisor decides.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         # FastAPI takes half a second to import. In a thread, beside the opening of the store and the first wishes of workers.
         importing = asyncio.ensure_future(run_sync(importlib.import_module, "edgeproxy.control.api.serving"))
         try:
@@ -98,6 +91,12 @@ class Controller:
             async with anyio.create_task_group() as tasks:
                 await self._serve(tasks, importing)
                 tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            # A task group wraps what one of its tasks raised; the supervisor wants the sentence.
+            error = known_error(group)
+            if error is None:
+                raise
+            raise error from group
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
             with anyio.CancelScope(shield=True):
@@ -119,10 +118,7 @@ class Controller:
         serving = await importing
         listeners = serving.Listeners(self.context, self._start.sockets)
         await listeners.up(tasks)
-        if plane is not None:
-            await self._first_map(plane)
-        self._parent.ready()
-        log.info("the controller is ready", seconds=round(time.time() - self.context.born_at, 3))
+        tasks.start_soon(self._get_ready, plane)
         await self._draining.wait()
         log.info("the controller drains")
         await listeners.end()
@@ -155,13 +151,25 @@ class Controller:
         tasks.start_soon(self.keep, "issuance", plane.issuance.run)
         self.desk.obtainer = plane.issuance
 
+    async def _get_ready(self, plane: Plane | None) -> None:
+        """Tells the supervisor once the map has what the store has. A start whose map cannot be made is refused."""
+        if plane is not None:
+            try:
+                await self._first_map(plane)
+            except EdgeError as error:
+                if not self._start.serving:
+                    raise
+                self.faults.fails("store", error, time.time())
+                log.error("the store does not work; what is published goes on being served", error=error.detail)
+        self._parent.ready()
+        log.info("the controller is ready", seconds=round(time.time() - self.context.born_at, 3))
+
     async def _first_map(self, plane: Plane) -> None:
-        """Waits until the map has what the store has. A start whose map cannot be made is refused."""
         with anyio.move_on_after(MAP_SECONDS):
             await plane.publisher.published(await plane.store.head_change())
             return
         log.warning("the published map is not up to date yet", reached=plane.publisher.reached)
-        if not self._start.serving and plane.publisher.reached < 0 and plane.publisher.error is not None:
+        if plane.publisher.reached < 0 and plane.publisher.error is not None:
             raise MapError(plane.publisher.error.detail)
 
     async def keep(self, part: str, run: Callable[[], Awaitable[None]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import socket
 from collections.abc import Awaitable, Callable
@@ -65,8 +66,9 @@ class Parent:
                 unwanted.close()
 
     def ready(self) -> None:
-        """Tells the supervisor that this controller serves."""
-        self._channel.send(Ready())
+        """Tells the supervisor that this controller serves. One that is gone is `run`'s to notice."""
+        with contextlib.suppress(LinkError):
+            self._channel.send(Ready())
 
     async def ask(self, action: str, within: float) -> Result:
         """Has the supervisor "reload", "stop" or tell its "status"; raises LinkError when it does not answer in time."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -68,7 +69,8 @@ class Supervisor:
             transport = httpx2.AsyncHTTPTransport(uds=str(self.path))
             async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=20) as client:
                 yield client
-            self.channel.send(Drain())
+            if not running.done():
+                self.channel.send(Drain())
             await asyncio.wait_for(running, 30)
         finally:
             for task in (running, hearing):
@@ -182,6 +184,12 @@ def damage(directory: Path) -> bytes:
     return data
 
 
+def spoil_map(directory: Path) -> None:
+    """Puts something where the map must be that no writer can replace."""
+    shutil.rmtree(directory / "published")
+    (directory / "published" / "current").mkdir(parents=True)
+
+
 async def test_a_start_on_a_damaged_store_is_refused_with_what_to_do(tmp_path):
     async with Supervisor(tmp_path).running():
         pass
@@ -222,6 +230,44 @@ async def test_a_replacement_that_meets_a_damaged_store_says_so_and_goes_on_answ
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
         assert (await client.get("/api/v1/admin/status")).json()["faults"] == []
+
+
+async def test_a_start_whose_map_cannot_be_made_is_refused(tmp_path, monkeypatch):
+    async with Supervisor(tmp_path).running():
+        pass
+    spoil_map(tmp_path)
+    monkeypatch.setattr(module, "MAP_SECONDS", 0.5)
+    supervisor = Supervisor(tmp_path)
+    with pytest.raises(MapError, match="published"):
+        async with supervisor.running(serving=False):
+            pass
+    assert not supervisor.ready.is_set()
+
+
+async def test_a_replacement_whose_map_cannot_be_made_says_so_in_its_status(tmp_path, monkeypatch):
+    async with Supervisor(tmp_path).running():
+        pass
+    spoil_map(tmp_path)
+    monkeypatch.setattr(module, "MAP_SECONDS", 0.5)
+    async with Supervisor(tmp_path).running(serving=True) as client:
+        faults = (await client.get("/api/v1/admin/status")).json()["faults"]
+        assert "map" in [fault["part"] for fault in faults]
+        monkeypatch.setattr("edgeproxy.control.api.infrastructure.PUBLISH_SECONDS", 0.1)
+        answer = await client.post(DOMAINS, json={"domain": "a.example.com", "workspace_id": "w"})
+        assert (answer.status_code, answer.json()["published"]) == (201, False)
+
+
+async def test_the_order_to_drain_is_obeyed_while_the_first_map_is_being_made(tmp_path, monkeypatch):
+    async def never(self, number: int) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr("edgeproxy.control.publish.Publisher.published", never)
+    supervisor = Supervisor(tmp_path)
+    supervisor.channel.send(Drain())
+    began = time.monotonic()
+    async with supervisor.running():
+        assert not supervisor.ready.is_set()
+    assert time.monotonic() - began < module.MAP_SECONDS
 
 
 async def test_a_part_that_fails_is_told_and_started_again(supervisor, monkeypatch):
