@@ -16,6 +16,11 @@ SHOWN_BYTES = 4096
 
 WORKSPACE_HEADER = "workspace-id"
 
+_OF_THE_EDGE = frozenset(
+    (WORKSPACE_HEADER, "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded", "via", "x-request-id")
+)
+"""What the edge adds; a client's own of these names never arrive."""
+
 
 def facts(request: Request, body: bytes) -> dict[str, Any]:
     """What is to be told of a request."""
@@ -67,7 +72,10 @@ def as_html(request: Request, body: bytes) -> bytes:
         "title": _e(workspace or "no workspace"),
         "workspace": f"<b>{_e(workspace)}</b>" if workspace else "<b class=none>no workspace</b>",
         "facts": "".join(f"<dt>{name}<dd>{_e(value)}" for name, value in rows if value),
-        "headers": "".join(f"<tr><th>{_e(name)}<td>{_e(value)}" for name, value in request.fields),
+        "headers": "".join(
+            f"<tr{' class=edge' if name.lower() in _OF_THE_EDGE else ''}><th>{_e(name)}<td>{_e(value)}"
+            for name, value in request.fields
+        ),
         "body": sent,
     }
     return re.sub(r"{{(\w+)}}", lambda found: parts[found[1]], _template()).encode()

@@ -46,6 +46,12 @@ def test_the_page_is_well_formed_and_says_the_same():
     assert "{{" not in reader.text
 
 
+def test_what_the_edge_added_is_marked():
+    shown = page.as_html(request("accept: */*"), b"").decode()
+    assert "<tr class=edge><th>workspace-id<td>spandantest" in shown
+    assert "<tr><th>accept<td>" in shown
+
+
 def test_what_came_with_a_request_is_escaped():
     shown = page.as_html(request("x-evil: <script>alert(1)</script>{{body}}"), b"<img src=x>").decode()
     assert "<script>alert" not in shown
