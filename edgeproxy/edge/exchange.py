@@ -56,6 +56,9 @@ class ClientSide(Protocol):
     def tunnel_end(self) -> None:
         """The origin closed the WebSocket's connection."""
 
+    def room(self) -> int:
+        """Bytes of the answer that the client takes at first; 0: none before `Exchange.client_ready`."""
+
     def release_body(self) -> None:
         """The origin takes (more of) the request's body, or of the tunnel: deliver it by `Exchange.body`."""
 
@@ -153,7 +156,7 @@ class Exchange:
         """Pool: a connection to the origin."""
         self._pool = None
         self.origin = connection
-        connection.lend(self, self.connection.origin_head(self), self.body_complete)
+        connection.lend(self, self.connection.origin_head(self), self.body_complete, self.client.room())
         if not self.body_complete:
             self.client.release_body()
 

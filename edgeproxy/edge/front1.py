@@ -18,7 +18,7 @@ from edgeproxy.edge.http1 import (
 )
 from edgeproxy.edge.respond import page
 from edgeproxy.edge.tunnel import Tunnel
-from edgeproxy.limits import WRITE_HIGH_WATER
+from edgeproxy.limits import RELAY_BUFFER, WRITE_HIGH_WATER
 
 if TYPE_CHECKING:
     from edgeproxy.edge.connection import Connection
@@ -229,6 +229,10 @@ class Front1:
             self._buffer = decoder.rest
             connection.expect_nothing()
             exchange.body_end(decoder.trailers)
+
+    def room(self) -> int:
+        """exchange.ClientSide."""
+        return 0 if self.connection.full else RELAY_BUFFER
 
     def release_body(self) -> None:
         """exchange.ClientSide."""

@@ -33,8 +33,8 @@ ENHANCE_YOUR_CALM: Final = 0xB
 
 STREAM_WINDOW: Final = 64 * 1024
 """Bytes of a request's body that may be under way unacknowledged."""
-CONNECTION_WINDOW: Final = 128 * 1024
-"""The same over all streams. With limits.WRITE_HIGH_WATER downstream a connection stays under 256 KiB."""
+CONNECTION_WINDOW: Final = 96 * 1024
+"""The same over all streams: the part of a connection's 256 KiB that uploads have (see front2)."""
 MAX_FRAME: Final = 16 * 1024
 """The largest frame: MAX_FRAME_SIZE's default, which is left alone."""
 MAX_MALFORMED: Final = 100
@@ -105,6 +105,7 @@ class Http2Server:
         "_unread",
         "_unread_total",
         "ended",
+        "initial_window",
         "requests",
     )
 
@@ -123,6 +124,8 @@ class Http2Server:
         self._healed = 0
         self.ended = False
         """The connection is over: send what `data_to_send` has left, then close."""
+        self.initial_window = 65535
+        """Bytes of an answer that the client takes on a new stream."""
         self.requests = 0
         """Requests that came on this connection, refused ones included."""
         self._engine = ngh2.Connection(
@@ -171,8 +174,11 @@ class Http2Server:
                 self._closed(event.stream_id, event.error_code)
             elif kind is ngh2.DataReceived:
                 self._body(event.stream_id, event.data, event.end_stream)
-            elif kind is ngh2.WindowUpdated or kind is ngh2.SettingsReceived:
+            elif kind is ngh2.WindowUpdated:
                 wider = True
+            elif kind is ngh2.SettingsReceived:
+                wider = True
+                self.initial_window = event.settings.get(ngh2.Setting.INITIAL_WINDOW_SIZE, self.initial_window)
             elif kind is ngh2.TrailersReceived:
                 self._trailers(event.stream_id, event.headers)
         if wider:
@@ -356,7 +362,16 @@ class Http2Server:
         except ngh2.StreamUnavailableError:
             return 0
 
+    def queued_for(self, stream: int) -> int:
+        """Bytes of content queued for one stream."""
+        return self._engine.queued_body_size(stream)
+
     @property
     def queued(self) -> int:
         """Bytes of content queued over all streams."""
         return self._engine.queued_body_size()
+
+    @property
+    def has_output(self) -> bool:
+        """Whether `data_to_send` may give something."""
+        return not self.ended and (self._engine.want_write or bool(self._finishing))

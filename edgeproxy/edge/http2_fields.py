@@ -128,7 +128,7 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
         ):
             return None
         host = self.hosts.get(authority) or self.host(authority)
-        return RequestHead(method, target, host, head, accept=named.get(b"accept", b""), version=2)
+        return RequestHead(method, target, host, head, authority=authority, accept=named.get(b"accept", b""), version=2)
 
     def _parse(self, fields: Sequence[Field], end: bool) -> RequestHead:
         """Any request, field by field; raises Malformed or Refusal. The one that decides: the quick way only agrees with it."""
@@ -222,7 +222,7 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
         if crumbs:
             lines.append(b"cookie: %b\r\n" % b"; ".join(crumbs))
         head = b"".join((method, b" ", target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n", *lines))
-        return RequestHead(method, target, host, head, upgrade=upgrade, accept=_accept(head), version=2)
+        return RequestHead(method, target, host, head, authority=authority, upgrade=upgrade, accept=_accept(head), version=2)
 
 
 class ResponseFields(dict[bytes, Field]):

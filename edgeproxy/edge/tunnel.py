@@ -114,3 +114,7 @@ class Tunnel:
 
     def page(self, status: int, fields: Fields, body: bytes) -> None:
         """Never called."""
+
+    def room(self) -> int:
+        """Never called."""
+        return 0

@@ -23,6 +23,7 @@ from edgeproxy.edge.certificate import Certificates, Cold, Denied, Found, Missin
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.headers import RequestHead, RequestLines, ResponseLines
 from edgeproxy.edge.hello import INTERNAL_ERROR
+from edgeproxy.edge.http2_fields import RequestFields, ResponseFields
 from edgeproxy.edge.obtain import Obtaining
 from edgeproxy.edge.plain import PlainConnection
 from edgeproxy.edge.route import Route, Routes
@@ -67,6 +68,8 @@ class Worker:
         """Where every read of the process lands; used up before the next read."""
         self.request_lines = RequestLines(start.config.origin.header)
         self.response_lines = ResponseLines()
+        self.request_fields = RequestFields(self.request_lines, self.limits)
+        self.response_fields = ResponseFields()
         self.trusted = networks(start.config.listen.trusted_proxies)
         self.origin_networks = networks(start.config.origin.allow)
         self.connections: dict[Connection | PlainConnection, None] = {}

@@ -62,6 +62,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         "_left",
         "_paused",
         "_state",
+        "_tells_when_sent",
         "borrower",
         "deadline",
         "limit",
@@ -82,6 +83,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
         self._paused = False
+        self._tells_when_sent = False
         self.limit = RELAY_BUFFER
         """Bytes that the next read may bring; below RELAY_BUFFER where the client has less room (HTTP/2 windows)."""
         self.deadline = 0.0
@@ -154,14 +156,20 @@ class OriginConnection(asyncio.BufferedProtocol):
 
     # the borrower's side
 
-    def lend(self, borrower: Borrower, head: bytes, whole: bool) -> None:
-        """Begins a request: `head` ends with its empty line. `whole`: no body follows."""
+    def lend(self, borrower: Borrower, head: bytes, whole: bool, room: int = RELAY_BUFFER) -> None:
+        """Begins a request: `head` ends with its empty line. `whole`: no body follows. The first read brings at most `room`
+        bytes; 0: there is none before `resume`."""
         self.borrower = borrower
         self._state = _HEAD
         self.requests += 1
         self.request_sent = whole
-        self.limit = RELAY_BUFFER
+        self.limit = room
         self.deadline = self.worker.now + self.worker.timeouts.origin_response
+        if self._tells_when_sent:
+            self._tells_when_sent = False
+            self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        if not room:
+            self.pause()
         self.transport.write(head)
 
     def send(self, data: bytes) -> None:
@@ -169,6 +177,12 @@ class OriginConnection(asyncio.BufferedProtocol):
         timeouts = self.worker.timeouts
         self.deadline = self.worker.now + (timeouts.tunnel_idle if self._state == _TUNNEL else timeouts.origin_response)
         self.transport.write(data)
+
+    def tell_when_sent(self) -> None:
+        """For the rest of this request: `origin_full` at once where anything is not out yet, `origin_ready` when all is."""
+        if not self._tells_when_sent and self._state != _CLOSED:
+            self._tells_when_sent = True
+            self.transport.set_write_buffer_limits(high=0)
 
     def pause(self) -> None:
         """The client takes no more: stop reading, so that the origin is stalled too."""
