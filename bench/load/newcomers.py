@@ -9,12 +9,9 @@ from bench.load.base import LoadReport
 from bench.load.client import check, client_context, connect, read_http1
 from bench.traffic import browser_fields, paths
 
-PAUSE = 0.2
-"""Seconds between two names: what one of them leaves to do in the background is not to slow the next."""
-
 
 def run(orders: Orders) -> LoadReport:
-    """Seconds of each tenant from the connection to the end of the checked answer."""
+    """Seconds of each tenant from the connection to the end of the checked answer, with a pause of 1 / rate between them."""
     context = client_context(orders.root_file, "http/1.1")
     seconds = []
     for tenant in orders.tenants:
@@ -26,7 +23,7 @@ def run(orders: Orders) -> LoadReport:
             connection.sendall(head.encode())
             check(read_http1(connection), tenant, path)
         seconds.append(time.monotonic() - begun)
-        time.sleep(PAUSE)  # noqa: TID251 - a process with nothing else to do
+        time.sleep(1 / orders.rate if orders.rate else 0)  # noqa: TID251 - a process with nothing else to do
     return LoadReport(succeeded=len(seconds), failures={}, seconds=tuple(seconds))
 
 

@@ -29,9 +29,11 @@ async def report(command: LoadCommand, child: Child, seconds: float) -> LoadRepo
     return command.parse(output)
 
 
-async def first_visits(stage: Stage, name: str, port: int, root_file: Path, visited: tuple[Tenant, ...]) -> tuple[float, ...]:
+async def first_visits(
+    stage: Stage, name: str, port: int, root_file: Path, visited: tuple[Tenant, ...], *, rate: float = 0.0
+) -> tuple[float, ...]:
     """Visits each tenant once: seconds to its whole answer. Raises WrongAnswer where one is not as it must be."""
-    orders = Orders(port=port, root_file=root_file, tenants=visited, seconds=_VISIT_LIMIT, mode="first")
+    orders = Orders(port=port, root_file=root_file, tenants=visited, seconds=_VISIT_LIMIT, mode="first", rate=rate)
     command = LoadCommand(name=f"first-visits-{name}", command=orders.command("bench.load.newcomers"), parse=parse)
     async with as_child(stage, command) as child:
         done = await report(command, child, _VISIT_LIMIT)
