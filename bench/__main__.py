@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--peers", metavar="NAMES", default=",".join(PEERS), help=f"of {','.join(PEERS)}; all by default")
     parser.add_argument("--rounds", type=int, help="rounds per scenario and peer")
+    parser.add_argument("--first", action="store_true", help="go before other work on the machine (needs root)")
     parser.add_argument("--no-assert", action="store_true", help="exit 0 where a target is missed")
     parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md and results.json alone")
     return parser
@@ -51,6 +52,8 @@ def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Opt
         never_seen=(5 if values.quick else 11) if NEVER_SEEN in wanted else 0,
         rounds=values.rounds or (3 if values.quick else 7),
         timing=Timing(settle=0.3, window=0.6) if values.quick else Timing(settle=0.5, window=1.4),
+        patience=8.0 if values.quick else 60.0,
+        niceness=-10 if values.first else 0,
         work=_FOLDER / "work",
     )
 

@@ -25,13 +25,23 @@ class Child:
     """One process and all that it starts. Use it as a context manager, or enter it into an exit stack."""
 
     def __init__(
-        self, name: str, command: Sequence[str], *, cores: str, log: Path, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        cores: str,
+        log: Path,
+        niceness: int = 0,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`cores` is what taskset takes: "0" or "1-3". Standard output and error go to `log`."""
+        """`cores` is what taskset takes: "0" or "1-3"; `niceness` below zero goes before others' work, which root alone may.
+
+        Standard output and error go to `log`.
+        """
         self.name = name
         self.log = log
-        # The kernel ends the child with us even if we are killed; both helpers exec, so the child keeps the process id.
-        self._command = ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", cores, *command]
+        # The kernel ends the child with us even if we are killed; all helpers exec, so the child keeps the process id.
+        self._command = [*("setpriv", "--pdeathsig", "TERM", "nice", "-n", str(niceness), "taskset", "-c", cores), *command]
         self._environment = {**os.environ, **(environment or {})}
         self._process: asyncio.subprocess.Process | None = None
 

@@ -64,6 +64,20 @@ def read_tree(root: int, proc: Path = Path("/proc")) -> dict[int, ProcessTimes]:
     return tree(processes, root)
 
 
+def parse_core_busy(text: str, core: int) -> float:
+    """Seconds that a core was not idle since the start of the machine, from the text of /proc/stat.
+
+    Time that a hypervisor gave to others ("steal") counts as busy: it was not there to be used. Raises ValueError where the
+    core is not listed.
+    """
+    for line in text.splitlines():
+        name, *fields = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
+            return (user + nice + system + irq + softirq + steal) * TICK
+    raise ValueError(f"core {core} is not in /proc/stat")
+
+
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 """Seconds of a clock tick."""
 

@@ -19,6 +19,8 @@ class Sample:
     """The same of its busiest process alone: the worker's, where there is one worker."""
     load: float
     """Share of its core that the proxy used, 0 to 1."""
+    foreign: float
+    """Share of the proxy's core that others used meanwhile: they cost it its caches, and so make it look slower."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,7 @@ class Figure:
     load: float
     rate: float
     """Requests per second, median."""
+    foreign: float
 
 
 def summarise(samples: Sequence[Sample]) -> Figure:
@@ -45,6 +48,7 @@ def summarise(samples: Sequence[Sample]) -> Figure:
         high=max(costs),
         busiest=statistics.median(sample.busiest_us for sample in samples),
         load=statistics.median(sample.load for sample in samples),
+        foreign=statistics.median(sample.foreign for sample in samples),
         rate=statistics.median(sample.requests / sample.seconds for sample in samples),
     )
 

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import dataclasses
 import time
+from pathlib import Path
 
-from bench.cpu import ProcessTimes, busiest_seconds, read_tree, total_seconds
+from bench.cpu import ProcessTimes, busiest_seconds, parse_core_busy, read_tree, total_seconds
 from bench.errors import BenchError, WrongAnswer
 from bench.figures import Sample
 from bench.load.base import LoadReport, merge
@@ -39,9 +40,11 @@ class _Look:
     requests: int
     processes: dict[int, ProcessTimes]
     cpu_seconds: float
+    core_seconds: float
+    """That the proxy's core was busy, with whatever."""
 
 
-def _look(peer: Peer, origin: Origin) -> _Look:
+def _look(stage: Stage, peer: Peer, origin: Origin) -> _Look:
     """The three counters at about one moment.
 
     The origin answers late when its core is full; the mean of the CPU time before and after asking is that of the moment
@@ -50,7 +53,8 @@ def _look(peer: Peer, origin: Origin) -> _Look:
     begun, before = time.monotonic(), total_seconds(read_tree(peer.child.pid))
     requests = origin.requests()
     processes = read_tree(peer.child.pid)
-    return _Look((begun + time.monotonic()) / 2, requests, processes, (before + total_seconds(processes)) / 2)
+    core_busy = parse_core_busy(Path("/proc/stat").read_text(), int(stage.cores.proxy))
+    return _Look((begun + time.monotonic()) / 2, requests, processes, (before + total_seconds(processes)) / 2, core_busy)
 
 
 async def measure(stage: Stage, peer: Peer, origin: Origin, scenario: Scenario, timing: Timing, turn: int) -> Sample:
@@ -66,9 +70,9 @@ async def measure(stage: Stage, peer: Peer, origin: Origin, scenario: Scenario, 
     async with contextlib.AsyncExitStack() as exits:
         running = [(command, await exits.enter_async_context(as_child(stage, command))) for command in commands]
         await asyncio.sleep(timing.settle)
-        before = _look(peer, origin)
+        before = _look(stage, peer, origin)
         await asyncio.sleep(timing.window)
-        after = _look(peer, origin)
+        after = _look(stage, peer, origin)
         reports = {command.name: await report(command, child, timing.whole + 20) for command, child in running}
     peer.child.check_alive()
     _judge(peer, scenario, reports)
@@ -98,4 +102,5 @@ def _sample(peer: Peer, scenario: Scenario, before: _Look, after: _Look) -> Samp
         cpu_us=cpu / requests * 1e6,
         busiest_us=busiest_seconds(before.processes, after.processes) / requests * 1e6,
         load=cpu / seconds,
+        foreign=max(0.0, (after.core_seconds - before.core_seconds - cpu) / seconds),
     )

@@ -31,8 +31,9 @@ _NOTES = """\
   wrong answer voids the run.
 - Access logs are off in all of them. The peers set workspace-id from a map, x-forwarded-for and -proto; {ours} also
   x-forwarded-host, forwarded, via and x-request-id.
-- Load average of the last minute when the run began: {load_average}. Other work on the machine makes all figures larger;
-  ratios suffer less, since neighbours in a round meet the same.
+- Others used {foreign:.0%} of the proxies' core while it was measured (median over all rounds; the load average was
+  {load_average} when the run began). Such work costs caches and makes all figures larger, an interpreter's more than the
+  others'; rounds with more than {disturbed:.0%} of it are repeated while time lasts.
 """
 
 
@@ -130,7 +131,7 @@ def terminal_text(results: Results) -> str:
 
 def page(results: Results) -> str:
     """RESULTS.md."""
-    machine, settings = results.machine, results.settings
+    machine = results.machine
     parts = [
         "# Edgeproxy beside others",
         (
@@ -141,8 +142,18 @@ def page(results: Results) -> str:
     ]
     if results.outcomes:
         parts.append("Targets:\n\n" + "\n".join(f"- {line}" for line in targets_lines(results)))
-    parts.append("How it was measured:\n\n" + _NOTES.format(ours=OURS, load_average=machine.load_average, **settings))
+    parts.append("How it was measured:\n\n" + _notes(results))
     return "\n\n".join(parts).rstrip() + "\n"
+
+
+def _notes(results: Results) -> str:
+    shares = [sample.foreign for peers in results.samples.values() for rounds in peers.values() for sample in rounds]
+    return _NOTES.format(
+        ours=OURS,
+        load_average=results.machine.load_average,
+        foreign=statistics.median(shares) if shares else 0.0,
+        **results.settings,
+    )
 
 
 def as_data(results: Results) -> dict[str, Any]:

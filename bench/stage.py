@@ -42,18 +42,26 @@ class Stage:
     tenants: tuple[Tenant, ...]
     authority: Authority
     exits: contextlib.AsyncExitStack
+    niceness: int = 0
+    """Of all children; below zero they go before other work on the machine."""
 
     async def start_proxy(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
         """Starts a process on the proxies' core."""
-        return await self._start(name, command, self.cores.proxy, environment)
+        return await self._start(name, command, self.cores.proxy, environment or {})
 
     async def start_other(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
         """Starts a process on the other core."""
-        return await self._start(name, command, self.cores.load, environment)
+        return await self._start(name, command, self.cores.load, environment or {})
 
-    async def _start(self, name: str, command: Sequence[str], cores: str, environment: Mapping[str, str] | None) -> Child:
-        child = Child(name, command, cores=cores, log=self.work / f"{name}.log", environment=environment)
+    async def _start(self, name: str, command: Sequence[str], cores: str, environment: Mapping[str, str]) -> Child:
+        log = self.work / f"{name}.log"
+        child = Child(name, command, cores=cores, log=log, niceness=self.niceness, environment=environment)
         return await self.exits.enter_async_context(child)
+
+    def load_child(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Child:
+        """A load process, not yet started, on the other core; whoever starts it ends it."""
+        log = self.folder("load") / f"{name}.log"
+        return Child(name, command, cores=self.cores.load, log=log, niceness=self.niceness, environment=environment)
 
     def socket_path(self, name: str) -> Path:
         """Where a Unix socket may be made; the work folder's own path may be longer than the 107 bytes that one takes."""

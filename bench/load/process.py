@@ -16,8 +16,7 @@ _VISIT_LIMIT = 60.0
 
 def as_child(stage: Stage, command: LoadCommand) -> Child:
     """The load process, not yet started, on the load's core."""
-    log = stage.folder("load") / f"{command.name}.log"
-    return Child(command.name, command.command, cores=stage.cores.load, log=log, environment=client_environment(stage))
+    return stage.load_child(command.name, command.command, client_environment(stage))
 
 
 async def report(command: LoadCommand, child: Child, seconds: float) -> LoadReport:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from bench.cpu import ProcessTimes, busiest_seconds, parse_stat, read_tree, total_seconds, tree
+from bench.cpu import ProcessTimes, busiest_seconds, parse_core_busy, parse_stat, read_tree, total_seconds, tree
 
 LINE = "4242 ({name}) S 17 4242 4242 0 -1 4194560 9000 70 3 0 {utime} {stime} {cutime} {cstime} 20 0 1 0 123456 1 2 3"
 
@@ -56,3 +56,20 @@ def test_the_busiest_is_the_one_that_used_most_between_the_looks():
 
 def test_our_own_process_is_found_in_proc():
     assert os.getpid() in read_tree(os.getpid())
+
+
+PROC_STAT = """cpu  9 9 9 9 9 9 9 9 0 0
+cpu0 100 10 20 5000 400 1 2 3 0 0
+cpu1 {t} 0 {t} 77 77 0 0 {t} 0 0
+intr 5
+"""
+
+
+def test_a_core_is_busy_with_all_but_idling_and_waiting_and_steal_counts():
+    text = PROC_STAT.replace("{t}", str(os.sysconf("SC_CLK_TCK")))
+    assert parse_core_busy(text, 1) == pytest.approx(3)
+
+
+def test_an_unknown_core_is_an_error():
+    with pytest.raises(ValueError, match="core 7"):
+        parse_core_busy(PROC_STAT, 7)

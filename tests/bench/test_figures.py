@@ -6,7 +6,7 @@ from bench.figures import Sample, ratio, summarise
 
 
 def sample(cpu_us: float, requests: int = 100, seconds: float = 2.0) -> Sample:
-    return Sample(requests=requests, seconds=seconds, cpu_us=cpu_us, busiest_us=cpu_us / 2, load=0.5)
+    return Sample(requests=requests, seconds=seconds, cpu_us=cpu_us, busiest_us=cpu_us / 2, load=0.5, foreign=0.05)
 
 
 def test_a_figure_is_the_median_with_its_spread():

@@ -15,14 +15,14 @@ MACHINE = Machine(
 
 
 def sample(cpu_us: float) -> Sample:
-    return Sample(requests=1000, seconds=1, cpu_us=cpu_us, busiest_us=cpu_us - 1, load=0.9)
+    return Sample(requests=1000, seconds=1, cpu_us=cpu_us, busiest_us=cpu_us - 1, load=0.9, foreign=0.05)
 
 
 def results(**changes: object) -> Results:
     values = {
         "machine": MACHINE,
         "versions": {"nginx": "1.22", OURS: "0.1"},
-        "settings": {"rounds": 2, "window": 1.0, "tenants": 16, "proxy": "0", "load": "1"},
+        "settings": {"rounds": 2, "window": 1.0, "disturbed": 0.1, "tenants": 16, "proxy": "0", "load": "1"},
         "samples": {
             "h1": {"nginx": [sample(25), sample(35)], OURS: [sample(30), sample(42)]},
             "h2": {"nginx": [sample(20)] * 2},
@@ -58,6 +58,10 @@ def test_the_page_says_when_where_and_with_what():
     text = page(results())
     for expected in ("2026-01-01", "Some CPU", "nginx 1.22", "reached: new-name: 0.250 s", "Access logs are off"):
         assert expected in text
+
+
+def test_the_page_says_how_much_others_disturbed():
+    assert "Others used 5% of the proxies' core" in page(results())
 
 
 def test_the_files_are_written_and_the_data_has_every_round(tmp_path: Path):

@@ -5,7 +5,7 @@ from bench.targets import OURS, judge
 
 
 def rounds(*costs: float) -> list[Sample]:
-    return [Sample(requests=1, seconds=1, cpu_us=cost, busiest_us=cost, load=1) for cost in costs]
+    return [Sample(requests=1, seconds=1, cpu_us=cost, busiest_us=cost, load=1, foreign=0.05) for cost in costs]
 
 
 def test_a_ratio_at_its_bound_is_reached_and_one_above_is_not():
