@@ -138,7 +138,7 @@ async def test_a_store_that_may_not_be_read_is_refused(tmp_path: Path, monkeypat
 
     path = await made(tmp_path)
     monkeypatch.setattr(Path, "open", denied)
-    with pytest.raises(StateError, match="cannot be read: .*: Permission denied"):
+    with pytest.raises(StateError, match=r"cannot be read: .*: Permission denied"):
         opening.look(path, tmp_path)
 
 
