@@ -1,0 +1,261 @@
+"""The HTTP/2 session of a client connection: many requests at once, each a stream with an exchange of its own.
+
+What a connection may hold in memory, 256 KiB in all: 64 KiB in the transport (limits.WRITE_HIGH_WATER), QUEUE_HIGH and one
+read more in the engine's queue, http2.CONNECTION_WINDOW of uploads that no origin has taken, stream2.UPLOAD_AHEAD that one may
+not have taken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from edgeproxy.edge.exchange import Exchange
+from edgeproxy.edge.headers import RequestHead
+from edgeproxy.edge.http1 import Refusal
+from edgeproxy.edge.http2 import CANCEL, Http2Error, Http2Server
+from edgeproxy.edge.respond import page
+from edgeproxy.edge.stream2 import Stream
+from edgeproxy.edge.tunnel import websocket_key
+from edgeproxy.limits import WRITE_HIGH_WATER
+
+if TYPE_CHECKING:
+    from edgeproxy.edge.connection import Connection
+
+QUEUE_HIGH: Final = 32 * 1024
+"""Bytes queued over all streams above which no origin is read. No read is larger either."""
+HEAD_ROOM: Final = 1024
+"""What is read of an answer whose stream has no window at all: its head should not have to wait for one."""
+SMALL_OUTPUT: Final = 16 * 1024
+"""Up to so many queued bytes it is not asked whether the transport has room for them."""
+GOAWAY_GRACE: Final = 1.0
+"""Seconds between the announcement and the final GOAWAY: a round trip, for requests under way (RFC 9113 section 6.8)."""
+
+
+class Front2:
+    """The session. `received` brings plaintext; the engine's adapter calls back as http2.Sink."""
+
+    __slots__ = (
+        "_begun",
+        "_flush_due",
+        "_watching",
+        "_winding_up",
+        "connection",
+        "http2",
+        "paused",
+        "streams",
+        "upload_ahead",
+    )
+
+    def __init__(self, connection: Connection) -> None:
+        worker = connection.worker
+        self.connection = connection
+        self.http2 = Http2Server(self, worker.request_fields, worker.limits)
+        self.streams: dict[int, Stream] = {}
+        """From the request to the end of both sides; answers that are complete but not sent yet included."""
+        self.paused: set[Stream] = set()
+        """Those whose origin is not read, because the client takes no more."""
+        self.upload_ahead = 0
+        self._flush_due = False
+        self._watching = False
+        self._winding_up = False
+        self._begun = False
+        self.flush_soon()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way."""
+        return not self.streams
+
+    # from the connection
+
+    def received(self, data: bytes) -> None:
+        """Plaintext from the client."""
+        if not self._begun:
+            self._begun = True
+            self.connection.expect(self.connection.worker.timeouts.idle)
+        try:
+            self.http2.receive(data)
+        except Http2Error:
+            self._end()
+            return
+        if self.http2.has_output or self.http2.ended:
+            self.flush_soon()
+
+    def client_closed(self) -> None:
+        """The client will send no more; it may still read what needs no more windows than it has given."""
+        for number, stream in list(self.streams.items()):
+            exchange = stream.exchange
+            if exchange is not None and (exchange.tunnel or not exchange.body_complete):
+                exchange.client_gone()
+                self.http2.reset(number, CANCEL)
+        self.http2.goaway()
+        self.flush_soon()
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self.http2.ended = True
+        streams = list(self.streams.values())
+        self.streams.clear()
+        self.paused.clear()
+        for stream in streams:
+            stream.gone()
+
+    def full(self) -> None:
+        """The client takes no more for now: nothing to do, since the queue fills and that stops the origins."""
+
+    def ready(self) -> None:
+        """It does again."""
+        self.flush_soon()
+
+    def drain(self) -> None:
+        """Announces the end; serves what comes until the final word, and what is under way then."""
+        if not self._winding_up:
+            self._winding_up = True
+            worker = self.connection.worker
+            self.http2.goaway(final=False)
+            self.flush_soon()
+            worker.loop.call_later(min(GOAWAY_GRACE, worker.timeouts.drain / 2), self._wind_up)
+
+    def _wind_up(self) -> None:
+        self.http2.goaway()
+        self.flush_soon()
+
+    def expired(self) -> None:
+        """The deadline that counts now has passed: that of the idle connection, or time to look at the streams."""
+        connection = self.connection
+        if not self.streams:
+            self.http2.goaway()
+            self._flush()
+            connection.close()
+            return
+        self._watching = False
+        connection.expect_nothing()
+        for stream in list(self.streams.values()):
+            stream.check(connection.worker.now)
+        if self.paused or self.http2.queued or any(stream.watched for stream in self.streams.values()):
+            self.watch()
+
+    def watch(self) -> None:
+        """Has `expired` called again and again while a stream waits for the client: one deadline for all of them."""
+        if not self._watching:
+            self._watching = True
+            timeouts = self.connection.worker.timeouts
+            self.connection.expect(min(timeouts.client_body, timeouts.write, timeouts.tunnel_idle) / 4)
+
+    def _end(self) -> None:
+        """The client broke the protocol."""
+        self.connection.close()
+
+    # http2.Sink
+
+    def request(self, number: int, head: RequestHead, end: bool) -> None:
+        """A request: an exchange of its own."""
+        connection = self.connection
+        if not self.streams and not self._watching:
+            connection.expect_nothing()
+        key = b""
+        if head.upgrade:
+            key = websocket_key()
+            head.head += b"sec-websocket-key: " + key + b"\r\n"
+        stream = self.streams[number] = Stream(self, number, key)
+        exchange = stream.exchange = Exchange(connection, stream, head)
+        if not end:
+            self.watch()
+        if self.http2.requests == connection.worker.limits.requests_per_connection:
+            self.drain()
+        exchange.start()
+
+    def refused(self, number: int, method: bytes, refusal: Refusal, end: bool) -> None:
+        """A request that goes no further is answered here."""
+        connection = self.connection
+        if not self.streams and not self._watching:
+            connection.expect_nothing()
+        request_id = connection.worker.next_request_id()
+        fields, body = page(refusal.status, b"", request_id.decode("ascii"), "")
+        connection.worker.record_refused(connection, refusal.status, refusal.reason, request_id, len(body))
+        stream = self.streams[number] = Stream(self, number, b"")
+        stream.send_page(refusal.status, fields, body, head_only=method == b"HEAD")
+
+    def body(self, number: int, data: bytes, end: bool) -> None:
+        """Content of a request, or bytes of a tunnel."""
+        stream = self.streams.get(number)
+        if stream is not None:
+            stream.body(data, end)
+
+    def trailers(self, number: int, lines: list[bytes]) -> None:
+        """The end of a request's body."""
+        stream = self.streams.get(number)
+        if stream is not None:
+            stream.body_end(lines)
+
+    def closed(self, number: int, code: int) -> None:
+        """A stream is over."""
+        stream = self.streams.pop(number, None)
+        if stream is None:
+            return
+        self.paused.discard(stream)
+        stream.gone()
+        if not self.streams:
+            self.connection.expect(self.connection.worker.timeouts.idle)
+            self._watching = False
+
+    def writable(self) -> None:
+        """The client takes more."""
+        self.flush_soon()
+
+    # towards the client
+
+    def room(self, number: int) -> int:
+        """Bytes that may be read for a stream now: as far as its own window, the queue and the transport allow."""
+        http2 = self.http2
+        queued = http2.queued
+        if queued >= QUEUE_HIGH or self.connection.full:
+            return 0
+        return min(http2.window(number), QUEUE_HIGH - queued)
+
+    def first_room(self, number: int) -> int:
+        """The same for a stream's first read, which brings its head."""
+        if not self.http2.queued and not self.connection.full and self.http2.initial_window >= QUEUE_HIGH:
+            return QUEUE_HIGH
+        return self.room(number) or (HEAD_ROOM if self.http2.queued < QUEUE_HIGH and not self.connection.full else 0)
+
+    def overfull(self) -> None:
+        """The queue has reached its mark: no origin is read, those that have said nothing yet included."""
+        for stream in self.streams.values():
+            stream.pause()
+        self.watch()
+
+    def _resume(self) -> None:
+        for stream in list(self.paused):
+            if self.http2.queued >= QUEUE_HIGH or self.connection.full:
+                return
+            stream.flow()
+
+    def flush_soon(self) -> None:
+        """One write for all that this turn of the loop brings."""
+        if not self._flush_due:
+            self._flush_due = True
+            self.connection.worker.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        connection, http2 = self.connection, self.http2
+        if connection.closing or connection.full:
+            return  # `ready` comes back to it
+        try:
+            if http2.queued <= SMALL_OUTPUT:
+                output = http2.data_to_send()
+            else:
+                output = http2.data_to_send(max(1, WRITE_HIGH_WATER - connection.transport.get_write_buffer_size()))
+        except Http2Error:
+            self._end()
+            return
+        if output:
+            connection.send(output)
+        if http2.ended:
+            connection.close()
+            return
+        if http2.queued or self.paused:
+            self.watch()
+            if http2.queued < QUEUE_HIGH // 2:
+                self._resume()
