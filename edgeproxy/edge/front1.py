@@ -145,10 +145,12 @@ class Front1:
         """Starts the request at the beginning of `data`; what is left for another one."""
         connection = self.connection
         limits = connection.worker.limits
+        if data[0] == 0x0D and data[:2] == b"\r\n":  # RFC 9112 section 2.2: one empty line before a request is ignored
+            data = data[2:]
+            if not data:
+                return b""
         end = data.find(b"\r\n\r\n")
-        if end <= 0:
-            if data[:2] == b"\r\n":  # RFC 9112 section 2.2: one empty line before a request is ignored
-                return data[2:]
+        if end < 0:
             self._incomplete(data)
             return b""
         if end > limits.request_head:

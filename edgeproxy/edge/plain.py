@@ -64,11 +64,10 @@ class PlainConnection(asyncio.Protocol):
         data = self._buffer + data
         self._buffer = b""
         while data and not self.closing:
+            if data[:2] == b"\r\n":  # RFC 9112 section 2.2: one empty line before a request is ignored
+                data = data[2:]
             end = data.find(b"\r\n\r\n")
-            if end <= 0:
-                if data[:2] == b"\r\n":
-                    data = data[2:]
-                    continue
+            if end < 0:
                 self._incomplete(data)
                 return
             if end > self.worker.limits.request_head:

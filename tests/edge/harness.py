@@ -75,6 +75,8 @@ def _write_maps(pipe: Connection) -> None:
         elif directory not in writers:
             writers[directory] = MapWriter(directory)
             writers[directory].rebuild(puts, change=change)
+        elif deletes is None:
+            writers[directory].rebuild(puts, change=change)
         else:
             writers[directory].apply(puts, deletes, change=change)
         pipe.send(True)
@@ -112,6 +114,7 @@ class Edge:
         self.change = 1
         self.maps.write(directory, [], [], 1)
         self.roots = ""
+        self.certificates: list[tuple[str, str, msgspec.Struct]] = []
         self.asked: list[LinkMessage] = []
         """What the worker said to the controller."""
         self.on_message: Callable[[LinkMessage], None] = self.asked.append
@@ -125,6 +128,11 @@ class Edge:
         self.change += 1
         self.maps.write(self.directory, list(puts), list(deletes), self.change)
 
+    def replace_map(self, *puts: tuple[str, str, msgspec.Struct]) -> None:
+        """Makes the map anew, with the certificates so far and nothing else but this."""
+        self.change += 1
+        self.maps.write(self.directory, [*self.certificates, *puts], None, self.change)
+
     def add_certificate(self, certificate_id: str, *names: str) -> None:
         """A certificate for these names, trusted by `client_context`."""
         chain, key = self_signed(*names)
@@ -132,7 +140,8 @@ class Edge:
         sealed = self.sealer.seal(key, b"key:" + certificate_id.encode())
         now = time.time()
         record = Certificate(names=names, chain=chain, sealed_key=sealed, not_before=now - 1, not_after=now + 86400)
-        self.publish(("certificates", certificate_id, record))
+        self.certificates.append(("certificates", certificate_id, record))
+        self.publish(self.certificates[-1])
 
     def add_site(self, hostname: str, workspace: str, *, certificate: str = "", origin: str = "") -> None:
         """A site; with a certificate of its own unless one is named."""
@@ -176,6 +185,19 @@ class Edge:
                     answer += piece
         return answer
 
+    def tell(self, message: LinkMessage) -> None:
+        """The controller says something."""
+        if self.link is None or not self.link.send(message):
+            raise RuntimeError("there is no link")
+
+    async def relink(self) -> None:
+        """Another controller takes over."""
+        if self.link is not None:
+            self.link.close()
+        ours, theirs = socket.socketpair()
+        self.link = await Link.open(ours, lambda message: self.on_message(message), lambda _reason: None)
+        self.channel.send(LinkEnd(worker=0), [theirs])
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Edge]:
         """Runs the worker until the block ends."""
@@ -197,10 +219,8 @@ class Edge:
         )
         self.worker = Worker(start, Log("worker 0"), share_tickets=True)
         task = asyncio.ensure_future(self.worker.run())
-        ours, other = socket.socketpair()
-        self.link = await Link.open(ours, lambda message: self.on_message(message), lambda _reason: None)
-        channel.send(LinkEnd(worker=0), [other])
         self.channel = channel
+        await self.relink()
         ready = asyncio.ensure_future(channel.receive())
         await asyncio.wait([task, ready], timeout=30, return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
@@ -214,7 +234,8 @@ class Edge:
             for connection in list(self.worker.connections):
                 connection.abort()
             await asyncio.wait_for(task, 30)
-            self.link.close()
+            if self.link is not None:
+                self.link.close()
             channel.close()
             self.maps.write(self.directory, None, None, 0)
             os.close(descriptor)
@@ -265,8 +286,8 @@ class Script:
         return b""
 
     @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[int]:
-        """Listens; gives the port."""
+    async def listening(self, *, unix: Path | None = None, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+        """Listens, by TCP or on a Unix socket; gives the port, 0 for the latter."""
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.connections += 1
@@ -277,9 +298,12 @@ class Script:
             finally:
                 writer.close()
 
-        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        if unix is not None:
+            server = await asyncio.start_unix_server(connected, str(unix))
+        else:
+            server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
         try:
-            yield server.sockets[0].getsockname()[1]
+            yield 0 if unix is not None else server.sockets[0].getsockname()[1]
         finally:
             server.close()
 

@@ -467,6 +467,11 @@ async def test_who_pipelines_without_reading_does_not_fill_the_memory(edge: Edge
     writer.close()
 
 
+async def test_one_empty_line_before_a_request_is_ignored_and_two_are_not(edge: Edge) -> None:
+    assert fields(await edge.exchange("gallery.test", b"\r\n" + GET))[0] == 200
+    assert fields(await edge.exchange("gallery.test", b"\r\n\r\n" + GET))[0] == 400
+
+
 async def test_a_refused_websocket_is_an_ordinary_answer(edge: Edge, script: Script) -> None:
     script.response = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"
     answer = await edge.exchange(

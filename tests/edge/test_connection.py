@@ -1,0 +1,275 @@
+"""A client connection before HTTP: whom it serves, whom it refuses with one alert, and how it waits for a certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from edgeproxy.config.structs import Allow, Issuance, Timeouts
+from edgeproxy.limits import Limits
+from edgeproxy.link.messages import LinkMessage, Obtain, Obtained
+from edgeproxy.published.records import Challenge, Site
+from edgeproxy.units import Duration
+from tests.certificates import self_signed
+from tests.edge.harness import Edge, MapProcess, Script, config_for, fields
+
+GET = b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n"
+UNRECOGNIZED_NAME = "unrecognized name"
+INTERNAL_ERROR = "internal error"
+
+
+async def refused(edge: Edge, hostname: str) -> str:
+    """How a handshake for this name is refused."""
+    with pytest.raises((ssl.SSLError, ConnectionError, EOFError)) as caught:
+        await asyncio.to_thread(edge._exchange, hostname, b"", edge.client_context())
+    return str(caught.value).replace("_", " ").lower()
+
+
+async def raw(edge: Edge, data: bytes) -> bytes:
+    """What comes back for raw bytes on the TLS port."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(data)
+    answer = await asyncio.wait_for(reader.read(), 30)
+    writer.close()
+    return answer
+
+
+@contextlib.asynccontextmanager
+async def waiting_edge(
+    directory: Path, port: int, maps: MapProcess, *, wait: float = 30, bound: int = 512, handshake: float = 10
+) -> AsyncIterator[Edge]:
+    """A worker whose names *.new.test are admitted and have no certificate yet."""
+    config = config_for(
+        port,
+        issuance=Issuance(directory="internal", handshake_wait=Duration(wait), allow=Allow(patterns=("*.new.test",))),
+        limits=Limits(waiting_handshakes=bound),
+        timeouts=Timeouts(handshake=Duration(handshake), drain=Duration(1)),
+    )
+    edge = Edge(directory, config, maps)
+    async with edge.running():
+        yield edge
+
+
+async def asked(edge: Edge, count: int = 1) -> list[Obtain]:
+    """What the worker asked the controller for, once it is that many."""
+    while True:
+        found = [message for message in edge.asked if isinstance(message, Obtain)]
+        if len(found) >= count:
+            return found
+        await asyncio.sleep(0.01)
+
+
+async def test_an_unknown_name_gets_its_alert_without_a_question(edge: Edge):
+    assert UNRECOGNIZED_NAME in await refused(edge, "stranger.test")
+    assert not [message for message in edge.asked if isinstance(message, Obtain)]
+
+
+async def test_a_client_without_sni_is_refused(edge: Edge):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):
+        await asyncio.open_connection("127.0.0.1", edge.port, ssl=context)
+
+
+async def test_plain_http_on_the_tls_port_is_told_so(edge: Edge):
+    assert b"HTTPS" in await raw(edge, b"GET / HTTP/1.1\r\nHost: gallery.test\r\n\r\n")
+
+
+async def test_garbage_gets_an_alert(edge: Edge):
+    assert (await raw(edge, b"\xff" * 100))[:1] == b"\x15"
+
+
+async def test_a_hello_may_come_byte_by_byte(edge: Edge):
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = edge.client_context("http/1.1").wrap_bio(incoming, outgoing, server_hostname="gallery.test")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    for byte in outgoing.read():
+        writer.write(bytes([byte]))
+        await asyncio.sleep(0)
+    while True:
+        try:
+            client.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            incoming.write(await reader.read(65536))
+    assert client.version() == "TLSv1.3"
+    writer.close()
+
+
+async def test_a_silent_client_is_dropped(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess):
+    timeouts = Timeouts(handshake=Duration(0.3), drain=Duration(1))
+    edge = Edge(tmp_path, config_for(origin[1], timeouts=timeouts), maps)
+    async with edge.running():
+        began = time.monotonic()
+        assert await raw(edge, b"") == b""
+        assert time.monotonic() - began < 20
+
+
+async def test_an_idle_connection_is_closed_and_a_slow_head_is_told(
+    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess
+):
+    timeouts = Timeouts(idle=Duration(0.3), client_header=Duration(0.3), client_body=Duration(0.3), drain=Duration(1))
+    edge = Edge(tmp_path, config_for(origin[1], timeouts=timeouts), maps)
+    edge.add_site("gallery.test", "w")
+    async with edge.running():
+        assert (await edge.exchange("gallery.test", GET.replace(b"Connection: close\r\n", b"") % b"gallery.test")).count(
+            b"HTTP/1.1"
+        ) == 1
+        assert fields(await edge.exchange("gallery.test", b"GET / HT"))[0] == 408
+        body = b"POST / HTTP/1.1\r\nHost: gallery.test\r\nContent-Length: 10\r\n\r\nfour"
+        assert fields(await edge.exchange("gallery.test", body))[0] == 408
+
+
+async def test_the_first_visitor_waits_until_the_certificate_is_there(
+    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess
+):
+    async with waiting_edge(tmp_path, origin[1], maps) as edge:
+        edge.add_site("a.new.test", "fresh")
+        edge.publish(deletes=(("sites", "a.new.test"),))
+        visitors = [asyncio.create_task(edge.exchange("a.new.test", GET % b"a.new.test")) for _ in range(20)]
+        question = (await asked(edge))[0]
+        await asyncio.sleep(0.5)
+        assert len(await asked(edge)) == 1  # however many wait
+        assert (question.hostname, question.client_ip) == ("a.new.test", "127.0.0.1")
+        assert question.deadline > time.time()
+        edge.publish(("sites", "a.new.test", Site(workspace="fresh", certificate="cert-a.new.test")))
+        edge.tell(Obtained(id=question.id, ok=True))
+        for visitor in visitors:
+            assert fields(await visitor)[0] == 200
+        assert edge.worker.obtaining.waiting == 0
+
+
+@pytest.mark.parametrize(("denied", "alert"), [(True, UNRECOGNIZED_NAME), (False, INTERNAL_ERROR)])
+async def test_a_name_that_gets_no_certificate_is_remembered_for_a_while(
+    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess, denied: bool, alert: str
+):
+    async with waiting_edge(tmp_path, origin[1], maps) as edge:
+
+        def answer(message: LinkMessage) -> None:
+            edge.asked.append(message)
+            if isinstance(message, Obtain):
+                edge.tell(Obtained(id=message.id, ok=False, denied=denied, detail="no", remember=60.0))
+
+        edge.on_message = answer
+        for _ in range(3):
+            assert alert in await refused(edge, "b.new.test")
+        assert len(await asked(edge)) == 1
+
+
+async def test_who_waits_too_long_gets_an_alert(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess):
+    async with waiting_edge(tmp_path, origin[1], maps, wait=0.5, handshake=0.2) as edge:
+        assert INTERNAL_ERROR in await refused(edge, "c.new.test")
+        assert edge.worker.obtaining.waiting == 0
+
+
+async def test_only_so_many_may_wait(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess):
+    async with waiting_edge(tmp_path, origin[1], maps, bound=2, wait=5) as edge:
+        tasks = [asyncio.create_task(refused(edge, f"{number}.new.test")) for number in range(2)]
+        await asked(edge, 2)
+        began = time.monotonic()
+        assert INTERNAL_ERROR in await refused(edge, "3.new.test")
+        assert time.monotonic() - began < 4
+        await asyncio.gather(*tasks)
+
+
+async def test_a_client_that_leaves_while_it_waits_frees_its_place(
+    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess
+):
+    async with waiting_edge(tmp_path, origin[1], maps) as edge:
+        task = asyncio.create_task(edge.connect("d.new.test"))
+        question = (await asked(edge))[0]
+        while not edge.worker.obtaining.waiting:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        while edge.worker.obtaining.waiting:
+            await asyncio.sleep(0.01)
+        edge.tell(Obtained(id=question.id, ok=True))
+
+
+async def test_another_controller_is_asked_again(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess):
+    async with waiting_edge(tmp_path, origin[1], maps) as edge:
+        edge.add_site("e.new.test", "w")
+        edge.publish(deletes=(("sites", "e.new.test"),))
+        visitor = asyncio.create_task(edge.exchange("e.new.test", GET % b"e.new.test"))
+        first = (await asked(edge))[0]
+        await edge.relink()
+        again = (await asked(edge, 2))[1]
+        assert again == first
+        edge.publish(("sites", "e.new.test", Site(workspace="w", certificate="cert-e.new.test")))
+        edge.tell(Obtained(id=again.id, ok=True))
+        assert fields(await visitor)[0] == 200
+
+
+async def test_a_challenge_is_answered_and_nothing_else_said(edge: Edge):
+    chain, key = self_signed("challenged.test")
+    record = Challenge(hostname="challenged.test", chain=chain, sealed_key=edge.sealer.seal(key, b"alpn:challenged.test"))
+    edge.publish(("challenges", "alpn:challenged.test", record))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["acme-tls/1"])
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, ssl=context, server_hostname="challenged.test")
+    tls = writer.get_extra_info("ssl_object")
+    assert tls.selected_alpn_protocol() == "acme-tls/1"
+    assert ssl.DER_cert_to_PEM_cert(tls.getpeercert(True)).strip() in chain.decode()
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_sessions_resume_for_their_own_name_only(edge: Edge):
+    edge.add_certificate("both", "one.test", "two.test")
+    edge.add_site("one.test", "w", certificate="both")
+    edge.add_site("two.test", "w", certificate="both")
+    context = edge.client_context("http/1.1")
+
+    def visit(hostname: str, session: ssl.SSLSession | None) -> tuple[ssl.SSLSession | None, bool]:
+        with (
+            socket.create_connection(("127.0.0.1", edge.port)) as plain,
+            context.wrap_socket(plain, server_hostname=hostname, session=session) as tls,
+        ):
+            tls.sendall(GET % hostname.encode())
+            while tls.recv(65536):
+                pass
+            return tls.session, bool(tls.session_reused)
+
+    session, _ = await asyncio.to_thread(visit, "one.test", None)
+    assert (await asyncio.to_thread(visit, "one.test", session))[1]
+    session, _ = await asyncio.to_thread(visit, "one.test", None)
+    assert not (await asyncio.to_thread(visit, "two.test", session))[1]
+
+
+async def test_too_many_connections_from_one_address_are_refused(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess):
+    edge = Edge(tmp_path, config_for(origin[1], limits=Limits(connections_per_address=3)), maps)
+    edge.add_site("gallery.test", "w")
+    async with edge.running():
+        held = [await asyncio.open_connection("127.0.0.1", edge.port) for _ in range(3)]
+        while len(edge.worker.connections) < 3:
+            await asyncio.sleep(0.01)
+        with contextlib.suppress(ConnectionError):
+            assert await raw(edge, b"") == b""
+        for _, writer in held:
+            writer.close()
+        while edge.worker.connections:
+            await asyncio.sleep(0.01)
+        assert fields(await edge.exchange("gallery.test", GET % b"gallery.test"))[0] == 200
+
+
+async def test_an_idle_connection_makes_room_for_a_new_one(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess):
+    edge = Edge(tmp_path, config_for(origin[1], limits=Limits(connections=2)), maps)
+    edge.add_site("gallery.test", "w")
+    async with edge.running():
+        held = [await edge.connect("gallery.test") for _ in range(2)]
+        assert fields(await edge.exchange("gallery.test", GET % b"gallery.test"))[0] == 200
+        assert await asyncio.wait_for(held[0][0].read(), 30) == b""
+        for _, writer in held:
+            writer.close()

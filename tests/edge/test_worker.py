@@ -1,0 +1,96 @@
+"""The worker's life: draining, losing its supervisor, a map that goes away, reports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from edgeproxy.link.messages import Drain, Greeting, Refresh, Report
+from edgeproxy.published.records import Site
+from tests.edge.harness import Edge, Script, fields
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: gallery.test\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: gallery.test\r\nConnection: close\r\n\r\n"
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def slow(script: Script, go: asyncio.Event) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await script.read_head(reader)
+        await go.wait()
+        writer.write(script.response)
+
+    script.handler = handler
+
+
+async def test_draining_ends_what_is_idle_and_finishes_what_is_not(edge: Edge, script: Script):
+    go = asyncio.Event()
+    await slow(script, go)
+    idle_reader, idle_writer = await edge.connect("gallery.test")
+    busy_reader, busy_writer = await edge.connect("gallery.test")
+    busy_writer.write(REQUEST)
+    await until(lambda: script.heads)
+    edge.channel.send(Drain())
+    assert await asyncio.wait_for(idle_reader.read(), 30) == b""
+    go.set()
+    answer = await asyncio.wait_for(busy_reader.read(), 30)
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b"\r\nconnection: close\r\n" in answer
+    with contextlib.suppress(OSError):
+        _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+        writer.close()
+    idle_writer.close()
+    busy_writer.close()
+
+
+async def test_what_does_not_end_in_time_is_cut(edge: Edge, script: Script):
+    await slow(script, asyncio.Event())
+    reader, writer = await edge.connect("gallery.test")
+    writer.write(REQUEST)
+    await until(lambda: script.heads)
+    edge.channel.send(Drain())
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 30) == b""
+    writer.close()
+
+
+async def test_a_worker_without_a_supervisor_drains(edge: Edge):
+    edge.channel.close()
+    await until(lambda: edge.worker.draining)
+
+
+async def test_the_controller_is_greeted_and_told_each_second(edge: Edge):
+    await edge.exchange("gallery.test", GET)
+    await until(lambda: any(isinstance(m, Report) and m.counters.get("requests_total|2xx|h1") for m in edge.asked))
+    assert isinstance(edge.asked[0], Greeting)
+    report = next(m for m in reversed(edge.asked) if isinstance(m, Report))
+    assert report.counters["handshakes_total|full"] == 1
+    assert report.counters["map_lookups_total|miss"] == 1
+
+
+async def test_a_route_from_the_gate_past_its_time_is_served_and_asked_for_again_once(edge: Edge):
+    edge.add_certificate("gated", "gate.test")
+    edge.publish(("sites", "gate.test", Site(workspace="w", certificate="gated", source="gate", fresh_until=1.0)))
+    raw = GET.replace(b"gallery", b"gate")
+    for _ in range(3):
+        assert fields(await edge.exchange("gate.test", raw))[0] == 200
+    await until(lambda: any(isinstance(m, Refresh) for m in edge.asked))
+    assert [m.hostname for m in edge.asked if isinstance(m, Refresh)] == ["gate.test"]
+
+
+async def test_a_map_that_is_made_anew_is_found(edge: Edge, script: Script):
+    assert fields(await edge.exchange("gallery.test", GET))[0] == 200
+    edge.replace_map(("sites", "gallery.test", Site(workspace="moved", certificate="cert-gallery.test")))
+    await until(lambda: edge.worker.reader.site("gallery.test") == Site(workspace="moved", certificate="cert-gallery.test"))
+    async with asyncio.timeout(30):
+        while b"workspace-id: moved" not in (script.heads[-1] if script.heads else b""):
+            await edge.exchange("gallery.test", GET)
+
+
+async def test_request_ids_are_unique(edge: Edge):
+    assert len({edge.worker.next_request_id() for _ in range(1000)}) == 1000

@@ -1,0 +1,133 @@
+"""The pool of connections to an origin: bounds, waiting, what dialling may reach, and growing old."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edgeproxy.config.structs import Origin, Timeouts
+from edgeproxy.edge.upstream.pool import networks
+from edgeproxy.limits import Limits
+from edgeproxy.published.records import Site
+from edgeproxy.units import Duration
+from tests.edge.harness import Edge, MapProcess, Script, config_for, fields
+
+GET = b"GET / HTTP/1.1\r\nHost: gallery.test\r\nConnection: close\r\n\r\n"
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_names_among_what_is_allowed_are_no_networks():
+    assert [str(network) for network in networks(("10.0.0.0/8", "app.internal", "::1"))] == ["10.0.0.0/8", "::1/128"]
+
+
+async def test_no_more_connections_than_allowed_and_who_waits_is_served_in_turn(tmp_path: Path, maps: MapProcess):
+    script = Script()
+    together = most = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal together, most
+        while await script.read_head(reader):
+            together += 1
+            most = max(most, together)
+            await asyncio.sleep(0.05)
+            together -= 1
+            writer.write(script.response)
+
+    script.handler = handler
+    async with script.listening() as port:
+        edge = Edge(tmp_path, config_for(port, limits=Limits(origin_connections=2)), maps)
+        edge.add_site("gallery.test", "w")
+        async with edge.running():
+            answers = await asyncio.gather(*(edge.exchange("gallery.test", GET) for _ in range(8)))
+    assert [fields(answer)[0] for answer in answers] == [200] * 8
+    assert most == 2
+    assert script.connections <= 2
+
+
+async def test_who_waits_too_long_for_a_connection_gets_a_504(tmp_path: Path, maps: MapProcess):
+    script = Script()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    script.handler = silent
+    async with script.listening() as port:
+        timeouts = Timeouts(origin_connect=Duration(0.5), origin_response=Duration(20), drain=Duration(1))
+        edge = Edge(tmp_path, config_for(port, limits=Limits(origin_connections=1), timeouts=timeouts), maps)
+        edge.add_site("gallery.test", "w")
+        async with edge.running():
+            first = asyncio.create_task(edge.exchange("gallery.test", GET))
+            await until(lambda: script.connections)
+            assert fields(await edge.exchange("gallery.test", GET))[0] == 504
+            edge.worker.drain()
+            await first
+
+
+async def test_an_origin_on_a_unix_socket(tmp_path: Path, maps: MapProcess):
+    path = tmp_path / "app.sock"
+    script = Script()
+    edge = Edge(tmp_path, config_for(1, origin=Origin(url=f"unix:{path}")), maps)
+    edge.add_site("gallery.test", "w")
+    async with script.listening(unix=path), edge.running():
+        assert fields(await edge.exchange("gallery.test", GET))[::2] == (200, b"hello")
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_an_origin_by_https_is_verified(tmp_path: Path, maps: MapProcess, trusted: bool):
+    import ssl
+
+    from tests.certificates import self_signed
+
+    chain, key = self_signed("localhost")
+    (tmp_path / "origin.pem").write_bytes(chain + key)
+    (tmp_path / "root.pem").write_bytes(chain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "origin.pem")
+    script = Script()
+    async with script.listening(tls=context) as port:
+        origin = Origin(url=f"https://localhost:{port}", ca_bundle=str(tmp_path / "root.pem") if trusted else "")
+        edge = Edge(tmp_path, config_for(1, origin=origin), maps)
+        edge.add_site("gallery.test", "w")
+        async with edge.running():
+            assert fields(await edge.exchange("gallery.test", GET))[0] == (200 if trusted else 502)
+
+
+async def test_what_the_gate_named_may_not_be_private(edge: Edge, origin: tuple[Script, int]):
+    edge.add_site("gate.test", "w")
+    url = f"http://127.0.0.1:{origin[1]}"
+    edge.publish(("sites", "gate.test", Site(workspace="w", origin=url, source="gate", certificate="cert-gate.test")))
+    raw = GET.replace(b"gallery", b"gate")
+    assert fields(await edge.exchange("gate.test", raw))[0] == 502
+    assert not origin[0].connections
+    edge.publish(("sites", "gate.test", Site(workspace="w", origin=url, certificate="cert-gate.test")))
+    assert fields(await edge.exchange("gate.test", raw))[0] == 200
+
+
+async def test_idle_connections_are_closed_before_the_origin_does(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess):
+    timeouts = Timeouts(origin_idle=Duration(0.3), drain=Duration(1))
+    edge = Edge(tmp_path, config_for(origin[1], timeouts=timeouts), maps)
+    edge.add_site("gallery.test", "w")
+    async with edge.running():
+        await edge.exchange("gallery.test", GET)
+        pool = next(iter(edge.worker._pools.values()))
+        await until(lambda: not pool.open)
+        assert not pool.idle
+
+
+async def test_host_and_target_of_routing_by_subdomain(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess):
+    config = config_for(origin[1])
+    config = msgspec.structs.replace(config, origin=Origin(url=f"http://localhost:{origin[1]}", routing="subdomain"))
+    edge = Edge(tmp_path, config, maps)
+    edge.add_site("gallery.test", "acme")
+    async with edge.running():
+        assert fields(await edge.exchange("gallery.test", GET))[0] == 200
+    assert b"\r\nhost: acme.localhost:%d\r\n" % origin[1] in origin[0].heads[0]
+    assert b"Host: gallery.test" not in origin[0].heads[0]
