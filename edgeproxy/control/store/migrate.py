@@ -35,8 +35,12 @@ def migrate(path: Path) -> None:
         finally:
             engine.dispose()
     except (sqlalchemy.exc.SQLAlchemyError, CommandError, OSError) as error:
+        # SQLAlchemy's own text goes on with the statement and a link.
+        cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+        name = getattr(cause, "sqlite_errorname", "")
+        cure = " Is there room on its disk?" if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")) else ""
         raise StateError(
-            f"The store cannot be brought to schema {schema.VERSION}: {path}: {error}. It is as it was."
+            f"The store cannot be brought to schema {schema.VERSION}: {path}: {cause}. It is as it was.{cure}"
         ) from error
 
 

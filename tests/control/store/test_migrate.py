@@ -105,3 +105,15 @@ def test_a_store_that_cannot_be_migrated_says_so_and_is_as_it_was(tmp_path: Path
 def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="No such file"):
         migrate(tmp_path / "none" / "edgeproxy.db")
+
+
+def test_a_full_disk_is_told_in_one_sentence_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_connection: sqlalchemy.Connection) -> None:
+        cause = sqlite3.OperationalError("database or disk is full")
+        cause.sqlite_errorname = "SQLITE_FULL"
+        raise sqlalchemy.exc.OperationalError("INSERT …", {}, cause)
+
+    monkeypatch.setattr("edgeproxy.control.store.migrate._upgrade", full)
+    with pytest.raises(StateError) as caught:
+        migrate(tmp_path / "edgeproxy.db")
+    assert caught.value.detail.endswith("edgeproxy.db: database or disk is full. It is as it was. Is there room on its disk?")
