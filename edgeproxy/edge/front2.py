@@ -14,7 +14,7 @@ from edgeproxy.edge.headers import RequestHead
 from edgeproxy.edge.http1 import Refusal
 from edgeproxy.edge.http2 import CANCEL, Http2Error, Http2Server
 from edgeproxy.edge.respond import page
-from edgeproxy.edge.stream2 import Stream
+from edgeproxy.edge.stream2 import Incoming, Stream
 from edgeproxy.edge.tunnel import websocket_key
 from edgeproxy.limits import WRITE_HIGH_WATER
 
@@ -37,6 +37,7 @@ class Front2:
     __slots__ = (
         "_begun",
         "_flush_due",
+        "_waiting",
         "_watching",
         "_winding_up",
         "connection",
@@ -56,6 +57,8 @@ class Front2:
         """Those whose origin is not read, because the client takes no more."""
         self.upload_ahead = 0
         self._flush_due = False
+        self._waiting: dict[Stream, tuple[tuple[int, int], float]] = {}
+        """Streams that waited for the client when last looked at: for what, and since when."""
         self._watching = False
         self._winding_up = False
         self._begun = False
@@ -130,10 +133,27 @@ class Front2:
             return
         self._watching = False
         connection.expect_nothing()
+        now = connection.worker.now
         for stream in list(self.streams.values()):
-            stream.check(connection.worker.now)
+            stream.check(now)
+        self._check_writes(now)
         if self.paused or self.http2.queued or any(stream.watched for stream in self.streams.values()):
             self.watch()
+
+    def _check_writes(self, now: float) -> None:
+        """Ends streams of whose answer the client has taken nothing for too long."""
+        before, self._waiting = self._waiting, {}
+        for stream in list(self.streams.values()):
+            waits_for = stream.waits_for
+            if waits_for is None:
+                continue
+            was, since = before.get(stream, (None, now))
+            if was != waits_for:
+                since = now
+            elif now - since > self.connection.worker.timeouts.write:
+                stream.take_nothing()
+                continue
+            self._waiting[stream] = waits_for, since
 
     def watch(self) -> None:
         """Has `expired` called again and again while a stream waits for the client: one deadline for all of them."""
@@ -153,14 +173,16 @@ class Front2:
         connection = self.connection
         if not self.streams and not self._watching:
             connection.expect_nothing()
-        key = b""
-        if head.upgrade:
-            key = websocket_key()
-            head.head += b"sec-websocket-key: " + key + b"\r\n"
-        stream = self.streams[number] = Stream(self, number, key)
-        exchange = stream.exchange = Exchange(connection, stream, head)
+        incoming = None
         if not end:
+            key = b""
+            if head.upgrade:
+                key = websocket_key()
+                head.head += b"sec-websocket-key: " + key + b"\r\n"
+            incoming = Incoming(connection.worker.now, key)
             self.watch()
+        stream = self.streams[number] = Stream(self, number, incoming)
+        exchange = stream.exchange = Exchange(connection, stream, head)
         if self.http2.requests == connection.worker.limits.requests_per_connection:
             self.drain()
         exchange.start()
@@ -173,7 +195,7 @@ class Front2:
         request_id = connection.worker.next_request_id()
         fields, body = page(refusal.status, b"", request_id.decode("ascii"), "")
         connection.worker.record_refused(connection, refusal.status, refusal.reason, request_id, len(body))
-        stream = self.streams[number] = Stream(self, number, b"")
+        stream = self.streams[number] = Stream(self, number, None)
         stream.send_page(refusal.status, fields, body, head_only=method == b"HEAD")
 
     def body(self, number: int, data: bytes, end: bool) -> None:

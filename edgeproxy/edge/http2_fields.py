@@ -178,6 +178,8 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
         # :method, :scheme and :path are not fields in HTTP/1.1, :authority stands for Host, and all crumbs are one Cookie.
         if size > self._size_limit or len(fields) - 3 - max(0, len(crumbs) - 1) > self._count_limit:
             raise Refusal(431, f"more than {self._count_limit} header fields or {self._size_limit} bytes of them")
+        if end and head.upgrade:
+            raise Refusal(400, "a WebSocket that the client ends as it begins")
         head.length = 0 if end or head.upgrade else length
         head.expect = expect and not end and not head.upgrade
         head.forwarded = tuple(forwarded)

@@ -22,75 +22,66 @@ TUNNEL_LINGER: Final = 10.0
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
+class Incoming:
+    """What a client sends on its stream, on its way to the origin: a request's body, or one side of a tunnel."""
+
+    __slots__ = ("active_at", "ahead", "buffer", "ended", "held", "key", "trailers", "unacknowledged")
+
+    def __init__(self, now: float, key: bytes) -> None:
+        self.key = key
+        """Sec-WebSocket-Key that the origin was sent, of an extended CONNECT."""
+        self.held = True
+        """The origin is not there yet, or takes nothing for now."""
+        self.buffer = bytearray()
+        """What came meanwhile; bounded by the stream's window."""
+        self.ended = False
+        self.trailers: list[bytes] = []
+        self.ahead = 0
+        """Bytes acknowledged that may not have left for the origin (UPLOAD_AHEAD)."""
+        self.unacknowledged = 0
+        """Bytes handed on that are acknowledged when they have left."""
+        self.active_at = now
+        """When the client last sent something; for a tunnel, when either side did."""
+
+
 class Stream:
     """What an exchange calls (exchange.ClientSide), and what the session tells it of its stream."""
 
-    __slots__ = (
-        "_ahead",
-        "_buffer",
-        "_ended",
-        "_head_sent",
-        "_held",
-        "_key",
-        "_progress_at",
-        "_sent",
-        "_taken",
-        "_trailers",
-        "_unacknowledged",
-        "active_at",
-        "exchange",
-        "front",
-        "number",
-    )
+    __slots__ = ("_head_sent", "exchange", "front", "incoming", "number")
 
-    def __init__(self, front: Front2, number: int, key: bytes) -> None:
+    def __init__(self, front: Front2, number: int, incoming: Incoming | None) -> None:
         self.front = front
         self.number = number
+        self.incoming = incoming
+        """None for a request without a body."""
         self.exchange: Exchange | None = None
         """None once the answer is complete, or the exchange has been given up."""
-        self._key = key
-        """Sec-WebSocket-Key that the origin was sent, of an extended CONNECT."""
-        self._buffer = bytearray()
-        """Content that the origin does not take yet; bounded by the stream's window."""
-        self._held = True
         self._head_sent = False
-        self._ended = False
-        self._trailers: list[bytes] = []
-        self._ahead = 0
-        """Bytes acknowledged that may not have left for the origin (front2.UPLOAD_AHEAD)."""
-        self._unacknowledged = 0
-        """Bytes handed on that are acknowledged when they have left."""
-        self._sent = 0
-        """Bytes of content given to the engine."""
-        self._taken = 0
-        now = front.connection.worker.now
-        self._progress_at = now
-        self.active_at = now
-        """When the client last sent content."""
 
     # from the session
 
     def body(self, data: bytes, end: bool) -> None:
         """Content came."""
-        exchange = self.exchange
-        if exchange is None:
+        exchange, incoming = self.exchange, self.incoming
+        if exchange is None or incoming is None:
             self.front.http2.consumed(self.number, len(data))
             return
-        self.active_at = self.front.connection.worker.now
+        incoming.active_at = self.front.connection.worker.now
         if data:
-            if self._held:
-                self._buffer += data
+            if incoming.held:
+                incoming.buffer += data
             else:
-                self._hand_on(exchange, data)
+                self._hand_on(exchange, incoming, data)
         if end:
             self.body_end([])
 
     def body_end(self, trailers: list[bytes]) -> None:
         """The client's side has ended."""
-        self._ended = True
-        self._trailers = trailers
-        if not self._held:
-            self._end_body()
+        incoming = self.incoming
+        if incoming is not None:
+            incoming.ended, incoming.trailers = True, trailers
+            if not incoming.held:
+                self._end_body(incoming)
 
     def gone(self) -> None:
         """The stream is over, or the connection."""
@@ -126,75 +117,89 @@ class Stream:
         exchange = self.exchange
         return exchange is not None and (exchange.tunnel or not exchange.body_complete)
 
+    @property
+    def waits_for(self) -> tuple[int, int] | None:
+        """Changes with every byte that the client takes; None where nothing waits for the client."""
+        exchange = self.exchange
+        queued = self.front.http2.queued_for(self.number)
+        if not queued and self not in self.front.paused:
+            return None
+        return exchange.bytes_out if exchange is not None else -1, queued
+
+    def take_nothing(self) -> None:
+        """The client has taken nothing for too long."""
+        self.front.connection.worker.count_timeout("write")
+        self.gone()
+        self.front.http2.reset(self.number, CANCEL)
+        self.front.flush_soon()
+
     def check(self, now: float) -> None:
-        """Ends the stream where the client has been idle for too long."""
-        front, exchange = self.front, self.exchange
-        worker = front.connection.worker
-        taken = self._sent - front.http2.queued_for(self.number)
-        if taken != self._taken or (taken == self._sent and self not in front.paused):
-            self._taken, self._progress_at = taken, now
-        elif now - self._progress_at > worker.timeouts.write:
-            worker.count_timeout("write")
-            self.gone()
-            front.http2.reset(self.number, CANCEL)
-            front.flush_soon()
+        """Ends the exchange where the client has said nothing for too long."""
+        exchange, incoming = self.exchange, self.incoming
+        if exchange is None or incoming is None:
             return
-        if exchange is None:
-            return
+        timeouts = self.front.connection.worker.timeouts
+        silent = now - incoming.active_at
         if exchange.tunnel:
-            if now - self.active_at > (TUNNEL_LINGER if self._ended else worker.timeouts.tunnel_idle):
+            if silent > (TUNNEL_LINGER if incoming.ended else timeouts.tunnel_idle):
                 exchange.client_gone()
                 self.tunnel_end()
-        elif not exchange.body_complete and not self._held and now - self.active_at > worker.timeouts.client_body:
+        elif not exchange.body_complete and not incoming.held and silent > timeouts.client_body:
             exchange.refuse(408, "the request's body did not come in time")
 
     # the request's body
 
-    def _hand_on(self, exchange: Exchange, data: bytes) -> None:
+    def _hand_on(self, exchange: Exchange, incoming: Incoming, data: bytes) -> None:
         front = self.front
         size = len(data)
         exchange.body(data)
-        if not self._held and not self._unacknowledged and front.upload_ahead + size <= UPLOAD_AHEAD:
-            self._ahead += size
+        if not incoming.held and not incoming.unacknowledged and front.upload_ahead + size <= UPLOAD_AHEAD:
+            incoming.ahead += size
             front.upload_ahead += size
             front.http2.consumed(self.number, size)
             return
-        self._unacknowledged += size
-        if exchange.origin is not None and not self._held:
+        incoming.unacknowledged += size
+        if exchange.origin is not None and not incoming.held:
             exchange.origin.tell_when_sent()
-        if not self._held:
-            self._acknowledge()  # it has left already
+        if not incoming.held:
+            self._acknowledge(incoming)  # it has left already
 
-    def _acknowledge(self) -> None:
-        amount, self._unacknowledged = self._unacknowledged, 0
+    def _acknowledge(self, incoming: Incoming) -> None:
+        amount, incoming.unacknowledged = incoming.unacknowledged, 0
         self.front.http2.consumed(self.number, amount)
         self.front.flush_soon()
 
     def _account(self) -> None:
-        self.front.upload_ahead -= self._ahead
-        self._ahead = 0
+        incoming = self.incoming
+        if incoming is not None:
+            self.front.upload_ahead -= incoming.ahead
+            incoming.ahead = 0
 
     def release_body(self) -> None:
         """exchange.ClientSide: everything handed on so far has left, or the origin is there."""
-        self._held = False
+        incoming = self.incoming
+        if incoming is None:
+            return
+        incoming.held = False
         self._account()
-        if self._unacknowledged:
-            self._acknowledge()
+        if incoming.unacknowledged:
+            self._acknowledge(incoming)
         exchange = self.exchange
-        if self._buffer and exchange is not None:
-            content, self._buffer = bytes(self._buffer), bytearray()
-            self._hand_on(exchange, content)
-        if self._ended and not self._held and not self._buffer:
-            self._end_body()
+        if incoming.buffer and exchange is not None:
+            content, incoming.buffer = bytes(incoming.buffer), bytearray()
+            self._hand_on(exchange, incoming, content)
+        if incoming.ended and not incoming.held and not incoming.buffer:
+            self._end_body(incoming)
 
     def hold_body(self) -> None:
         """exchange.ClientSide."""
-        self._held = True
+        if self.incoming is not None:
+            self.incoming.held = True
 
-    def _end_body(self) -> None:
+    def _end_body(self, incoming: Incoming) -> None:
         exchange = self.exchange
         if exchange is not None and not exchange.body_complete:
-            exchange.body_end(self._trailers)
+            exchange.body_end(incoming.trailers)
 
     # exchange.ClientSide: the answer
 
@@ -232,7 +237,6 @@ class Stream:
         if body:
             http2.send_head(self.number, head.status, fields)
             http2.send_data(self.number, body, done)
-            self._sent += len(body)
         else:
             http2.send_head(self.number, head.status, fields, done)
         if done:
@@ -244,7 +248,6 @@ class Stream:
     def response_data(self, data: bytes | memoryview, done: bool) -> None:
         """exchange.ClientSide."""
         self.front.http2.send_data(self.number, data, done)
-        self._sent += len(data)
         if done:
             self._finished()
         else:
@@ -267,7 +270,6 @@ class Stream:
         self.front.http2.send_head(self.number, status, fields, head_only)
         if not head_only:
             self.front.http2.send_data(self.number, body, True)
-            self._sent += len(body)
         self._finished()
 
     def truncated(self) -> None:
@@ -284,7 +286,8 @@ class Stream:
         """The answer is complete; the stream lives on until it is sent."""
         front = self.front
         self.exchange = None
-        self._account()
+        if self.incoming is not None:
+            self._account()
         if front.paused:
             front.paused.discard(self)
         front.http2.finish(self.number)
@@ -294,10 +297,10 @@ class Stream:
 
     def switched(self, head: ResponseHead, early: bytes) -> None:
         """exchange.ClientSide: the origin's 101 is the client's 200."""
-        front, exchange = self.front, self.exchange
-        if exchange is None:
+        front, exchange, incoming = self.front, self.exchange, self.incoming
+        if exchange is None or incoming is None:
             return
-        wanted = base64.b64encode(hashlib.sha1(self._key + _WEBSOCKET_GUID, usedforsecurity=False).digest())
+        wanted = base64.b64encode(hashlib.sha1(incoming.key + _WEBSOCKET_GUID, usedforsecurity=False).digest())
         fields = front.connection.worker.response_fields.of(head.lines)
         if (b"sec-websocket-accept", wanted) not in fields:
             exchange.status = 502
@@ -307,15 +310,15 @@ class Stream:
         front.http2.send_head(self.number, 200, [field for field in fields if field[0] != b"sec-websocket-accept"])
         if early:
             front.http2.send_data(self.number, early)
-            self._sent += len(early)
-        self.active_at = front.connection.worker.now
+        incoming.active_at = front.connection.worker.now
         front.watch()
         self.flow()
         front.flush_soon()
 
     def tunnel_data(self, data: bytes) -> None:
         """exchange.ClientSide."""
-        self.active_at = self.front.connection.worker.now
+        if self.incoming is not None:
+            self.incoming.active_at = self.front.connection.worker.now
         self.response_data(data, False)
 
     def tunnel_end(self) -> None:

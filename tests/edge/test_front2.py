@@ -204,7 +204,9 @@ def held(edge: Edge) -> int:
         front = getattr(connection, "front", None)
         total += connection.transport.get_write_buffer_size()
         if isinstance(front, Front2):
-            total += front.http2.queued + sum(len(stream._buffer) for stream in front.streams.values())
+            total += front.http2.queued + sum(
+                len(stream.incoming.buffer) for stream in front.streams.values() if stream.incoming
+            )
     for pool in edge.worker._pools.values():
         total += sum(origin.transport.get_write_buffer_size() for origin in pool.open)
     return total

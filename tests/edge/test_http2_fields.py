@@ -161,6 +161,7 @@ def test_a_malformed_request_is_never_made_a_head(fields: list[Field]) -> None:
         ([(b":method", b"CONNECT"), (b":authority", b"gallery.example.com:443")], 405),
         (instead(GET, b":method", b"TRACE"), 405),
         (instead(WEBSOCKET, b":protocol", b"connect-udp"), 501),
+        (WEBSOCKET, 400),
         (instead(GET, b":scheme", b"ftp"), 400),
         (instead(GET, b":path", b"/" + b"x" * 16 * 1024), 414),
         ([*GET, *[(b"a%d" % n, b"b") for n in range(128)]], 431),
