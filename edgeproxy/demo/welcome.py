@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import select
+import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -34,7 +36,7 @@ def main(home: Path, socket: Path, port: int) -> int:
     except EdgeError as error:
         sys.stderr.write(f"The demo's domains could not be added: {error.detail}\n")
         return 1
-    sys.stdout.write(text(root, socket, port))
+    sys.stdout.write(text(_shown(root), _shown(socket), port, command=_command()))
     sys.stdout.flush()
     return 0
 
@@ -62,7 +64,20 @@ def _add(client: AdminClient, domain: str, workspace: str) -> None:
             raise
 
 
-def text(root: Path, socket: Path, port: int) -> str:
+def _shown(path: Path) -> Path:
+    """The path as it is shortest for who started the demo here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _command() -> str:
+    """How `edgeproxy` is called here: by its name where the shell finds it, else the one beside this Python."""
+    if shutil.which("edgeproxy"):
+        return "edgeproxy"
+    beside = Path(sys.executable).with_name("edgeproxy")
+    return shlex.quote(str(_shown(beside))) if beside.exists() else f"{shlex.quote(sys.executable)} -m edgeproxy"
+
+
+def text(root: Path, socket: Path, port: int, *, command: str) -> str:
     """What to try, and how to trust the demo's root."""
     suffix = "" if port == 443 else f":{port}"
     urls = [(f"https://{domain}{suffix}/", workspace) for domain, workspace in DOMAINS.items()]
@@ -86,7 +101,7 @@ A browser will warn, for it does not know this demo's own CA. To have it trust t
 
 The edge's own view, in another terminal:
 
-  edgeproxy status --socket {socket}
+  {command} status --socket {socket}
 
 Ctrl-C ends it.
 

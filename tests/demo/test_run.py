@@ -66,9 +66,9 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 
 
 def test_the_welcome_says_what_to_try():
-    told = welcome.text(Path("/srv/demo/internal-ca.pem"), Path("/srv/demo/admin.sock"), 8443)
+    told = welcome.text(Path("/srv/demo/internal-ca.pem"), Path("/srv/demo/admin.sock"), 8443, command=".venv/bin/edgeproxy")
     assert "  curl --cacert /srv/demo/internal-ca.pem https://gallery.localhost:8443/\n" in told
     assert "https://shop.localhost:8443/ " in told
     assert "workspace acme-store" in told
-    assert "--socket /srv/demo/admin.sock" in told
-    assert "https://gallery.localhost/\n" in welcome.text(Path("/a"), Path("/b"), 443)
+    assert "  .venv/bin/edgeproxy status --socket /srv/demo/admin.sock\n" in told
+    assert "https://gallery.localhost/\n" in welcome.text(Path("/a"), Path("/b"), 443, command="edgeproxy")
