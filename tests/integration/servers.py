@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx2
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -38,6 +39,15 @@ def free_port() -> int:
 def missing(*programs: str) -> list[str]:
     """Which of the programs are not installed."""
     return [program for program in programs if shutil.which(program) is None]
+
+
+def require(*programs: str) -> None:
+    """Skips the test where a program is missing; with CI=true that is a failure."""
+    lacking = missing(*programs)
+    if lacking and os.environ.get("CI") == "true":
+        pytest.fail(f"not installed: {', '.join(lacking)}")
+    if lacking:
+        pytest.skip(f"not installed: {', '.join(lacking)}")
 
 
 class Server:
