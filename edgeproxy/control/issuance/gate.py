@@ -77,7 +77,7 @@ def lifetime(headers: Mapping[str, str], default: float) -> float:
     found: dict[str, str] = {match[1]: match[2] for part in control if (match := _MAX_AGE.match(part))}
     text = found.get("s-maxage", found.get("max-age"))
     if text is None:
-        return max(LIFETIME_MIN, default)
+        return max(LIFETIME_MIN, float(default))  # a Duration cannot be sent to a worker
     age = headers.get("age", "")
     seconds = int(text) - (int(age) if age.isascii() and age.isdigit() and len(age) < 12 else 0)
     return min(max(float(seconds), LIFETIME_MIN), LIFETIME_MAX)

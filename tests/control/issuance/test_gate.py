@@ -79,7 +79,9 @@ def opened(answers, clock=None, **allow):
     ],
 )
 def test_an_answer_counts_as_long_as_its_cache_control_says(headers, seconds):
-    assert lifetime(headers, 300) == seconds
+    found = lifetime(headers, Duration(300))
+    assert found == seconds
+    assert type(found) is float, "it travels to workers, and a Duration does not"
 
 
 @pytest.mark.parametrize(
