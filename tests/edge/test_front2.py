@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import random
+import ssl
 from pathlib import Path
 from typing import TypeAlias
 
 import h2.errors
+import h2.exceptions
 import h2.settings
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Timeouts
+from edgeproxy.config.structs import Origin, Timeouts
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.front2 import Front2
 from edgeproxy.edge.http2 import CONNECTION_WINDOW, STREAM_WINDOW
 from edgeproxy.limits import Limits
 from edgeproxy.units import Duration
 from tests.edge.client2 import Answer, connected, get
-from tests.edge.harness import Edge, MapProcess, Script, config_for
+from tests.edge.harness import Edge, MapProcess, Script, config_for, self_signed
 
 POST = get(method="POST")
 WEBSOCKET = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *get("/chat")[1:], (b"sec-websocket-version", b"13")]
@@ -618,3 +621,97 @@ async def test_the_access_log_tells_of_every_request(edge: Edge, script: Script)
     told = [(line["protocol"], line["status"], line["bytes_in"], line["bytes_out"]) for line in lines]
     assert told[:2] == [("h2", 200, 0, 5), ("h2", 200, 3, 5)]
     assert told[2][:2] == ("h2", 405)
+
+
+async def test_uploads_reach_an_origin_by_tls_whole(tmp_path: Path, maps: MapProcess) -> None:
+    chain, key = self_signed("localhost")
+    pem = tmp_path / "origin.pem"
+    pem.write_bytes(chain + key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    script = Script()
+
+    async def slowly(reader: Reader, writer: Writer) -> None:
+        while head := await script.read_head(reader):
+            await asyncio.sleep(0.1)
+            script.bodies.append(await script.read_body(head, reader))
+            writer.write(script.response)
+
+    server = await asyncio.start_server(slowly, "127.0.0.1", 0, ssl=context)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+    content = random.Random(5).randbytes(1_000_000)
+    edge = await run_with(tmp_path, maps, 1, origin=Origin(url=url, ca_bundle=str(pem)))
+    async with edge.running(), connected(edge) as client:
+        for _ in range(2):
+            number = client.request([*POST, (b"content-length", b"1000000")])
+            await client.upload(number, content)
+            assert (await client.answer(number)).status == 200
+            assert script.bodies.pop() == content
+    server.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_nothing_is_left_over_by_a_mixture_of_everything(edge: Edge, script: Script, seed: int) -> None:
+    chance = random.Random(seed)
+
+    async def answer(reader: Reader, writer: Writer) -> None:
+        while head := await script.read_head(reader):
+            kind = int(head.split(b"/")[1].split(b" ")[0])
+            if kind == 0:
+                return
+            if kind == 1:  # an answer before the body was read
+                writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000))
+                return
+            if kind == 2:
+                await asyncio.sleep(0.05)
+            size = len(await script.read_body(head, reader)) + 40_000
+            if kind == 3:
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * size) + bytes(size))
+                return
+            if kind == 4:
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (size, bytes(size))
+                )
+            else:
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+
+    script.handler = answer
+
+    async def one() -> None:
+        kind = chance.randrange(6)
+        if chance.random() < 0.5:
+            number = client.request(get(f"/{kind}"), b"")
+        else:
+            number = client.request(get(f"/{kind}", (b"content-length", b"30000"), method="POST"))
+            with contextlib.suppress(h2.exceptions.ProtocolError):
+                await client.upload(number, bytes(30_000))
+        if chance.random() < 0.3:
+            await asyncio.sleep(chance.random() / 50)
+            with contextlib.suppress(h2.exceptions.ProtocolError):
+                client.state.reset_stream(number, h2.errors.ErrorCodes.CANCEL)
+                client.flush()
+                return
+        await client.answer(number)
+
+    async with connected(edge) as client:
+        for _ in range(6):
+            await asyncio.gather(*(one() for _ in range(20)))
+        assert len((await client.get(get("/5"))).body) == 40_000
+        (connection,) = edge.worker.connections
+        assert isinstance(connection, Connection)
+        front = connection.front
+        assert isinstance(front, Front2)
+        while front.streams:
+            await asyncio.sleep(0.01)
+        assert (front.upload_ahead, front.paused, front.http2.queued, front.http2._unread, front.http2._unread_total) == (
+            0,
+            set(),
+            0,
+            {},
+            0,
+        )
+        assert front.http2._open == front.http2._finishing == set()
+        assert client.state.outbound_flow_control_window > CONNECTION_WINDOW // 4
+        for pool in edge.worker._pools.values():
+            assert not pool._waiting
+            assert all(origin.borrower is None for origin in pool.open)

@@ -182,7 +182,8 @@ class OriginConnection(asyncio.BufferedProtocol):
         """For the rest of this request: `origin_full` at once where anything is not out yet, `origin_ready` when all is."""
         if not self._tells_when_sent and self._state != _CLOSED:
             self._tells_when_sent = True
-            self.transport.set_write_buffer_limits(high=0)
+            # Not 0: a TLS transport calls itself full at its mark, not above it, and would never be ready again.
+            self.transport.set_write_buffer_limits(high=1, low=0)
 
     def pause(self) -> None:
         """The client takes no more: stop reading, so that the origin is stalled too."""
