@@ -205,10 +205,8 @@ class Issuance:
         admission, created_at = await self._admission(name)
         if admission.verdict is Verdict.DENIED:
             raise IssuanceDenied(admission.reason)
-        if admission.verdict is Verdict.ASK_GATE:
-            refusal = await self._ask_gate(name, "")
-            if refusal is not None:
-                raise (IssuanceDenied if refusal.denied else IssuanceError)(refusal.detail)
+        if admission.verdict is Verdict.ASK_GATE and (refusal := await self._ask_gate(name, "")) is not None:
+            raise _refused(refusal)
         if not force and (present := await self._present(name)):
             return present
         if by_operator:
@@ -232,9 +230,14 @@ class Issuance:
         if admission.verdict is Verdict.ASK_GATE:
             refusal = await self._ask_gate(name, "")
             if refusal is not None and (refusal.denied or await self._store.get_gate_route(name) is None):
-                raise (IssuanceDenied if refusal.denied else IssuanceError)(refusal.detail)
+                raise _refused(refusal)
         elif admission.verdict is Verdict.DENIED:
             raise IssuanceDenied(admission.reason)
+        if admission.certificate != name:
+            # a wildcard serves the name by now: that one is renewed when its own time comes
+            wildcard = await self._store.current_certificate(admission.certificate, self._clock())
+            if wildcard is not None and wildcard.renew_at > self._clock():
+                return wildcard
         return await self._wait(self._flight(admission.certificate, "renewal"))
 
     async def resume(self, name: str) -> None:
@@ -348,7 +351,8 @@ class Issuance:
             )
 
     async def _fly(self, flight: _Flight, lane: Lane) -> None:
-        name, began = flight.name, self._clock()
+        name, monotonic = flight.name, asyncio.get_running_loop().time
+        began = monotonic()
         try:
             async with self._lanes[lane]:
                 stored = await self._keep(await self._issuer.issue(name, flight.tell))
@@ -361,7 +365,7 @@ class Issuance:
             log.error("an issuance was interrupted", hostname=name, detail=error.detail)
             flight.end(IssuanceError(error.detail, code=error.code, fault=error.fault, retryable=error.retryable))
             return
-        seconds = self._clock() - began
+        seconds = monotonic() - began
         self._meter.acme_order(self._ca, "ok")
         self._meter.issued(seconds)
         log.info("a certificate was issued", hostname=name, ca=self._ca, seconds=round(seconds, 3), certificate=stored.id)
@@ -437,6 +441,13 @@ class Issuance:
             code="too_many_pending",
             fault=Fault.EDGE,
         )
+
+
+def _refused(refusal: Outcome) -> IssuanceError:
+    """What the gate said, as an error."""
+    if refusal.denied:
+        return IssuanceDenied(refusal.detail)
+    return IssuanceError(refusal.detail, code="gate_unavailable", fault=Fault.OPERATOR)
 
 
 def issuer_for(config: Config, store: Store, publisher: Published, sealer: Sealer, clock: Callable[[], float]) -> Issuer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -73,10 +74,12 @@ class Upkeep:
         name = stored.names[0]
         try:
             try:
-                if (failure := await self._desk.failure(name)) is None:
-                    await self._desk.renew(name)
+                if (failure := await self._desk.failure(name)) is not None:
+                    again = failure.next_try
+                elif name in (await self._desk.renew(name)).names:
                     return
-                again = failure.next_try
+                else:
+                    again = math.inf  # a wildcard's certificate has taken its place
             except IssuanceDenied as error:
                 # nobody wants the name any more: looked at daily, since it may come back while the certificate lasts
                 log.info("a certificate is no longer renewed", hostname=name, detail=error.detail)

@@ -107,10 +107,12 @@ class Certificates(Part):
             return await _load(connection, (await connection.scalars(query)).all())
 
     async def set_renewal(self, certificate_id: str, renew_at: float) -> None:
-        """Moves the time from which a certificate is to be renewed, if there is that certificate."""
+        """Moves the time from which a certificate is to be renewed (never: math.inf), if there is that certificate."""
         async with self.database.write() as write:
             await write.connection.execute(
-                certificates.update().where(certificates.c.id == certificate_id).values(renew_at=renew_at)
+                certificates.update()
+                .where(certificates.c.id == certificate_id)
+                .values(renew_at=None if math.isinf(renew_at) else renew_at)
             )
 
     async def remove_certificate(self, certificate_id: str, now: float) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from datetime import timedelta
 
 import pytest
@@ -78,6 +79,24 @@ async def test_a_name_that_is_no_longer_wanted_is_not_renewed_and_looked_at_dail
     world.clock.ahead += DAY + 1
     await keeper(world, one).renew_due()
     assert (await world.store.current_certificate(NAME)).id != stored.id
+
+
+async def test_a_certificate_that_a_wildcard_has_replaced_is_left_to_expire(world, service, meter):
+    await world.register("a.cust.example")
+    one = service()
+    exact = await issued(world, one, "a.cust.example")
+    await world.store.remove_domain("a.cust.example", actor="test", now=world.clock())
+    await world.register("*.cust.example")
+    world.clock.ahead = 61 * DAY
+    for _ in range(3):
+        await keeper(world, one).renew_due()
+        await settled(one)
+        await world.store.set_renewal(exact.id, 0.0)
+    assert meter.orders == [("internal", "ok")] * 2
+    await keeper(world, one).renew_due()
+    kept = await world.store.get_certificate(exact.id)
+    assert kept.renew_at == math.inf
+    assert await world.store.certificates_to_renew(world.clock(), 10) == []
 
 
 async def test_a_renewal_that_fails_comes_back_with_its_name_and_hides_nobody(world, service, monkeypatch):

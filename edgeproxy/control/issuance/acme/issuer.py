@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 
 import httpx2
+import structlog
 
 from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.acme import challenges
@@ -20,8 +21,10 @@ from edgeproxy.control.issuance.certificates import Issued, PrivateKey, key_pem,
 from edgeproxy.control.issuance.issuer import Progress, Published, until_published
 from edgeproxy.control.store import Order as OrderRow
 from edgeproxy.control.store import Store
-from edgeproxy.errors import Fault, IssuanceError
+from edgeproxy.errors import EdgeError, Fault, IssuanceError
 from edgeproxy.published.seal import Sealer
+
+log = structlog.get_logger("issuance")
 
 
 class AcmeIssuer:
@@ -86,8 +89,9 @@ class AcmeIssuer:
                 await self._hide(name)
                 row = None
         except BaseException:
+            # whatever happened, also when this process is being stopped
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(self._hide(name))
+                await asyncio.shield(self._hide_or_say(name))
             raise
 
     async def settled(self, name: str) -> None:
@@ -97,7 +101,12 @@ class AcmeIssuer:
 
     async def unsettled(self) -> list[str]:
         """See `Issuer`."""
-        return [row.hostname for row in await self._store.list_orders() if row.directory == self.directory]
+        names: list[str] = []
+        after = ""
+        while rows := await self._store.list_orders(after=after):
+            names += [row.hostname for row in rows if row.directory == self.directory]
+            after = rows[-1].hostname
+        return names
 
     async def close(self) -> None:
         """See `Issuer`."""
@@ -208,6 +217,13 @@ class AcmeIssuer:
         authorization = account.key_authorization(challenge.token)
         key, record = challenges.answer(challenge, name, authorization, self._sealer, self._clock())
         await until_published(self._publisher, await self._store.put_challenge(key, record, self._clock()))
+
+    async def _hide_or_say(self, name: str) -> None:
+        """`_hide` where another error is on its way and must not be covered by one of the store's."""
+        try:
+            await self._hide(name)
+        except EdgeError as error:
+            log.error("the answer to a challenge could not be removed", hostname=name, detail=error.detail)
 
     async def _hide(self, name: str) -> None:
         """Removes the answers again, those of an earlier process too."""

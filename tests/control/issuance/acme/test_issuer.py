@@ -10,7 +10,7 @@ from edgeproxy.config.structs import Tls
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.certificates import load_key
 from edgeproxy.control.store import Order
-from edgeproxy.errors import Fault, IssuanceError
+from edgeproxy.errors import Fault, IssuanceError, StateError
 from tests.control.issuance.acme.conftest import NAME, issue, kinds_tried
 from tests.control.issuance.conftest import changed
 from tests.control.issuance.fakeca import HOST, Refuse, answer
@@ -207,3 +207,24 @@ async def test_an_unreachable_ca_is_said_to_be_unreachable(world, issuers):
     world.ca.plan("dir", "refuse")
     with pytest.raises(CaRefused, match=r"The certificate authority at ca\.example cannot be reached"):
         await issue(issuers())
+
+
+async def test_a_store_that_fails_at_tidying_does_not_cover_the_reason(world, issuers, monkeypatch):
+    world.ca.fails = {"tls-alpn-01": "caa"}
+
+    async def full(*_arguments):
+        raise StateError("The disk is full.", retryable=True)
+
+    monkeypatch.setattr(world.store, "delete_challenges", full)
+    with pytest.raises(CaRefused, match="CAA record"):
+        await issue(issuers())
+
+
+async def test_every_unfinished_order_is_found_however_many(world, issuers, monkeypatch):
+    issuer = issuers()
+    for number in range(7):
+        row = Order(hostname=f"n{number}.example", directory=issuer.directory, step="new", key=b"k", started_at=1.0)
+        await world.store.save_order(row, 1.0)
+    page = world.store.list_orders
+    monkeypatch.setattr(world.store, "list_orders", lambda after: page(limit=3, after=after))
+    assert len(await issuer.unsettled()) == 7
