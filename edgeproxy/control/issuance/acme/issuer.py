@@ -183,7 +183,6 @@ class AcmeIssuer:
 
         if order.status == "pending":
             await ordering.validate(order, kinds, show, progress)
-            await self._save(name, url, "validated", key, kinds[0])
             order = OrderState(status="ready", finalize=order.finalize)
         order = await ordering.finalize(url, order, key, progress)
         return await ordering.download(order, key, self._clock())
