@@ -1,9 +1,12 @@
 """The operator's gate: what its answers mean, how long they count, and what it cannot do."""
 
 import asyncio
+import json
 
 import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeproxy.config.structs import Allow, Config, Issuance
 from edgeproxy.control.issuance import gate as module
@@ -16,6 +19,8 @@ from edgeproxy.control.issuance.gate import (
     lifetime,
     read_answer,
 )
+from edgeproxy.control.issuance.origins import check_origin
+from edgeproxy.model import WORKSPACE_ID
 from edgeproxy.units import Duration
 
 
@@ -274,3 +279,16 @@ async def test_closing_ends_questions_under_way():
     await gate.close()
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+@given(
+    st.integers(100, 599),
+    st.dictionaries(st.sampled_from(["cache-control", "age", "content-type"]), st.text(max_size=60)),
+    st.binary(max_size=200)
+    | st.text(max_size=60).map(lambda text: json.dumps({"workspace_id": text, "origin": text}).encode()),
+)
+def test_whatever_a_gate_sends_has_a_meaning(status, headers, body):
+    answer = read_answer(status, headers, body, config())
+    assert LIFETIME_MIN <= answer.lifetime <= LIFETIME_MAX
+    assert answer.workspace == "" or WORKSPACE_ID.match(answer.workspace)
+    assert answer.origin == "" or check_origin(answer.origin, config()) == answer.origin

@@ -3,6 +3,8 @@
 import ipaddress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeproxy.config.structs import Config, Listen, Metrics, Origin, Platform
 from edgeproxy.control.issuance.origins import address_allowed, check_origin, name_allowed, resolve_origin
@@ -95,6 +97,30 @@ def test_our_own_listeners_are_never_origins_even_where_their_address_is_allowed
         with pytest.raises(InvalidName, match="itself"):
             check_origin(url, settings)
     assert check_origin("http://127.0.0.1:3000", settings) == "http://127.0.0.1:3000"
+
+
+@given(st.ip_addresses(v=4) | st.ip_addresses(v=6))
+def test_an_address_that_passes_is_public_in_every_spelling(address):
+    shown = f"[{address}]" if address.version == 6 else str(address)
+    try:
+        passed = check_origin(f"http://{shown}:3000", config())
+    except InvalidName:
+        return
+    assert address.is_global
+    assert passed == f"http://{shown}:3000"
+    if address.version == 4:
+        with pytest.raises(InvalidName):
+            check_origin("http://[::ffff:10.0.0.1]", config())
+
+
+@given(st.text(max_size=80) | st.from_regex(r"https?://[a-zA-Z0-9.:\[\]_-]{1,40}/?", fullmatch=True))
+def test_whatever_is_written_passes_normalised_or_is_refused(text):
+    try:
+        passed = check_origin(text, config())
+    except InvalidName as error:
+        assert len(error.detail) < 600
+        return
+    assert check_origin(passed, config()) == passed
 
 
 def test_documentation_and_shared_addresses_are_not_public():
