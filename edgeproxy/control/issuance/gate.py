@@ -39,7 +39,7 @@ REMEMBERED = 20_000
 CONNECTIONS = 32
 """Connections to the gate at once."""
 
-_MAX_AGE = re.compile(r"(s-maxage|max-age)\s*=\s*\"?(\d{1,12})\"?\Z")
+_MAX_AGE = re.compile(r"(s-maxage|max-age)\s*=\s*\"?([0-9]{1,12})\"?\Z")
 
 
 class GateVerdict(enum.Enum):
