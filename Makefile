@@ -30,7 +30,7 @@ python:
 	@test -n "$(PYTHON3)" || { echo "Python 3.11 or newer is needed. On Debian 12 or later: apt-get install python3 python3-venv" >&2; exit 1; }
 
 packages: dev
-	@$(BIN)/python scripts/test_packages.py
+	@$(BIN)/python scripts/packages.py
 
 lint: dev ## ruff, mypy, and the contracts between the parts
 	@$(BIN)/ruff check
@@ -45,8 +45,8 @@ format: dev ## ruff's formatter and its safe cures
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: dev ## beside nginx, HAProxy and Caddy; writes bench/RESULTS.md (10 minutes)
-	@$(BIN)/python -m bench $(ARGS)
+bench: dev ## beside nginx, HAProxy and Caddy; writes bench/RESULTS.md and README's figures (10 minutes)
+	@status=0; $(BIN)/python -m bench $(ARGS) || status=$$?; $(BIN)/python scripts/figures.py; exit $$status
 
 bench-quick: dev ## the same in 90 seconds, only what has a target
 	@$(BIN)/python -m bench --quick --no-write $(ARGS)

@@ -29,22 +29,29 @@ def table(results: dict[str, Any]) -> str:
     machine = results["machine"]
     kernel = machine["kernel"].split("-")[0]
     lines += ["", f"Measured on {machine['date'][:10]}: {machine['processor']}, Linux {kernel}, Python {machine['python']}."]
+    lines.append("How, and all the figures: [bench/RESULTS.md](bench/RESULTS.md).")
     if seen:
         told = ", ".join(f"{peer} {seen[peer]:.2f} s" for peer in peers if peer in seen)
         lines.append(f"A name never seen before, to its first answer with a certificate from a local ACME server: {told}.")
     return "\n".join(lines)
 
 
-def with_figures(readme: str, results: dict[str, Any]) -> str:
-    """README's text with the table in its place."""
-    return _PLACE.sub(lambda place: f"{place[1]}\n{table(results)}\n\n{place[2]}", readme)
+def with_figures(readme: str, results: dict[str, Any] | None) -> str:
+    """README's text with the table in its place, or nothing there where nothing was measured."""
+    figures = f"\n{table(results)}\n\n" if results else ""
+    return _PLACE.sub(lambda place: place[1] + figures + place[2], readme)
+
+
+def last_results() -> dict[str, Any] | None:
+    """What the bench measured last; None where it has not run."""
+    path = ROOT / "bench" / "results.json"
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def main() -> None:
     """Rewrites README.md."""
     readme = ROOT / "README.md"
-    results = json.loads((ROOT / "bench" / "results.json").read_text())
-    readme.write_text(with_figures(readme.read_text(), results))
+    readme.write_text(with_figures(readme.read_text(), last_results()))
 
 
 if __name__ == "__main__":

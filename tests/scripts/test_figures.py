@@ -1,14 +1,35 @@
 """README's figures are the bench's."""
 
-import json
 import runpy
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
 
+FIGURES = runpy.run_path(str(ROOT / "scripts" / "figures.py"))
+
+RESULTS = {
+    "versions": {"nginx": "1.22", "Edgeproxy": "0.1"},
+    "scenarios": {"handshake": {"nginx": {"summary": {"median": 500.4}}, "Edgeproxy": {"summary": {"median": 600.0}}}},
+    "new-name": {"Edgeproxy": [0.3, 0.1, 0.2]},
+    "machine": {"date": "2026-11-21T00:00:00", "processor": "A CPU", "kernel": "6.1.2-x", "python": "3.11"},
+}
+
+
 def test_the_figures_in_readme_are_those_of_the_last_bench():
-    with_figures = runpy.run_path(str(ROOT / "scripts" / "figures.py"))["with_figures"]
     readme = (ROOT / "README.md").read_text()
-    results = json.loads((ROOT / "bench" / "results.json").read_text())
-    assert with_figures(readme, results) == readme, "write them anew: make docs"
+    assert FIGURES["with_figures"](readme, FIGURES["last_results"]()) == readme, "write them anew: make docs"
+
+
+def test_ours_is_the_first_column_and_medians_are_shown():
+    readme = FIGURES["with_figures"]("a\n<!-- figures: x -->\nold\n<!-- end of figures -->\nb", RESULTS)
+    assert readme.startswith("a\n<!-- figures: x -->\n\n| CPU µs per request | Edgeproxy 0.1 | nginx 1.22 |\n|---|---:|---:|\n")
+    assert "| 600 | 500 |" in readme
+    assert "Edgeproxy 0.20 s" in readme
+    assert "old" not in readme
+    assert readme.endswith("<!-- end of figures -->\nb")
+
+
+def test_without_a_measurement_there_are_no_figures():
+    readme = "<!-- figures: x -->\nold\n<!-- end of figures -->"
+    assert FIGURES["with_figures"](readme, None) == "<!-- figures: x -->\n<!-- end of figures -->"

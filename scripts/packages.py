@@ -1,4 +1,4 @@
-"""Sees to the programs that tests need: `python scripts/test_packages.py`.
+"""Sees to the programs that tests need: `python scripts/packages.py`.
 
 Missing ones are installed from Debian's packages where this user may; else it says which are missing and which tests
 that skips. With CI=true in the environment a missing one is a failure.
@@ -27,11 +27,17 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 """Where Debian asks whether a service may start: installing nginx must not start one on this machine."""
 
 
+def is_there(command: str) -> bool:
+    """Whether the program can be run; Debian has servers where a user's PATH does not look."""
+    return shutil.which(command) is not None or Path("/usr/sbin", command).exists()
+
+
 def main() -> None:
-    missing = [entry for entry in NEEDED if shutil.which(entry[0]) is None and not Path("/usr/sbin", entry[0]).exists()]
+    """Sees to them; ends with status 1 where one is missing in CI."""
+    missing = [entry for entry in NEEDED if not is_there(entry[0])]
     if missing:
         install(sorted({package for _, package, _ in missing}))
-    missing = [entry for entry in NEEDED if shutil.which(entry[0]) is None and not Path("/usr/sbin", entry[0]).exists()]
+    missing = [entry for entry in NEEDED if not is_there(entry[0])]
     for command, package, skipped in missing:
         say(f"{command} is missing (Debian's package {package}): tests are skipped of {skipped}.")
     if missing and os.environ.get("CI") == "true":
@@ -39,6 +45,7 @@ def main() -> None:
 
 
 def install(packages: list[str]) -> None:
+    """Installs Debian packages where this user may; a failure is not fatal here."""
     become_root = root_by()
     if become_root is None or shutil.which("apt-get") is None:
         say(f"Not installed, for want of the right to: {', '.join(packages)}.")
