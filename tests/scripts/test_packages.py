@@ -21,7 +21,12 @@ def packages(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "root_by", list)
     monkeypatch.setattr(module, "POLICY", tmp_path / "policy-rc.d")
     monkeypatch.setattr(module.shutil, "which", lambda command: f"/usr/bin/{command}")
-    monkeypatch.setattr(module.subprocess, "call", lambda command, **_: (calls.append(command), module.apt(command))[1])
+
+    def call(command, **_):
+        calls.append(command)
+        return module.apt(command)
+
+    monkeypatch.setattr(module.subprocess, "call", call)
     module.apt = lambda _: 1
     module.there, module.calls = there, calls
     monkeypatch.delenv("CI", raising=False)
