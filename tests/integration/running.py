@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -180,6 +181,21 @@ class Running:
         except ValueError:
             return response.status, text
 
+    def visitor(self, host: str) -> Visitor:
+        """A visitor's TLS connection for this hostname, verified against the internal CA's root."""
+        return Visitor(self, host)
+
+    def get(self, host: str, path: str = "/") -> tuple[int, bytes]:
+        """One request on a connection of its own: status and body."""
+        with contextlib.closing(self.visitor(host)) as visitor:
+            return visitor.get(path)
+
+    def add_domain(self, host: str, workspace: str = "acme-store") -> None:
+        """Registers a hostname over the admin socket; it is served at once."""
+        status, body = self.api("POST", "/api/v1/infrastructure/domains", {"domain": host, "workspace_id": workspace})
+        if status != 201:
+            raise AssertionError(f"{host} was not added: {status} {body}")
+
     def cli(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         """Runs `edgeproxy …` against this instance's admin socket."""
         return subprocess.run(
@@ -237,6 +253,51 @@ class Running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._pids.clear()
+
+
+class Visitor:
+    """A keep-alive HTTP/1.1 connection over TLS."""
+
+    def __init__(self, edge: Running, host: str) -> None:
+        self.host = host
+        self._port = edge.https_port
+        context = ssl.create_default_context(cafile=str(edge.state / "internal-ca.pem"))
+        plain = socket.create_connection((edge.host, edge.https_port), timeout=PATIENCE)
+        try:
+            self.sock = context.wrap_socket(plain, server_hostname=host)
+        except BaseException:
+            plain.close()
+            raise
+        self._connection = http.client.HTTPConnection(host, timeout=PATIENCE)
+        self._connection.sock = self.sock
+        self._connection.auto_open = 0  # a connection that the edge closed is a fact, not to be hidden by another one
+
+    @property
+    def serial(self) -> str:
+        """Serial number of the certificate that was presented."""
+        certificate = self.sock.getpeercert()
+        return str(certificate["serialNumber"]) if certificate else ""
+
+    def send(self, path: str = "/") -> None:
+        """Sends a request; its answer is read by `receive`."""
+        self._connection.putrequest("GET", path, skip_host=True)
+        self._connection.putheader("Host", f"{self.host}:{self._port}")
+        self._connection.endheaders()
+
+    def receive(self) -> tuple[int, bytes]:
+        """Status and body. Raises ConnectionError or http.client.HTTPException when there is none."""
+        response = self._connection.getresponse()
+        return response.status, response.read()
+
+    def get(self, path: str = "/") -> tuple[int, bytes]:
+        """Both."""
+        self.send(path)
+        return self.receive()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._connection.close()
+        self.sock.close()
 
 
 class _UnixConnection(http.client.HTTPConnection):
