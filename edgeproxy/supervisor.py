@@ -20,6 +20,8 @@ from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
+
 import edgeproxy
 from edgeproxy.config import load as config_load
 from edgeproxy.config.structs import Config
@@ -106,12 +108,11 @@ def run(
             log.warning(text)
 
         programs = real_programs() if programs is None else programs
-        helper = birth.Birth(
-            "key helper",
-            log,
-            identities.controller,
-            close=[notifier, signals, lock, *listeners.all()],
-        )
+        closing: list[birth.Closing] = [notifier, signals, lock]
+        if identities.separated:
+            reader = birth.Birth("worker check", log, identities.worker, close=[*closing, *listeners.all()])
+            birth.ask_child(reader, _can_read, KEY_WITHIN)
+        helper = birth.Birth("key helper", log, identities.controller, close=[*closing, *listeners.all()])
         map_key = birth.ask_child(helper, _question(programs, config, directory), KEY_WITHIN)
         identity.forbid_core_dumps()
         # What was imported so far is shared by all children: the collector must not touch (and so copy) it.
@@ -128,7 +129,7 @@ def run(
             started_at=started_at,
             map_key=map_key,
             columns=min(max(COLUMNS, 4 * worker_count(config)), COLUMNS_MAX),
-            also_close=[notifier, signals, lock],
+            also_close=closing,
         )
         stack.callback(family.close)
         supervisor = Supervisor(
@@ -607,8 +608,14 @@ class Supervisor:
         return f"Serving with {len(self._workers)} workers, configuration {self.plan.generation}"
 
 
+def _can_read() -> bytes:
+    identity.require_readable(str(module.__file__) for module in (os, edgeproxy, msgspec))
+    return b""
+
+
 def _question(programs: Programs, config: Config, directory: Path) -> Callable[[], bytes]:
     def ask() -> bytes:
+        _can_read()
         state.require_writable(directory)
         return programs.map_key(config, directory)
 

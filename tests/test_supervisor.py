@@ -20,7 +20,15 @@ from typing import Any
 
 import pytest
 
-from tests.integration.running import PATIENCE, Running, free_port, wait_for
+from tests.integration.running import (
+    PATIENCE,
+    PYTHONPATH_FOR_EVERYBODY,
+    ROOT,
+    Running,
+    free_port,
+    python_for_everybody,
+    wait_for,
+)
 
 COMMAND = (sys.executable, "-m", "tests.supervision.standin")
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become others")
@@ -629,13 +637,30 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+def command_for_everybody() -> tuple[list[str], dict[str, str]]:
+    return [python_for_everybody(), *COMMAND[1:]], {"PYTHONPATH": PYTHONPATH_FOR_EVERYBODY}
+
+
+@root_only
+def test_a_python_that_the_users_may_not_read_is_told(open_folder: Path) -> None:
+    closed = open_folder / "closed"
+    shutil.copytree(ROOT / "edgeproxy", closed / "edgeproxy", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tests", closed / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    closed.chmod(0o700)
+    command, _ = command_for_everybody()
+    environ = {"PYTHONPATH": PYTHONPATH_FOR_EVERYBODY.replace(str(ROOT), str(closed), 1)}
+    edge = Running(open_folder, {"process": {"user": "daemon"}}, command=command, environ=environ)
+    assert f"The user daemon may not read the program's own files: {closed}" in refusal(edge)["detail"]
+
+
 @root_only
 def test_children_become_the_users_of_the_configuration(open_folder: Path) -> None:
     users = {"user": "daemon", "worker_user": "nobody"}
+    command, environ = command_for_everybody()
     daemon, nobody = pwd.getpwnam("daemon"), pwd.getpwnam("nobody")
     run = open_folder / "run"
     tables = {"process": users, "admin": {"socket": str(run / "admin.sock")}}
-    with Running(open_folder, tables, command=COMMAND) as edge:
+    with Running(open_folder, tables, command=command, environ=environ) as edge:
         edge.socket = run / "admin.sock"
         worker, controller = ask(edge, "about"), ask_controller(edge, "about")
         assert (controller["uid"], controller["gid"]) == (daemon.pw_uid, daemon.pw_gid)
@@ -661,7 +686,8 @@ def test_children_become_the_users_of_the_configuration(open_folder: Path) -> No
 
 @root_only
 def test_a_state_directory_of_another_user_is_refused_with_the_cure(open_folder: Path) -> None:
-    edge = Running(open_folder, {"process": {"user": "daemon"}}, command=COMMAND)
+    command, environ = command_for_everybody()
+    edge = Running(open_folder, {"process": {"user": "daemon"}}, command=command, environ=environ)
     edge.state.mkdir(mode=0o700)
     assert f"not writable for uid {pwd.getpwnam('daemon').pw_uid}" in refusal(edge)["detail"]
 
@@ -680,11 +706,9 @@ def test_a_user_who_may_not_open_a_low_port_is_told_what_to_grant(open_folder: P
         pytest.skip("every port may be opened by everybody here")
     nobody = pwd.getpwnam("nobody")
     os.chown(open_folder, nobody.pw_uid, nobody.pw_gid)
-    edge = Running(
-        open_folder,
-        {"listen": {"https": [f"127.0.0.1:{port}"]}},
-        command=("setpriv", "--reuid=nobody", "--clear-groups", *COMMAND),
-    )
+    command, environ = command_for_everybody()
+    command = ["setpriv", f"--reuid={nobody.pw_uid}", "--clear-groups", *command]
+    edge = Running(open_folder, {"listen": {"https": [f"127.0.0.1:{port}"]}}, command=command, environ=environ)
     refused = refusal(edge)
     assert refused["code"] == "port_not_permitted"
     for cure in ("CAP_NET_BIND_SERVICE", f"ip_unprivileged_port_start={port}", "process.user"):

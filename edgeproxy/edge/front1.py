@@ -103,9 +103,11 @@ class Front1:
             self._next()
 
     def drain(self) -> None:
-        """End the connection as soon as nothing is under way."""
+        """End the connection as soon as nothing is under way. Its first request, which is on its way, is still served."""
         self._close = True
-        if self.idle:
+        if self.idle and self.requests == 0:
+            self.connection.expect(self.connection.worker.first_request_seconds)
+        elif self.idle:
             self.connection.close()
 
     def expired(self) -> None:

@@ -24,6 +24,7 @@ class PlainConnection(asyncio.Protocol):
     """The protocol of a connection on port 80. Requests one after the other; a body ends the connection."""
 
     __slots__ = (
+        "_answered",
         "_buffer",
         "_lingering",
         "closing",
@@ -44,6 +45,7 @@ class PlainConnection(asyncio.Protocol):
         self.deadline = self.write_deadline = worker.now + worker.timeouts.client_header
         self.closing = False
         self._buffer = b""
+        self._answered = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -77,9 +79,11 @@ class PlainConnection(asyncio.Protocol):
             data = data[end + 4 :]
 
     def drain(self) -> None:
-        """Nothing on this port takes long."""
-        if not self._buffer:
+        """Nothing on this port takes long, but what was accepted is answered once."""
+        if self._answered and not self._buffer:
             self.close()
+        else:
+            self.deadline = min(self.deadline, self.worker.now + self.worker.first_request_seconds)
 
     def expired(self) -> None:
         """The client was too slow."""
@@ -111,6 +115,7 @@ class PlainConnection(asyncio.Protocol):
             self._refuse(refusal.status)
             return
         status, fields, body = self._answer(request)
+        self._answered = True
         close = request.close or request.length != 0 or worker.draining
         self._send(status, fields, b"" if request.method == b"HEAD" else body, close=close)
         worker.record_plain(self, request, status, len(body))

@@ -51,6 +51,8 @@ LINK_PATIENCE_SECONDS = 3.0
 MAP_WAIT_SECONDS = 0.02
 MAP_PATIENCE_SECONDS = 5.0
 REFRESH_PAUSE = 5.0
+FIRST_REQUEST_SECONDS = 2.0
+"""How long a draining worker waits for the first request of a connection: a visitor whom it accepted is served."""
 
 
 class Worker:
@@ -187,7 +189,7 @@ class Worker:
         self._column.drain()
         for connection in list(self.connections):
             connection.drain()
-        if not self.connections:
+        if not self._column.connections:  # these count too while their transport is being made
             self._over.set()
         else:
             self.loop.call_later(self.timeouts.drain, self._over.set)
@@ -253,17 +255,22 @@ class Worker:
                 "limits.connections."
             )
 
+    @property
+    def first_request_seconds(self) -> float:
+        """How long a connection without a request yet may stay when the worker drains."""
+        return min(FIRST_REQUEST_SECONDS, self.timeouts.drain / 2)
+
     def opened(self, connection: Connection | PlainConnection) -> None:
         """A connection's transport is there."""
         self.connections[connection] = None
         if self.draining:
-            connection.close()
+            connection.drain()
 
     def closed(self, connection: Connection | PlainConnection) -> None:
         """A connection is gone."""
         self.connections.pop(connection, None)
         self._column.leave(connection.slot)
-        if self.draining and not self.connections:
+        if self.draining and not self._column.connections:
             self._over.set()
 
     # the published map

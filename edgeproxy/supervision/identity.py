@@ -9,6 +9,7 @@ import os
 import pwd
 import resource
 import struct
+from collections.abc import Iterable
 
 from edgeproxy.config.structs import Process
 from edgeproxy.errors import ConfigError, StartError
@@ -86,6 +87,19 @@ def become(identity: Identity | None) -> None:
     if os.geteuid() != 0:
         _drop_capabilities()
     forbid_core_dumps()
+
+
+def require_readable(files: Iterable[str]) -> None:
+    """Raises StartError unless this process, which has become another user, may read these modules' files: what is imported
+    later would fail then, in the middle of something.
+    """
+    for file in files:
+        if not os.access(file, os.R_OK):
+            raise StartError(
+                f"The user {_own_name()} may not read the program's own files: {file}. Install Python and edgeproxy where "
+                "every user may read them (/usr, /opt), not below a home directory.",
+                retryable=False,
+            )
 
 
 def forbid_core_dumps() -> None:

@@ -48,6 +48,39 @@ async def test_draining_ends_what_is_idle_and_finishes_what_is_not(edge: Edge, s
     busy_writer.close()
 
 
+async def test_a_visitor_who_was_accepted_before_the_drain_is_served(edge: Edge):
+    reader, writer = await edge.connect("gallery.test")
+    edge.channel.send(Drain())
+    await until(lambda: edge.worker.draining)
+    writer.write(REQUEST)
+    answer = await asyncio.wait_for(reader.read(), 30)
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b"\r\nconnection: close\r\n" in answer
+    writer.close()
+
+
+async def test_visitors_whose_handshake_has_not_begun_before_the_drain_are_served(edge: Edge):
+    answers = [asyncio.ensure_future(edge.exchange("gallery.test", GET)) for _ in range(20)]
+    await until(lambda: edge.worker._column.connections > 0)
+    accepted = edge.worker._column.connections
+    edge.worker.drain()
+    served = [
+        answer for answer in await asyncio.gather(*answers, return_exceptions=True) if isinstance(answer, bytes) and answer
+    ]
+    assert len(served) >= accepted
+    for answer in served:
+        assert fields(answer)[0] == 200
+
+
+async def test_a_visitor_on_port_80_who_was_accepted_before_the_drain_is_answered(edge: Edge):
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.http_port)
+    await until(lambda: edge.worker.connections)
+    edge.worker.drain()
+    writer.write(b"GET / HTTP/1.1\r\nHost: gallery.test\r\n\r\n")
+    assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 308")
+    writer.close()
+
+
 async def test_what_does_not_end_in_time_is_cut(edge: Edge, script: Script):
     await slow(script, asyncio.Event())
     reader, writer = await edge.connect("gallery.test")

@@ -11,11 +11,14 @@ import socket
 import ssl
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -41,6 +44,33 @@ def wait_for(what: Callable[[], T | None], why: str, within: float = PATIENCE) -
             raise AssertionError(f"after {within:g} s still not: {why}")
         time.sleep(0.01)  # noqa: TID251
     return value
+
+
+PYTHONPATH_FOR_EVERYBODY = f"{ROOT}:{sysconfig.get_paths()['purelib']}"
+
+
+def python_for_everybody() -> str:
+    """A Python that other users may read too, with PYTHONPATH_FOR_EVERYBODY; skips the test where there is none.
+
+    For tests that are run as root and become others: the one that runs them may be below root's home directory.
+    """
+    code = "import os; open(os.__file__).close(); import edgeproxy.control.controller, edgeproxy.edge.worker"
+    environ = {"PYTHONPATH": PYTHONPATH_FOR_EVERYBODY}
+    for python in (sys.executable, "/usr/bin/python3"):
+        with contextlib.suppress(OSError):
+            tried = subprocess.run(
+                [python, "-c", code],
+                env=environ,
+                cwd="/",
+                user=65534,
+                group=65534,
+                extra_groups=[],
+                capture_output=True,
+                check=False,
+            )
+            if tried.returncode == 0:
+                return python
+    pytest.skip("there is no Python here that every user may read")
 
 
 class Running:
