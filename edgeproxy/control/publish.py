@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -41,11 +42,17 @@ KEEP_CHANGES = 10_000
 CHECK_EVERY = 1.0
 """Seconds between two looks whether the map is still there and the log has not moved unnoticed."""
 
-CLEAN_EVERY = 30.0
-"""Seconds between two looks for dead readers and old maps, and for damage: a batch of names each time, round and round."""
+CLEAN_EVERY = 5.0
+"""Seconds between two looks for dead readers and old maps, and at COMPARED records."""
+
+COMPARED = 200
+"""Records that are compared with the store each time, round and round."""
 
 HOUSEKEEPING_EVERY = 3600.0
 """Seconds between two removals of what nobody needs: certificates expired and replaced, challenges left behind."""
+
+FIRST_HOUSEKEEPING = 60.0
+"""Seconds after a start until the first of them: a start has better things to do."""
 
 LEFT_BEHIND = 86400.0
 """Seconds after which those are removed."""
@@ -108,7 +115,8 @@ class Publisher:
         self._reached = -1
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._waited = 0
-        self._checked = self._cleaned = self._kept = float("-inf")
+        self._checked = self._cleaned = time.monotonic()
+        self._kept = self._cleaned - HOUSEKEEPING_EVERY + FIRST_HOUSEKEEPING
         self._log_from = 0
         self._compared = ("sites", "")
         self._distrusted = False
@@ -203,8 +211,13 @@ class Publisher:
                 more = await self._records(database, list(names))
                 puts += more[0]
                 deletes += more[1]
-        await self._beneath([name for name in keys["sites"] if name.startswith("*.")])
         number = entries[-1].number
+        wildcards = [name for name in keys["sites"] if name.startswith("*.")]
+        if wildcards:
+            # A certificate comes before the sites that name it and goes after them; the number is reached at the end.
+            await run_sync(self._writer.apply, puts, [], self._reached)
+            await self._beneath(wildcards)
+            puts = []
         await run_sync(self._writer.apply, puts, deletes, number)
         self._arrived(number)
         if number - self._log_from >= KEEP_CHANGES + BATCH:
@@ -214,13 +227,20 @@ class Publisher:
     async def _beneath(self, wildcards: Sequence[str]) -> None:
         """Publishes the names beneath wildcards anew: a certificate that came or went may be theirs too."""
         for wildcard in wildcards:
+            # The platform's own names are in no table of the store.
+            await self._again([name for name in self._settings.edge_names if name != wildcard and covers(wildcard, name)])
             after = ""
             while names := await self._store.names_beneath(wildcard[2:], after, BATCH):
-                puts, deletes = await self._records("sites", names)
-                await run_sync(self._writer.apply, puts, deletes, self._reached)
+                await self._again(names)
                 after = names[-1]
 
-    async def _records(self, database: str, names: list[str]) -> tuple[list[Put], list[Key]]:
+    async def _again(self, names: Sequence[str]) -> None:
+        """Publishes what is so now for some sites, at the number that the map has."""
+        for start in range(0, len(names), BATCH):
+            puts, deletes = await self._records("sites", names[start : start + BATCH])
+            await run_sync(self._writer.apply, puts, deletes, self._reached)
+
+    async def _records(self, database: str, names: Sequence[str]) -> tuple[list[Put], list[Key]]:
         """(what to write, what to remove) for some keys, as the store has it now."""
         found: dict[str, Put] = {}
         if database == "sites":
@@ -246,31 +266,32 @@ class Publisher:
         if before == self._settings:
             return
         self._reached = change
-        names = sorted(set(before.edge_names) ^ set(self._settings.edge_names))
-        for start in range(0, len(names), BATCH):
-            puts, deletes = await self._records("sites", names[start : start + BATCH])
-            await run_sync(self._writer.apply, puts, deletes, change)
+        names = set(before.edge_names) ^ set(self._settings.edge_names)
         patterns = set(before.patterns) ^ set(self._settings.patterns)
-        await self._beneath([pattern for pattern in patterns if pattern.startswith("*.")])
-        puts, deletes = await self._records("sites", [pattern for pattern in patterns if not pattern.startswith("*.")])
+        await self._again(sorted(names | patterns))
+        await self._beneath(sorted(pattern for pattern in patterns if pattern.startswith("*.")))
         noted = msgspec.msgpack.encode(self._settings)
-        await run_sync(lambda: self._writer.apply(puts, deletes, change, settings=noted))
+        await run_sync(lambda: self._writer.apply([], [], change, settings=noted))
 
     async def _compare(self) -> None:
-        """Compares the map's next records with the store. Damage where nothing changes would else be met by readers
-        alone, who cannot cure it. By lookups: LMDB's cursors end the process at a damaged page."""
+        """Compares the map's next records with the store. A certificate that expired gives way to a valid one here; and
+        damage where nothing changes would else be met by readers alone, who cannot cure it. By lookups: LMDB's cursors end
+        the process at a damaged page."""
         database, after = self._compared
         if database == "sites":
-            names = await self._store.names_beneath(None, after, BATCH)
+            names = await self._store.names_beneath(None, after, COMPARED)
         else:
-            names = await self._store.keys_of(database, after, BATCH)
+            names = await self._store.keys_of(database, after, COMPARED)
         puts, deletes = await self._records(database, names)
         for change in await run_sync(self._writer.apply, puts, deletes, self._reached):
-            log.warning("the published map differed from the store and was put right", database=database, key=change.key)
+            log.info("a record of the published map was brought up to date", database=database, key=change.key)
         if names:
             self._compared = (database, names[-1])
+        elif database == "sites":
+            await self._again(self._settings.edge_names)
+            self._compared = ("certificates", "")
         else:
-            self._compared = ("certificates" if database == "sites" else "sites", "")
+            self._compared = ("sites", "")
 
     # rebuilding
 
@@ -278,8 +299,8 @@ class Publisher:
         """Makes the map anew from the whole store. What changes meanwhile is behind the number noted at the beginning,
         and followed afterwards."""
         started = time.monotonic()
-        log.warning("the published map is made anew", why=why)
         head = await self._store.head_change()
+        log.log(logging.WARNING if head else logging.INFO, "the published map is made anew", why=why)
         rebuild = await run_sync(self._writer.rebuilding)
         with rebuild:
             puts, _ = await self._records("sites", list(self._settings.edge_names))

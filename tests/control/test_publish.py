@@ -194,7 +194,7 @@ async def test_a_wildcard_certificate_reaches_every_name_beneath_it(
 ) -> None:
     monkeypatch.setattr(publish, "BATCH", 3)
     names = [f"n{number}.example.com" for number in range(10)]
-    async with publishing(store, tmp_path) as publisher:
+    async with publishing(store, tmp_path, ("edge.example.com",)) as publisher:
         for name in names:
             await add(store, name)
         await add(store, "*.example.com")
@@ -202,11 +202,46 @@ async def test_a_wildcard_certificate_reaches_every_name_beneath_it(
         await store.add_certificate(certificate("own", names[0]), NOW)
         await publisher.published(await store.add_certificate(certificate("wild", "*.example.com"), NOW))
         with peer(tmp_path) as reader:
-            asked = [*names, "*.example.com", "gate.example.com"]
+            asked = [*names, "*.example.com", "gate.example.com", "edge.example.com"]
             found = reader.ask(f"[reader.site(name).certificate for name in {asked!r}]")
-            assert found == str(["own", *["wild"] * 11])
+            assert found == str(["own", *["wild"] * 12])
             await publisher.published(await store.remove_certificate("wild", NOW))
-            assert reader.ask(f"[reader.site(name).certificate for name in {asked!r}]") == str(["own", *[""] * 11])
+            assert reader.ask(f"[reader.site(name).certificate for name in {asked!r}]") == str(["own", *[""] * 12])
+
+
+async def test_no_site_ever_names_a_certificate_that_is_not_there(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificates: set[str] = set()
+    named: dict[str, str] = {}
+    whole = MapWriter.apply
+
+    def watched(self: MapWriter, puts: Any, deletes: Any, change: int, **more: Any) -> Any:
+        puts, deletes = list(puts), list(deletes)
+        for database, key, record in puts:
+            if database == "certificates":
+                certificates.add(key)
+            elif database == "sites":
+                named[key] = record.certificate
+        for database, key in deletes:
+            if database == "certificates":
+                certificates.discard(key)
+            elif database == "sites":
+                named.pop(key, None)
+        assert set(named.values()) <= certificates | {""}
+        return whole(self, puts, deletes, change, **more)
+
+    monkeypatch.setattr(MapWriter, "apply", watched)
+    async with publishing(store, tmp_path) as publisher:
+        await add(store, "a.example.com")
+        await add(store, "b.example.com")
+        await store.add_certificate(certificate("own", "a.example.com"), NOW)
+        await store.add_certificate(certificate("wild", "*.example.com", "b.example.com"), NOW)
+        await up_to_date(publisher, store)
+        await store.remove_certificate("own", NOW)
+        await store.remove_certificate("wild", NOW)
+        await up_to_date(publisher, store)
+    assert named == {"a.example.com": "", "b.example.com": ""}
 
 
 async def test_challenges_and_tickets_come_and_go(store: Store, tmp_path: Path) -> None:
@@ -282,6 +317,18 @@ async def test_a_start_under_other_settings_changes_only_what_they_concern(store
         "a.others.example": ("", "pattern"),
     }
     assert not (tmp_path / "published" / "1-2").exists()
+
+
+async def test_a_pattern_added_to_the_settings_finds_the_wildcard_certificate_that_is_there(
+    store: Store, tmp_path: Path
+) -> None:
+    await store.add_certificate(certificate("wild", "*.customers.example"), NOW)
+    async with publishing(store, tmp_path, (), ()):
+        pass
+    assert content(tmp_path)["sites"] == {}
+    async with publishing(store, tmp_path, (), ("*.customers.example",)):
+        pass
+    assert content(tmp_path)["sites"]["*.customers.example"][2:4] == ["wild", "pattern"]
 
 
 async def test_a_map_from_another_store_is_made_anew(tmp_path: Path) -> None:
@@ -420,6 +467,21 @@ async def test_what_differs_from_the_store_is_put_right_in_time(
             assert "'one'" in reader.ask("reader.site('a.example.com')")
 
 
+async def test_when_a_certificate_expires_a_valid_wildcard_takes_its_place(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "CLEAN_EVERY", 0.0)
+    monkeypatch.setattr(publish, "CHECK_EVERY", 0.01)
+    await add(store, "a.example.com")
+    await store.add_certificate(certificate("wild", "*.example.com"), NOW)
+    await store.add_certificate(certificate("own", "a.example.com", until=NOW + 10), NOW)
+    async with publishing(store, tmp_path) as publisher:
+        with peer(tmp_path) as reader:
+            assert reader.ask("reader.site('a.example.com').certificate") == "'own'"
+            publisher._clock = lambda: NOW + 11
+            await until(lambda: reader.ask("reader.site('a.example.com').certificate") == "'wild'")
+
+
 async def test_a_map_that_cannot_be_written_is_tried_again_and_what_was_missed_follows(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -496,6 +558,7 @@ async def test_what_changes_while_a_map_is_made_anew_is_in_it_afterwards(
 
 
 async def test_what_nobody_needs_is_removed_in_time(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "FIRST_HOUSEKEEPING", 0.0)
     await store.add_certificate(certificate("old", "a.example.com", until=NOW - 2 * DAY), NOW)
     await store.add_certificate(certificate("new", "a.example.com"), NOW)
     await store.put_challenge("alpn:left", Challenge(hostname="left"), NOW - 2 * DAY)
@@ -634,7 +697,7 @@ async def expected(store: Store, names: tuple[str, ...], patterns: tuple[str, ..
     return sites
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(STEP, max_size=25))
 def test_whatever_is_done_to_the_store_the_map_says_what_the_store_says(
     steps: list[Any], tmp_path_factory: pytest.TempPathFactory
