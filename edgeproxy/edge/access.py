@@ -92,7 +92,6 @@ class Access:
 
     def record(
         self,
-        *,
         host: str,
         workspace: str,
         method: bytes,

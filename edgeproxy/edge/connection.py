@@ -82,6 +82,7 @@ class Connection(asyncio.BufferedProtocol):
         "protocol",
         "server_name",
         "slot",
+        "tls_version",
         "transport",
         "worker",
         "write_deadline",
@@ -99,6 +100,8 @@ class Connection(asyncio.BufferedProtocol):
         """The hostname that TLS was set up for."""
         self.protocol = ""
         """ "h1" or "h2" once it is agreed on."""
+        self.tls_version = ""
+        """"TLSv1.3" or "TLSv1.2", for the access log."""
         self.closing = False
         self.full = False
         """The client takes nothing for now: the transport's queue is above its mark."""
@@ -260,6 +263,7 @@ class Connection(asyncio.BufferedProtocol):
             self.close()
             return
         worker.count_handshake("resumed" if tls.resumed else "full")
+        self.tls_version = tls.version
         self.deadline = worker.now + worker.timeouts.client_header
         if alpn == "h2":
             self.protocol = "h2"
@@ -276,11 +280,6 @@ class Connection(asyncio.BufferedProtocol):
         self._close()
 
     # the front's side
-
-    @property
-    def tls_version(self) -> str:
-        """For the access log."""
-        return self._tls.version if self._tls is not None else ""
 
     def covers(self, host: str) -> bool:
         """Whether the certificate that was presented is good for another hostname too."""

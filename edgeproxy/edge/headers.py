@@ -7,6 +7,7 @@ traffic nearly every line of a head is one dictionary look-up (27–30 µs inste
 
 from __future__ import annotations
 
+import abc
 import functools
 import re
 from collections.abc import Iterable
@@ -39,6 +40,8 @@ _FIELD_LINE = re.compile(
     # No CR, LF, NUL or other control byte anywhere, no blank before the colon (RFC 9112 section 5.1), no obs-fold.
     rb"(" + TOKEN + rb"):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[ \t\x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)[ \t]*\Z"
 ).match
+_NAME = re.compile(TOKEN + rb"\Z").match
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z").match
 _UNLIKE = re.compile(rb"[^0-9a-z]")
 _AUTHORITY = re.compile(
     rb"(\[[0-9A-Fa-f:.]{2,45}\]|[^\x00-\x20\[\]@:/?#\\<>\"^`{|}\x7f-\xff]{1,255})(?::([0-9]{1,5})?)?\Z"
@@ -75,6 +78,16 @@ _NOT_IN_TRAILERS = frozenset(
 )
 
 
+NAMES = 1024
+"""Field names remembered; emptied when full, as the memo of lines."""
+
+_ALWAYS_ANOTHER = frozenset(
+    # Remembering these would only drive out what comes again, and some of them are secrets.
+    b"""referer cookie authorization set-cookie if-none-match if-modified-since range etag last-modified location
+    traceparent tracestate x-amzn-trace-id cf-ray""".split()
+)
+
+
 def likeness(name: bytes) -> bytes:
     """A field name as an origin might read it: CGI and its descendants turn case and punctuation into one thing.
 
@@ -99,16 +112,56 @@ def parse_authority(value: bytes) -> str | None:
     return wire_hostname(match[1].decode("ascii")) or ""
 
 
-class RequestLines:
-    """Classifies field lines of requests, and remembers them.
+class _Lines(abc.ABC):
+    """Classifies field lines, and remembers them by their bytes; and names, for lines whose value is always another."""
 
-    `workspace_header` is the configured name (`origin.header`), any case.
-    """
+    __slots__ = ("_names", "memo")
 
-    __slots__ = ("_edge_names", "memo")
+    def __init__(self) -> None:
+        self.memo: dict[bytes, Meaning | int] = {}
+        self._names: dict[bytes, tuple[int, bytes, bool]] = {}
+        """Raw name → meaning, lower-case name, whether lines of that name are remembered."""
+
+    @abc.abstractmethod
+    def name_meaning(self, lower: bytes) -> int:
+        """What a field of this lower-case name means."""
+
+    def classify(self, line: bytes) -> Meaning | int:
+        """What a line means that the memo does not know: KEEP, or a Meaning. Lines refused are not remembered."""
+        name, colon, value = line.partition(b":")
+        meaning, lower, repeats = self._names.get(name) or self._learn(name)
+        if meaning:
+            match = _FIELD_LINE(line)
+            if match is None:
+                return REFUSE, b"", line
+            result: Meaning | int = meaning, lower, match[2]
+        elif not colon or _VALUE(value) is None:
+            return REFUSE, b"", line
+        else:
+            result = KEEP
+        if repeats:
+            remember(self.memo, line, result)
+        return result
+
+    def _learn(self, name: bytes) -> tuple[int, bytes, bool]:
+        if _NAME(name) is None:
+            return REFUSE, name, False
+        lower = name.lower()
+        known = self.name_meaning(lower), lower, lower not in _ALWAYS_ANOTHER
+        if len(name) <= 64:
+            if len(self._names) >= NAMES:
+                self._names.clear()
+            self._names[name] = known
+        return known
+
+
+class RequestLines(_Lines):
+    """Field lines of requests. `workspace_header` is the configured name (`origin.header`), any case."""
+
+    __slots__ = ("_edge_names",)
 
     def __init__(self, workspace_header: str) -> None:
-        self.memo: dict[bytes, Meaning | int] = {}
+        super().__init__()
         self._edge_names = EDGE_NAMES | {likeness(workspace_header.encode("ascii"))}
 
     def name_meaning(self, lower: bytes) -> int:
@@ -121,36 +174,15 @@ class RequestLines:
             return FORWARDED if alike == lower else DROP
         return _REQUEST_MEANINGS.get(lower, KEEP)
 
-    def classify(self, line: bytes) -> Meaning | int:
-        """What a line means that the memo does not know: KEEP, or a Meaning. Lines refused are not remembered."""
-        match = _FIELD_LINE(line)
-        if match is None:
-            return REFUSE, b"", line
-        lower = match[1].lower()
-        meaning = self.name_meaning(lower)
-        result: Meaning | int = (meaning, lower, match[2]) if meaning else KEEP
-        remember(self.memo, line, result)
-        return result
 
+class ResponseLines(_Lines):
+    """Field lines of origins' responses."""
 
-class ResponseLines:
-    """Classifies field lines of origins' responses, and remembers them."""
+    __slots__ = ()
 
-    __slots__ = ("memo",)
-
-    def __init__(self) -> None:
-        self.memo: dict[bytes, Meaning | int] = {}
-
-    def classify(self, line: bytes) -> Meaning | int:
-        """As RequestLines.classify."""
-        match = _FIELD_LINE(line)
-        if match is None:
-            return REFUSE, b"", line
-        lower = match[1].lower()
-        meaning = _RESPONSE_MEANINGS.get(lower, KEEP)
-        result: Meaning | int = (meaning, lower, match[2]) if meaning else KEEP
-        remember(self.memo, line, result)
-        return result
+    def name_meaning(self, lower: bytes) -> int:
+        """What a field of this lower-case name means in a response."""
+        return _RESPONSE_MEANINGS.get(lower, KEEP)
 
 
 def remember(memo: dict[bytes, Meaning | int], line: bytes, meaning: Meaning | int) -> None:
@@ -215,17 +247,14 @@ LENGTH_CHUNKED = -1
 LENGTH_UNTIL_CLOSE = -2
 
 
-class ResponseHead:
+class ResponseHead(msgspec.Struct, gc=False):
     """The head of an origin's response."""
 
-    __slots__ = ("keep", "length", "lines", "reason", "status")
-
-    def __init__(self, status: int, reason: bytes, lines: list[bytes], length: int, keep: bool) -> None:
-        self.status = status
-        self.reason = reason
-        self.lines = lines
-        """Raw field lines to pass on, without CRLF. Content-Length among them where the origin sent one."""
-        self.length = length
-        """Bytes of the body that follows: 0.., LENGTH_CHUNKED or LENGTH_UNTIL_CLOSE."""
-        self.keep = keep
-        """Whether the origin's connection may serve another request."""
+    status: int
+    reason: bytes
+    lines: list[bytes]
+    """Raw field lines to pass on, without CRLF. Content-Length among them where the origin sent one."""
+    length: int
+    """Bytes of the body that follows: 0.., LENGTH_CHUNKED or LENGTH_UNTIL_CLOSE."""
+    keep: bool
+    """Whether the origin's connection may serve another request."""

@@ -6,6 +6,7 @@ Content-Length or exactly `chunked` frames a body; nothing is repaired and passe
 
 from __future__ import annotations
 
+import functools
 import http
 import re
 
@@ -241,11 +242,7 @@ def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, meth
     lines = head.split(b"\r\n")
     if len(lines) > limits.header_count + 1:
         raise ResponseError(f"more than {limits.header_count} header fields")
-    match = _STATUS_LINE(lines[0])
-    if match is None:
-        raise ResponseError("malformed status line")
-    status = int(match[2])
-    keep = match[1] == b"1"
+    status, keep, reason = _parse_status_line(lines[0])
     length = -3
     dropped: list[bytes] | None = None
     options = _NONE
@@ -267,7 +264,7 @@ def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, meth
             dropped = []
         dropped.append(line)
         if kind == CONNECTION:
-            options |= connection_options(value)
+            options = connection_options(value) | options if options else connection_options(value)
         elif kind == TRANSFER:
             if length != -3 or value.lower() != b"chunked" or not keep:
                 raise ResponseError("a transfer coding other than one `chunked`, or one beside Content-Length")
@@ -294,7 +291,16 @@ def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, meth
             lines.remove(dropped[0])
         else:
             lines = [line for line in lines if line not in dropped]
-    return ResponseHead(status, match[3] or b"", lines, length, keep)
+    return ResponseHead(status, reason, lines, length, keep)
+
+
+@functools.lru_cache(maxsize=128)
+def _parse_status_line(line: bytes) -> tuple[int, bool, bytes]:
+    """Status, whether it is HTTP/1.1, and reason; raises ResponseError."""
+    match = _STATUS_LINE(line)
+    if match is None:
+        raise ResponseError("malformed status line")
+    return int(match[2]), match[1] == b"1", match[3] or b""
 
 
 class ChunkError(Exception):

@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -479,62 +480,34 @@ class Worker:
 
     def record(self, exchange: Exchange) -> None:
         """An exchange is over."""
-        connection = exchange.connection
-        request, route = exchange.request, exchange.route
+        connection, request, route = exchange.connection, exchange.request, exchange.route
         self.access.record(
-            host=request.host,
-            workspace=route.workspace if route is not None else "",
-            method=exchange.method,
-            target=request.target,
-            status=exchange.status,
-            bytes_in=exchange.bytes_in,
-            bytes_out=exchange.bytes_out,
-            started=exchange.started,
-            origin_seconds=exchange.origin_seconds,
-            request_id=exchange.request_id,
-            tls=connection.tls_version,
-            protocol="ws" if exchange.tunnel else connection.protocol,
-            client=connection.peer,
-            error=exchange.error,
+            request.host,
+            route.workspace if route is not None else "",
+            exchange.method,
+            request.target,
+            exchange.status,
+            exchange.bytes_in,
+            exchange.bytes_out,
+            exchange.started,
+            exchange.origin_seconds,
+            exchange.request_id,
+            connection.tls_version,
+            "ws" if exchange.tunnel else connection.protocol,
+            connection.peer,
+            exchange.error,
         )
 
     def record_refused(self, connection: Connection, status: int, reason: str, request_id: bytes, size: int) -> None:
         """Something that never became a request was answered."""
-        self.access.record(
-            host="",
-            workspace="",
-            method=b"-",
-            target=b"-",
-            status=status,
-            bytes_in=0,
-            bytes_out=size,
-            started=time.perf_counter(),
-            origin_seconds=0.0,
-            request_id=request_id,
-            tls=connection.tls_version,
-            protocol=connection.protocol,
-            client=connection.peer,
-            error=reason,
-        )
+        tls, protocol, peer = connection.tls_version, connection.protocol, connection.peer
+        self.access.record("", "", b"-", b"-", status, 0, size, perf_counter(), 0.0, request_id, tls, protocol, peer, reason)
 
     def record_plain(self, connection: PlainConnection, request: RequestHead, status: int, size: int) -> None:
         """A request on port 80 was answered."""
-        self.access.record(
-            host=request.host,
-            workspace="",
-            method=request.method,
-            target=request.target,
-            status=status,
-            bytes_in=0,
-            bytes_out=size,
-            started=time.perf_counter(),
-            origin_seconds=0.0,
-            request_id=self.next_request_id(),
-            tls="",
-            protocol="http",
-            client=connection.peer,
-            error="",
-        )
+        method, target, peer, request_id = request.method, request.target, connection.peer, self.next_request_id()
+        began = perf_counter()
+        self.access.record(request.host, "", method, target, status, 0, size, began, 0.0, request_id, "", "http", peer, "")
 
     def count_handshake(self, result: str) -> None:
         """A handshake ended."""
