@@ -190,6 +190,10 @@ class Certificates:
                 return Missing(hostname, None)
             return self.refuse(hostname, ALWAYS, "the name is not served here")
         certificate = self._map.certificate(site.certificate) if site.certificate else None
+        if certificate is None and site.certificate:
+            # Two reads: between them the site may have got another certificate and lost this one.
+            site = self._map.site(key) or site
+            certificate = self._map.certificate(site.certificate) if site.certificate else None
         if certificate is None or not any(covers(name, hostname) for name in certificate.names):
             self._contexts.pop(hostname, None)
             denied = self._remembered(key, now)

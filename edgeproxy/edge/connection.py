@@ -124,7 +124,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-        self.worker.opened(self)
+        self.worker.reception.opened(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self.worker.buffer
@@ -144,7 +144,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
-        self.worker.closed(self)
+        self.worker.reception.closed(self)
         if self._waiting:
             self._waiting = False
             self.worker.obtaining.leave(self)

@@ -50,11 +50,11 @@ class PlainConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-        self.worker.opened(self)
+        self.worker.reception.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
-        self.worker.closed(self)
+        self.worker.reception.closed(self)
 
     def pause_writing(self) -> None:
         # Answers are short: a client that pipelines and does not read has no business here.

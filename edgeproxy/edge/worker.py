@@ -18,7 +18,6 @@ import uvloop
 
 from edgeproxy.config.structs import Config
 from edgeproxy.edge import tickets
-from edgeproxy.edge.accept import ABOVE_MEAN, SLACK, Acceptor, packed
 from edgeproxy.edge.access import Access
 from edgeproxy.edge.certificate import Certificates, Cold, Denied, Found, Missing
 from edgeproxy.edge.connection import Connection
@@ -26,7 +25,7 @@ from edgeproxy.edge.headers import RequestHead, RequestLines, ResponseLines
 from edgeproxy.edge.hello import INTERNAL_ERROR
 from edgeproxy.edge.http2_fields import RequestFields, ResponseFields
 from edgeproxy.edge.obtain import Obtaining
-from edgeproxy.edge.plain import PlainConnection
+from edgeproxy.edge.reception import Reception
 from edgeproxy.edge.route import Route, Routes
 from edgeproxy.edge.upstream.pool import Pool, networks
 from edgeproxy.edge.upstream.target import Target
@@ -43,6 +42,7 @@ from edgeproxy.published.seal import Sealer
 
 if TYPE_CHECKING:
     from edgeproxy.edge.exchange import Exchange
+    from edgeproxy.edge.plain import PlainConnection
 
 SWEEP_SECONDS = 0.25
 """How often deadlines are looked at: one coarse sweep instead of timers that every request would set and cancel."""
@@ -75,15 +75,12 @@ class Worker:
         self.response_fields = ResponseFields()
         self.trusted = networks(start.config.listen.trusted_proxies)
         self.origin_networks = networks(start.config.origin.allow)
-        self.connections: dict[Connection | PlainConnection, None] = {}
         self._start = start
+        self.reception = Reception(self, Table(start.table), start.column, lambda: self._over.set())
+        self.connections = self.reception.connections
         self._share_tickets = share_tickets
-        self._table = Table(start.table)
-        self._column = self._table.column(start.column)
-        self._slots: dict[str, int] = {}
         self._pools: dict[Target, Pool] = {}
         self._link: Link | None = None
-        self._acceptors: list[Acceptor] = []
         self._tasks: set[asyncio.Task[object]] = set()
         self._ids: Iterator[int] = itertools.count(1)
         self._id_prefix = f"{os.urandom(6).hex()}-".encode("ascii")
@@ -101,7 +98,7 @@ class Worker:
         # systemd stops a service by SIGTERM to all its processes: this one drains, whoever asks.
         self.loop.add_signal_handler(signal.SIGTERM, self.drain)
         channel = self._channel = Channel(self._start.channel)
-        follow = self._task(self._follow(channel))
+        follow = self.task(self._follow(channel))
         if not await self._open_map():
             return
         self.routes = Routes(self.config, self.reader.site, self.access.map_lookup)
@@ -112,12 +109,12 @@ class Worker:
             wait=self.config.issuance.handshake_wait,
             bound=self.limits.waiting_handshakes,
         )
-        self._listen()
+        self.reception.open(self._start.sockets)
         gc.collect()
         gc.freeze()
         channel.send(Ready())
-        sweep = self._task(self._sweep())
-        report = self._task(self._report())
+        sweep = self.task(self._sweep())
+        report = self.task(self._report())
         await self._over.wait()
         for task in (sweep, report, follow):
             task.cancel()
@@ -158,11 +155,6 @@ class Worker:
         )
         return True
 
-    def _listen(self) -> None:
-        for role, sock in self._start.sockets.items():
-            admit = self._admit_tls if role.startswith("https ") else self._admit_plain
-            self._acceptors.append(Acceptor(self.loop, sock, admit, self._crowded, self._no_room))
-
     async def _follow(self, channel: Channel) -> None:
         """What the supervisor says. Its end is a reason to drain: nobody would replace or stop this process any more."""
         while True:
@@ -185,17 +177,14 @@ class Worker:
         if self.draining:
             return
         self.draining = True
-        for acceptor in self._acceptors:
-            acceptor.close()
-        self._column.drain()
-        for connection in list(self.connections):
-            connection.drain()
-        if not self._column.connections:  # these count too while their transport is being made
+        self.reception.close()
+        if self.reception.empty:
             self._over.set()
         else:
             self.loop.call_later(self.timeouts.drain, self._over.set)
 
-    def _task(self, coroutine: object) -> asyncio.Task[object]:
+    def task(self, coroutine: object) -> asyncio.Task[object]:
+        """Runs a coroutine beside everything else, and tells when it fails."""
         task: asyncio.Task[object] = self.loop.create_task(coroutine)  # type: ignore[arg-type]
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
@@ -206,73 +195,10 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.error(f"An unexpected error in a worker's task: {error!r}")
 
-    # accepting
-
-    def _admit_tls(self, sock: socket.socket, peer: str) -> None:
-        slot = self._enter(sock, peer)
-        if slot >= 0:
-            self._task(self.loop.connect_accepted_socket(lambda: Connection(self, peer, slot), sock))
-
-    def _admit_plain(self, sock: socket.socket, peer: str) -> None:
-        slot = self._enter(sock, peer)
-        if slot >= 0:
-            self._task(self.loop.connect_accepted_socket(lambda: PlainConnection(self, peer, slot), sock))
-
-    def _enter(self, sock: socket.socket, peer: str) -> int:
-        """Counts a connection in; -1 when there is no room for it, and then it is closed."""
-        slot = self._slots.get(peer)
-        if slot is None:
-            if len(self._slots) >= 10_000:
-                self._slots.clear()
-            slot = self._slots[peer] = self._table.slot(packed(peer))
-        if self._column.enter(slot) > self.limits.connections_per_address:
-            self.count_handshake("too_many_from_address")
-        elif len(self.connections) >= self.limits.connections and not self._shed():
-            self.count_handshake("too_many_connections")
-        else:
-            return slot
-        self._column.leave(slot)
-        sock.close()
-        return -1
-
-    def _shed(self) -> bool:
-        """Closes the oldest idle connection, if one is near."""
-        for connection in itertools.islice(self.connections, 64):
-            front = getattr(connection, "front", None)
-            if front is not None and front.idle:
-                connection.close()
-                return True
-        return False
-
-    def _crowded(self) -> bool:
-        return self._column.connections > self._table.mean_connections() * ABOVE_MEAN + SLACK
-
-    def _no_room(self, error: OSError) -> None:
-        self._shed()
-        if self.now > self._exhausted_said + 60:
-            self._exhausted_said = self.now
-            self.log.error(
-                f"No new connections for a moment: {error.strerror}. Raise the limit of open files (LimitNOFILE=), or lower "
-                "limits.connections."
-            )
-
     @property
     def first_request_seconds(self) -> float:
         """How long a connection without a request yet may stay when the worker drains."""
         return min(FIRST_REQUEST_SECONDS, self.timeouts.drain / 2)
-
-    def opened(self, connection: Connection | PlainConnection) -> None:
-        """A connection's transport is there."""
-        self.connections[connection] = None
-        if self.draining:
-            connection.drain()
-
-    def closed(self, connection: Connection | PlainConnection) -> None:
-        """A connection is gone."""
-        self.connections.pop(connection, None)
-        self._column.leave(connection.slot)
-        if self.draining and not self._column.connections:
-            self._over.set()
 
     # the published map
 
@@ -337,7 +263,7 @@ class Worker:
             connection.wrap(found.context, found.names)
         elif isinstance(found, Cold):
             connection.waits()
-            self._task(self._wrap_cold(connection, found))
+            self.task(self._wrap_cold(connection, found))
         elif isinstance(found, Missing) and not asked:
             self.obtaining.join(connection, self.now)
         elif isinstance(found, Denied):
@@ -414,16 +340,9 @@ class Worker:
         )
 
     def _counters(self) -> dict[str, float]:
-        counters = self.access.snapshot(self._connection_states())
+        counters = self.access.snapshot(self.reception.states())
         counters["map_lookups_total|hit"] = self.routes.hits
         return counters
-
-    def _connection_states(self) -> dict[str, int]:
-        states = {"handshake": 0, "idle": 0, "active": 0}
-        for connection in self.connections:
-            front = getattr(connection, "front", None)
-            states["handshake" if front is None else "idle" if front.idle else "active"] += 1
-        return states
 
     # the origin
 
@@ -459,7 +378,7 @@ class Worker:
                     del self._pools[target]
             if now >= second + 1.0:
                 second = now
-                self._column.beat(now)
+                self.reception.beat(now)
                 self._check_map()
 
     def _check_map(self) -> None:

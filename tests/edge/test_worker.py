@@ -61,8 +61,8 @@ async def test_a_visitor_who_was_accepted_before_the_drain_is_served(edge: Edge)
 
 async def test_visitors_whose_handshake_has_not_begun_before_the_drain_are_served(edge: Edge):
     answers = [asyncio.ensure_future(edge.exchange("gallery.test", GET)) for _ in range(20)]
-    await until(lambda: edge.worker._column.connections > 0)
-    accepted = edge.worker._column.connections
+    await until(lambda: edge.worker.reception._column.connections > 0)
+    accepted = edge.worker.reception._column.connections
     edge.worker.drain()
     served = [
         answer for answer in await asyncio.gather(*answers, return_exceptions=True) if isinstance(answer, bytes) and answer

@@ -1,0 +1,152 @@
+"""Who is let in: the connections of one worker, counted together with those of the others, and bounded."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from edgeproxy.edge.accept import Acceptor, packed
+from edgeproxy.edge.connection import Connection
+from edgeproxy.edge.plain import PlainConnection
+from edgeproxy.link.table import Table
+
+if TYPE_CHECKING:
+    from edgeproxy.edge.worker import Worker
+
+ABOVE_MEAN = 1.25
+SLACK = 4
+"""A worker with more than ABOVE_MEAN × mean + SLACK connections lets the others accept first."""
+
+SLOTS = 10_000
+"""Addresses whose place in the shared table is remembered: finding it costs 0.8 µs."""
+
+SHED_LOOK = 64
+"""Connections looked at, oldest first, for an idle one that can make room."""
+
+SAY_AGAIN_SECONDS = 60.0
+
+AnyConnection = Connection | PlainConnection
+
+
+class Reception:
+    """Accepts for a worker, and knows its connections.
+
+    `emptied` is called whenever the last connection of a worker that accepts no more has ended.
+    """
+
+    def __init__(self, worker: Worker, table: Table, column: int, emptied: Callable[[], None]) -> None:
+        self._worker = worker
+        self._table = table
+        self._column = table.column(column)
+        self._emptied = emptied
+        self._slots: dict[str, int] = {}
+        self._acceptors: list[Acceptor] = []
+        self._exhausted_said = float("-inf")
+        self.connections: dict[AnyConnection, None] = {}
+        """Oldest first."""
+
+    def open(self, sockets: Mapping[str, socket.socket]) -> None:
+        """Accepts from sockets keyed "https HOST:PORT" and "http HOST:PORT"."""
+        for role, sock in sockets.items():
+            kind = Connection if role.startswith("https ") else PlainConnection
+            self._acceptors.append(Acceptor(self._worker.loop, sock, self._admission(kind), self._crowded, self._no_room))
+
+    def close(self) -> None:
+        """Accepts no more; has every connection end as soon as it may."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._column.drain()
+        for connection in list(self.connections):
+            connection.drain()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody is there, those included whose transport is still being made."""
+        return not self._column.connections
+
+    def beat(self, now: float) -> None:
+        """A sign of life, for the supervisor's watchdog."""
+        self._column.beat(now)
+
+    def opened(self, connection: AnyConnection) -> None:
+        """A connection's transport is there."""
+        self.connections[connection] = None
+        if self._worker.draining:
+            connection.drain()
+
+    def closed(self, connection: AnyConnection) -> None:
+        """A connection is gone."""
+        self.connections.pop(connection, None)
+        self._leave(connection.slot)
+
+    def states(self) -> dict[str, int]:
+        """How many connections are in which state, for the metrics."""
+        states = {"handshake": 0, "idle": 0, "active": 0}
+        for connection in self.connections:
+            front = getattr(connection, "front", None)
+            states["handshake" if front is None else "idle" if front.idle else "active"] += 1
+        return states
+
+    def _admission(self, kind: type[AnyConnection]) -> Callable[[socket.socket, str], None]:
+        worker = self._worker
+
+        def admit(sock: socket.socket, peer: str) -> None:
+            slot = self._enter(sock, peer)
+            if slot >= 0:
+                worker.task(self._receive(sock, kind, peer, slot))
+
+        return admit
+
+    async def _receive(self, sock: socket.socket, kind: type[AnyConnection], peer: str, slot: int) -> None:
+        try:
+            await self._worker.loop.connect_accepted_socket(lambda: kind(self._worker, peer, slot), sock)
+        except OSError:  # gone before it was here
+            self._leave(slot)
+            sock.close()
+
+    def _enter(self, sock: socket.socket, peer: str) -> int:
+        """Counts a connection in; -1 when there is no room for it, and then it is closed."""
+        limits = self._worker.limits
+        slot = self._slots.get(peer)
+        if slot is None:
+            if len(self._slots) >= SLOTS:
+                self._slots.clear()
+            slot = self._slots[peer] = self._table.slot(packed(peer))
+        if self._column.enter(slot) > limits.connections_per_address:
+            self._worker.count_handshake("too_many_from_address")
+        elif len(self.connections) >= limits.connections and not self._shed():
+            self._worker.count_handshake("too_many_connections")
+        else:
+            return slot
+        self._leave(slot)
+        sock.close()
+        return -1
+
+    def _leave(self, slot: int) -> None:
+        self._column.leave(slot)
+        if self._worker.draining and self.empty:
+            self._emptied()
+
+    def _shed(self) -> bool:
+        """Closes the oldest idle connection, if one is near."""
+        for connection in itertools.islice(self.connections, SHED_LOOK):
+            front = getattr(connection, "front", None)
+            if front is not None and front.idle:
+                connection.close()
+                return True
+        return False
+
+    def _crowded(self) -> bool:
+        return self._column.connections > self._table.mean_connections() * ABOVE_MEAN + SLACK
+
+    def _no_room(self, error: OSError) -> None:
+        self._shed()
+        worker = self._worker
+        if worker.now > self._exhausted_said + SAY_AGAIN_SECONDS:
+            self._exhausted_said = worker.now
+            worker.log.error(
+                f"No new connections for a moment: {error.strerror}. Raise the limit of open files (LimitNOFILE=), or lower "
+                "limits.connections."
+            )
