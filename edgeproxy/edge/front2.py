@@ -27,6 +27,9 @@ HEAD_ROOM: Final = 1024
 """What is read of an answer whose stream has no window at all: its head should not have to wait for one."""
 SMALL_OUTPUT: Final = 16 * 1024
 """Up to so many queued bytes it is not asked whether the transport has room for them."""
+BODY_GRACE: Final = 1.0
+"""Seconds that a client has for the rest of a body that nobody takes. A reset right behind the answer is lawful (RFC 9113
+section 8.1), but makes curl 7.88 and others that are about to send their few bytes throw the answer away."""
 GOAWAY_GRACE: Final = 1.0
 """Seconds between the announcement and the final GOAWAY: a round trip, for requests under way (RFC 9113 section 6.8)."""
 
@@ -240,6 +243,14 @@ class Front2:
         if not self.http2.queued and not self.connection.full and self.http2.initial_window >= QUEUE_HIGH:
             return QUEUE_HIGH
         return self.room(number) or (HEAD_ROOM if self.http2.queued < QUEUE_HIGH and not self.connection.full else 0)
+
+    def finish_later(self, number: int) -> None:
+        """Stops a request's body that outlasts its answer."""
+        self.connection.worker.loop.call_later(BODY_GRACE, self._finish, number)
+
+    def _finish(self, number: int) -> None:
+        self.http2.finish(number)
+        self.flush_soon()
 
     def overfull(self) -> None:
         """The queue has reached its mark: no origin is read, those that have said nothing yet included."""

@@ -310,9 +310,17 @@ class Http2Server:
             self._let_go(stream)
             self._engine.reset_stream(stream, code)
 
+    def let_go(self, stream: int) -> bool:
+        """To be called with a response's end: nobody takes the request's body any more, whose rest is thrown away. Whether
+        the client still sends it: then `finish` is to be called once it has had a moment for the rest."""
+        if stream not in self._open or self.ended:
+            return False
+        self._let_go(stream)
+        return True
+
     def finish(self, stream: int) -> None:
-        """To be called with a response's end: if the client still sends its body, nobody takes that any more, and once the
-        response is out the client is told so (RFC 9113 section 8.1)."""
+        """If the client still sends the body of a request whose response has ended, it is told, once that is out, that
+        nobody takes it (RFC 9113 section 8.1)."""
         if stream in self._open and not self.ended:
             self._let_go(stream)
             self._finishing.add(stream)

@@ -290,7 +290,8 @@ class Stream:
             self._account()
         if front.paused:
             front.paused.discard(self)
-        front.http2.finish(self.number)
+        if front.http2.let_go(self.number):
+            front.finish_later(self.number)
         front.flush_soon()
 
     # exchange.ClientSide: WebSockets

@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from edgeproxy.config.structs import Origin, Timeouts
+from edgeproxy.edge import front2
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.front2 import Front2
 from edgeproxy.edge.http2 import CONNECTION_WINDOW, STREAM_WINDOW
@@ -315,13 +316,38 @@ async def test_an_early_answer_stops_the_upload(edge: Edge, script: Script) -> N
 
     script.handler = answer
     async with connected(edge) as client:
+        answers = []
         for _ in range(20):
             number = client.request([*POST, (b"content-length", b"10000000")])
             client.send(number, b"x" * 15_000)
             answered = await client.answer(number)
             assert (answered.status, answered.body) == (413, b"big")
-            await client.until(lambda answered=answered: answered.reset == 0)
+            answers.append(answered)
+        await client.until(lambda: all(answered.reset == 0 for answered in answers))
         assert client.state.outbound_flow_control_window >= STREAM_WINDOW // 4
+
+
+async def test_a_body_that_ends_soon_after_its_answer_is_not_stopped(
+    edge: Edge, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """curl 7.88 sends a request's head, then its body, and gives up an answer that a reset follows in between."""
+
+    async def answer(reader: Reader, writer: Writer) -> None:
+        while await script.read_head(reader):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes")
+
+    monkeypatch.setattr(front2, "BODY_GRACE", 60.0)
+    script.handler = answer
+    async with connected(edge) as client:
+        number = client.request([*POST, (b"content-length", b"200000")])
+        assert (await client.answer(number)).body == b"yes"
+        await client.upload(number, b"x" * 200_000)
+        assert (await client.get(get())).status == 200
+        (connection,) = edge.worker.connections
+        assert isinstance(connection, Connection)
+        assert isinstance(connection.front, Front2)
+        assert connection.front.idle  # nothing is left that a reset could be sent for
+        assert client.answers[number].reset is None
 
 
 # Faults
