@@ -100,7 +100,13 @@ class Pool:
         for _ in range(min(room, len(self._waiting) - len(self._connecting))):
             task = self._worker.loop.create_task(self._connect())
             self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            task.add_done_callback(self._attempted)
+
+    def _attempted(self, task: asyncio.Task[None]) -> None:
+        """An attempt has ended. Who began to wait while it counted as one under way has none yet."""
+        self._connecting.discard(task)
+        if self._waiting and not self.closed:
+            self._connect_for_waiting()
 
     async def _connect(self) -> None:
         connection = OriginConnection(self._worker, self)

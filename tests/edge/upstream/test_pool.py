@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from edgeproxy.config.structs import Origin, Timeouts
-from edgeproxy.edge.upstream.pool import networks
+from edgeproxy.edge.upstream.connection import OriginConnection
+from edgeproxy.edge.upstream.pool import Pool, networks
+from edgeproxy.edge.upstream.target import Target
 from edgeproxy.limits import Limits
 from edgeproxy.published.records import Site
 from edgeproxy.units import Duration
@@ -69,6 +71,37 @@ async def test_who_waits_too_long_for_a_connection_gets_a_504(tmp_path: Path, ma
             assert fields(await edge.exchange("gallery.test", GET))[0] == 504
             edge.worker.drain()
             await first
+
+
+class Waiter:
+    """Notes what it was told; `next` begins to wait at that very moment, as a request that comes right then does."""
+
+    def __init__(self, pool: Pool, next: Waiter | None = None) -> None:  # noqa: A002
+        self.pool, self.next = pool, next
+        self.told: list[str] = []
+
+    def connected(self, connection: OriginConnection) -> None:
+        self._note("connected")
+
+    def not_connected(self, reason: str, *, timeout: bool) -> None:
+        self._note("timeout" if timeout else "failed")
+
+    def _note(self, what: str) -> None:
+        self.told.append(what)
+        if self.next is not None:
+            self.pool.wait(self.next)
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+async def test_who_begins_to_wait_as_another_attempt_ends_has_an_attempt_too(
+    edge: Edge, origin: tuple[Script, int], reachable: bool
+):
+    pool = edge.worker.pool(Target("127.0.0.1", origin[1] if reachable else 9, False))
+    second = Waiter(pool)
+    first = Waiter(pool, second)
+    pool.wait(first)
+    await until(lambda: second.told)
+    assert first.told == second.told == ["connected" if reachable else "failed"]
 
 
 async def test_an_origin_on_a_unix_socket(tmp_path: Path, maps: MapProcess):
