@@ -444,7 +444,7 @@ class Worker:
 
 def main(start: WorkerStart) -> int:
     """The process. Called in the fresh child; returns its exit status."""
-    log = Log(f"worker {start.index}", level=start.config.log.level)
+    log = start.log
     share_tickets = tickets.trial_in_fork()
     if not share_tickets:
         log.warning("Sessions resume only in the worker that began them: this interpreter's OpenSSL takes no ticket keys.")

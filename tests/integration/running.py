@@ -100,7 +100,8 @@ class Running:
         self.log = folder / "edgeproxy.log"
         self.output = folder / "edgeproxy.out"
         self.command = [*(command or (sys.executable, "-m", "edgeproxy", "serve", "--config")), str(self.config)]
-        self.environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default", **(environ or {})}
+        paths = os.pathsep.join(path for path in (str(ROOT), os.environ.get("PYTHONPATH", "")) if path)
+        self.environ = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "default", **(environ or {})}
         self.process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._log_from = 0

@@ -25,6 +25,7 @@ from edgeproxy.link.messages import Drain, Greeting, LinkEnd, LinkMessage, Ready
 from edgeproxy.link.peer import Link
 from edgeproxy.link.start import ChildStart, WorkerStart
 from edgeproxy.link.table import Table
+from edgeproxy.supervision import loop
 from edgeproxy.supervision.children import Programs
 
 
@@ -225,7 +226,7 @@ def main() -> int:
     path = Path(sys.argv[1])
     for name in ("HUNG", "READY_WITHIN", "CONTROLLER_DRAIN"):
         if seconds := os.environ.get(f"STANDIN_{name}"):
-            setattr(supervisor, name, float(seconds))
+            setattr(loop, name, float(seconds))
     try:
         return supervisor.run(load(path, os.environ), path, programs=Programs(worker_main, lambda: controller_main, map_key))
     except EdgeError as error:

@@ -1,0 +1,409 @@
+"""What the supervisor does about what happens, with stand-in children."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.running import Running, free_port, wait_for
+from tests.supervision.talk import Talk, ask, ask_controller, links, only_new_workers, refuses, status, with_each_worker
+
+# workers
+
+
+def test_a_killed_worker_is_replaced_and_the_others_connections_go_on(edge: Running, talk: Callable[..., Talk]) -> None:
+    edge.start()
+    workers = with_each_worker(edge, talk)
+    victim, witness = workers
+    began = time.monotonic()
+    edge.kill(victim)
+    wait_for(lambda: len(edge.children()) == 3 and victim not in edge.children(), "a new worker")
+    took = time.monotonic() - began
+    assert workers[witness].ask("who")["pid"] == witness
+    line = edge.wait_logged("died and is replaced")
+    assert (line["child_pid"], line["how"], line["after"]) == (victim, "killed by SIGKILL", 0.0)
+    assert took < 1.0
+    with_each_worker(edge, talk)
+    assert status(edge)["restarts"] == {"workers": 1, "controller": 0}
+    assert ask(edge, "about")["pid"] != victim
+
+
+def test_connections_that_wait_to_be_accepted_are_served_although_all_workers_die(edge: Running) -> None:
+    edge.start()
+    workers = [pid for pid, name in edge.children().items() if " w " in name]
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    waiting = [Talk((edge.host, edge.https_port)) for _ in range(200)]
+    for each in waiting:
+        each.send("who")
+    for pid in workers:
+        edge.kill(pid)
+    answers = [each.receive()["pid"] for each in waiting]
+    assert not set(answers) & set(workers)
+    for each in waiting:
+        each.close()
+
+
+def test_what_a_dead_worker_counted_is_forgotten(edge: Running, talk: Callable[..., Talk]) -> None:
+    edge.start()
+    held = [talk() for _ in range(20)]
+    pids = [each.ask("who")["pid"] for each in held]
+    for pid in set(pids):
+        edge.kill(pid)
+    wait_for(lambda: not set(pids) & set(edge.children()) and len(edge.children()) == 3, "new workers")
+    assert ask(edge, "count")["count"] == 1
+
+
+def test_a_worker_that_keeps_dying_is_born_ever_more_slowly_while_the_others_serve(edge: Running) -> None:
+    edge.start()
+    for _ in range(6):
+        with contextlib.suppress(OSError):
+            ask(edge, "crash")
+    wait_for(lambda: len([line for line in edge.log_lines() if line["message"] == "died and is replaced"]) >= 6, "six deaths")
+    delays = [line["after"] for line in edge.log_lines() if line["message"] == "died and is replaced"]
+    assert delays.count(0.0) == 2
+    assert max(delays) > 0.0
+    wait_for(lambda: len(edge.children()) == 3, "everybody back")
+    assert ask(edge, "who")
+
+
+def test_a_worker_that_hangs_is_replaced(edge: Running, talk: Callable[..., Talk]) -> None:
+    edge.environ["STANDIN_HUNG"] = "1"
+    edge.start()
+    workers = with_each_worker(edge, talk)
+    victim = min(workers)
+    time.sleep(0.5)  # noqa: TID251 - it has given signs of life by now
+    os.kill(victim, signal.SIGSTOP)
+    edge.wait_logged("gives no sign of life")
+    wait_for(lambda: victim not in edge.children() and len(edge.children()) == 3, "a new worker")
+    assert workers[max(workers)].ask("who")["pid"] == max(workers)
+
+
+def test_a_worker_told_to_end_by_somebody_else_is_replaced_while_it_drains(edge: Running, talk: Callable[..., Talk]) -> None:
+    edge.start()
+    workers = with_each_worker(edge, talk)
+    victim = min(workers)
+    os.kill(victim, signal.SIGTERM)
+    wait_for(lambda: len(edge.children()) == 4, "a third worker beside the draining one")
+    assert workers[victim].ask("who")["pid"] == victim
+    workers[victim].close()
+    wait_for(lambda: victim not in edge.children(), "its end")
+    assert len(edge.children()) == 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into a process that forbids core dumps")
+def test_nothing_is_left_of_children_that_died(edge: Running) -> None:
+    edge.start()
+
+    def descriptors() -> int:
+        return len(list(Path(f"/proc/{edge.pid}/fd").iterdir()))
+
+    before = descriptors()
+    for number in range(1, 5):
+        for pid in list(edge.children()):
+            edge.kill(pid)
+        wait_for(lambda number=number: sum(status(edge)["restarts"].values()) == 3 * number, "everybody replaced")  # type: ignore[misc]
+    wait_for(lambda: len(edge.children()) == 3 and descriptors() == before, "as many descriptors as before")
+    assert len({worker["pid"] for worker in status(edge)["workers"]}) == 2
+
+
+# the controller and the links
+
+
+def test_a_killed_controller_is_replaced_and_every_worker_gets_a_fresh_link(edge: Running, talk: Callable[..., Talk]) -> None:
+    edge.start()
+    wait_for(lambda: len(links(edge)) == 2, "two links")
+    workers = with_each_worker(edge, talk)
+    old = next(pid for pid, name in edge.children().items() if name == "edgeproxy ctl")
+    began = time.monotonic()
+    edge.kill(old)
+    wait_for(lambda: sorted(pid for _, pid in links(edge)) == sorted(workers), "two links to the new controller")
+    assert time.monotonic() - began < 2.0
+    found = ask_controller(edge, "about")
+    assert found["pid"] != old
+    assert found["serving"]
+    new = f"controller-{found['pid']}"
+    wait_for(lambda: all(new in each.ask("links")["heard"] for each in workers.values()), "its word to each")
+    assert status(edge)["restarts"] == {"workers": 0, "controller": 1}
+
+
+def test_a_new_worker_gets_a_link_too(edge: Running) -> None:
+    edge.start()
+    wait_for(lambda: len(links(edge)) == 2, "two links")
+    victim = next(pid for pid, name in edge.children().items() if name == "edgeproxy w 1")
+    edge.kill(victim)
+    wait_for(lambda: len(links(edge)) == 3, "a third greeting")
+    assert [index for index, _ in links(edge)].count(1) == 2
+
+
+def test_a_link_that_breaks_while_both_live_is_made_anew(edge: Running, talk: Callable[..., Talk]) -> None:
+    edge.start()
+    wait_for(lambda: len(links(edge)) == 2, "two links")
+    one = talk()
+    time.sleep(1.1)  # noqa: TID251 - a link younger than a second is not replaced
+    one.ask("unlink")
+    wait_for(lambda: one.ask("links")["alive"] and one.ask("links")["links"] == 2, "a second link")
+    assert len(links(edge)) == 3
+
+
+# the supervisor's own death
+
+
+def test_without_its_supervisor_everything_ends_and_a_new_start_succeeds_at_once(
+    edge: Running, talk: Callable[..., Talk]
+) -> None:
+    edge.start()
+    open_one = talk()
+    open_one.ask("who")
+    children = edge.children()
+    controller = next(pid for pid, name in children.items() if name == "edgeproxy ctl")
+    edge.kill()
+    edge.wait_ended()
+    edge.start()
+    assert open_one.ask("who")["pid"] in children  # what was open is finished
+    assert controller not in edge.living()
+    assert ask(edge, "who")["pid"] not in children
+    open_one.close()
+    wait_for(lambda: not edge.living() & set(children), "the old workers' end")
+
+
+# stopping
+
+
+def test_sigterm_lets_open_connections_end_and_refuses_new_ones(edge: Running, talk: Callable[..., Talk]) -> None:
+    edge.start()
+    open_one = talk()
+    open_one.ask("who")
+    edge.kill(number=signal.SIGTERM)
+    wait_for(lambda: refuses(edge.https_port), "new connections refused")
+    assert open_one.ask("who")["pid"]
+    assert edge.process is not None
+    assert edge.process.poll() is None
+    open_one.close()
+    assert edge.wait_ended() == 0
+    assert not edge.living()
+    assert not edge.socket.exists()
+    assert not edge.socket.with_name("api.sock").exists()
+    assert edge.logged("stopped")
+
+
+def test_the_controller_lives_until_the_last_worker_has_ended(edge: Running, talk: Callable[..., Talk]) -> None:
+    edge.start()
+    open_one = talk()
+    open_one.ask("who")
+    answer = ask_controller(edge, "stop")
+    assert answer["ok"]
+    time.sleep(0.2)  # noqa: TID251
+    assert ask_controller(edge, "status")["data"]["state"] == "stopping"
+    open_one.close()
+    assert edge.wait_ended() == 0
+    ended = [line["child"] for line in edge.log_lines() if line["message"] == "ended"]
+    assert ended[-1] == "controller"
+
+
+def test_a_worker_that_does_not_end_in_time_is_killed(edge: Running) -> None:
+    edge.configure({"origin": {"header": "x-never-drains"}, "timeouts": {"drain": "100ms"}})
+    edge.start()
+    edge.kill(number=signal.SIGTERM)
+    assert edge.wait_ended() == 0
+    assert edge.logged("did not end in time")
+    assert not edge.living()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_hurries(edge: Running, talk: Callable[..., Talk], number: int) -> None:
+    edge.configure({"timeouts": {"drain": "10m"}})
+    edge.start()
+    open_one = talk()
+    open_one.ask("who")
+    edge.kill(number=number)
+    edge.wait_logged("came")
+    edge.kill(number=number)
+    assert edge.wait_ended() == 0
+
+
+def test_it_can_be_stopped_while_it_starts(edge: Running) -> None:
+    edge.configure({"origin": {"header": "x-slow-worker"}, "timeouts": {"drain": "100ms"}})
+    edge.start(wait=False)
+    wait_for(lambda: len(edge.children()) == 3, "children")
+    edge.kill(number=signal.SIGTERM)
+    assert edge.wait_ended() == 0
+    assert not edge.living()
+
+
+# reloading
+
+
+def test_sighup_brings_a_new_configuration_while_the_old_workers_finish(edge: Running, talk: Callable[..., Talk]) -> None:
+    edge.start()
+    old = with_each_worker(edge, talk)
+    controller = ask_controller(edge, "about")["pid"]
+    edge.configure({"origin": {"header": "x-second"}, "workers": {"count": 3}})
+    edge.kill(number=signal.SIGHUP)
+    line = edge.wait_logged("is in effect")
+    assert "Configuration 2" in line["message"]
+    assert "3 workers" in line["message"]
+    assert "origin.header" in line["message"]
+    only_new_workers(edge, 2)
+    found = ask(edge, "about")
+    assert found["header"] == "x-second"
+    assert found["column"] > 1
+    for pid, each in old.items():
+        assert each.ask("who")["pid"] == pid
+    wait_for(lambda: ask_controller(edge, "about")["pid"] != controller, "a new controller")
+    assert ask_controller(edge, "about")["header"] == "x-second"
+    states = sorted((worker["generation"], worker["state"]) for worker in status(edge)["workers"])
+    assert states == [(1, "draining"), (1, "draining"), *[(2, "serving")] * 3]
+    wait_for(lambda: len({pid for _, pid in links(edge)}) == 5, "links to all, draining ones too")
+    for each in old.values():
+        each.close()
+    wait_for(lambda: not set(old) & set(edge.children()), "the old workers' end")
+    assert len(edge.children()) == 4
+
+
+def test_a_reload_answers_who_asked_with_what_is_in_effect(edge: Running) -> None:
+    edge.start()
+    edge.configure({"origin": {"header": "x-second"}})
+    answer = ask_controller(edge, "reload")
+    assert answer["ok"]
+    assert answer["detail"] == "Configuration 2 is in effect, with 2 workers; changed: origin.header."
+    assert answer["data"] == {"generation": 2, "workers": 2}
+
+
+def test_a_new_controller_begins_only_when_the_old_one_has_ended(edge: Running) -> None:
+    edge.start()
+    controller = ask_controller(edge, "about")["pid"]
+    assert ask_controller(edge, "reload")["ok"]
+    wait_for(lambda: ask_controller(edge, "about")["pid"] != controller, "a new controller")
+    assert ask_controller(edge, "about")["serving"]
+    lines = [(line["message"], line.get("child")) for line in edge.log_lines()]
+    assert [line for line in lines if line[1] == "controller"] == [
+        ("ready", "controller"),
+        ("ended", "controller"),
+        ("ready", "controller"),
+    ]
+
+
+def test_listeners_are_added_and_removed_by_a_reload(edge: Running, talk: Callable[..., Talk]) -> None:
+    edge.start()
+    open_one = talk()
+    open_one.ask("who")
+    old, new = edge.http_port, free_port()
+    edge.configure({"listen": {"http": [f"{edge.host}:{new}"]}})
+    answer = ask_controller(edge, "reload")
+    assert f"now also listening on {edge.host}:{new}; no longer listening on {edge.host}:{old}" in answer["detail"]
+    assert ask(edge, "who", new)["pid"]
+    wait_for(lambda: refuses(old), "the old listener closed in every process")
+    assert open_one.ask("who")["generation"] == 1
+
+
+def test_no_connection_is_lost_over_many_reloads(edge: Running) -> None:
+    edge.start()
+    for number in range(5):
+        edge.configure({"origin": {"header": f"x-number-{number}"}})
+        waiting = [Talk((edge.host, edge.https_port)) for _ in range(20)]
+        edge.kill(number=signal.SIGHUP)
+        waiting += [Talk((edge.host, edge.https_port)) for _ in range(20)]
+        for each in waiting:
+            assert each.ask("who")["pid"]
+            each.close()
+        wait_for(lambda number=number: edge.logged(f"Configuration {number + 2} is in effect"), "the reload")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"nonsense": {"key": 1}}, "nonsense"),
+        ({"listen": {"https": ["not an address"]}}, "listen.https"),
+        ({"state": {"directory": "/elsewhere"}}, "state.directory cannot change while the program runs"),
+        ({"origin": {"header": "x-worker-refuses"}}, "the stand-in worker refuses"),
+        ({"origin": {"header": "x-worker-exits"}}, "a new worker ended before it was ready (exit status 5)"),
+        ({"origin": {"header": "x-slow-worker"}}, "not ready within 1 s"),
+    ],
+)
+def test_an_unusable_configuration_is_refused_and_the_old_one_goes_on(
+    edge: Running, talk: Callable[..., Talk], change: dict[str, Any], expected: str
+) -> None:
+    edge.environ["STANDIN_READY_WITHIN"] = "1"
+    edge.start()
+    workers = with_each_worker(edge, talk)
+    added = free_port()
+    if "listen" not in change and "nonsense" not in change:
+        edge.configure({"listen": {"http": [f"{edge.host}:{edge.http_port}", f"{edge.host}:{added}"]}})
+    edge.configure(change)
+    answer = ask_controller(edge, "reload")
+    assert not answer["ok"]
+    assert "the old one goes on" in answer["detail"]
+    assert expected in answer["detail"]
+    for pid, each in workers.items():
+        assert each.ask("who")["pid"] == pid
+    wait_for(lambda: len(edge.children()) == 3, "the new workers gone")
+    assert refuses(added)
+    found = status(edge)
+    assert found["generation"] == 1
+    assert found["last_reload"]["ok"] is False
+    assert found["restarts"] == {"workers": 0, "controller": 0}
+
+
+def test_after_a_refusal_a_corrected_configuration_is_taken(edge: Running) -> None:
+    edge.start()
+    edge.configure({"origin": {"header": "x-worker-refuses"}})
+    assert not ask_controller(edge, "reload")["ok"]
+    edge.configure({"origin": {"header": "x-good"}})
+    assert ask_controller(edge, "reload")["ok"]
+    wait_for(lambda: ask(edge, "about")["header"] == "x-good", "the new configuration")
+
+
+def test_a_port_that_another_program_has_is_refused_by_a_reload(edge: Running) -> None:
+    edge.start()
+    with socket.create_server((edge.host, 0)) as other:
+        edge.configure({"listen": {"http": [f"{edge.host}:{other.getsockname()[1]}"]}})
+        answer = ask_controller(edge, "reload")
+    assert not answer["ok"]
+    assert f"in use by process {os.getpid()}" in answer["detail"]
+
+
+def test_a_second_reload_meanwhile_is_refused_or_follows(edge: Running, talk: Callable[..., Talk]) -> None:
+    edge.environ["STANDIN_READY_WITHIN"] = "2"
+    edge.start()
+    edge.configure({"origin": {"header": "x-slow-worker"}})
+    first = talk(edge.socket)
+    first.send("reload")
+    wait_for(lambda: len(edge.children()) == 5, "new workers")
+    assert "under way already" in ask_controller(edge, "reload")["detail"]
+    edge.configure({"origin": {"header": "x-good"}})
+    edge.kill(number=signal.SIGHUP)
+    assert not first.receive()["ok"]
+    edge.wait_logged("is in effect")
+    wait_for(lambda: ask(edge, "about")["header"] == "x-good", "the new configuration")
+
+
+def test_a_worker_killed_during_a_reload_is_replaced_with_the_old_configuration(
+    edge: Running, talk: Callable[..., Talk]
+) -> None:
+    edge.environ["STANDIN_READY_WITHIN"] = "3"
+    edge.start()
+    workers = with_each_worker(edge, talk)
+    edge.configure({"origin": {"header": "x-slow-worker"}})
+    edge.kill(number=signal.SIGHUP)
+    wait_for(lambda: len(edge.children()) == 5, "new workers")
+    edge.kill(min(workers))
+    wait_for(lambda: min(workers) not in edge.children() and len(edge.children()) == 5, "a replacement")
+    edge.wait_logged("the old one goes on")
+    wait_for(lambda: len(edge.children()) == 3, "the new workers gone")
+    assert ask(edge, "who")["generation"] == 1
+
+
+def test_unknown_requests_are_answered(edge: Running) -> None:
+    edge.start()
+    answer = ask_controller(edge, "dance")
+    assert not answer["ok"]
+    assert "not known" in answer["detail"]
