@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
@@ -266,6 +266,8 @@ class Family:
     def reap(self) -> list[tuple[Child, int]]:
         """Those that have ended since, with their wait status. They are buried: no descriptor of theirs is left."""
         ended = []
+        if os.getpid() == 1:
+            _bury_orphans(self.children)
         for pid, child in list(self.children.items()):
             try:
                 found, status = os.waitpid(pid, os.WNOHANG)
@@ -353,3 +355,17 @@ class Family:
         if controller.gate is not None:
             os.close(controller.gate)
             controller.gate = None
+
+
+def _bury_orphans(own: Collection[int]) -> None:
+    """Process 1, as in a container, inherits whoever lost its parent, and must wait for them too. Only for those: the
+    children's own ends are asked for one by one, since others of this process's children may be somebody else's business.
+    """
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None or found.si_pid in own:
+            return
+        os.waitpid(found.si_pid, 0)

@@ -317,6 +317,9 @@ class Supervisor:
         self._notifier.ready(self._status_line())
         if self._ready is not None:
             self._ready()
+        if self._reload_again:
+            self._reload_again = False
+            self._begin_reload(None, 0)
 
     def _asked(self, child: Child, request: Request) -> None:
         if request.action == "link":
@@ -395,7 +398,7 @@ class Supervisor:
         """Reads the configuration, binds what is new, bears workers for it. The old ones go on until all of those serve."""
         if self._reload is not None or not self._serving or self._stopping:
             if asked_by is None:
-                self._reload_again = self._reload is not None
+                self._reload_again = not self._stopping
             else:
                 busy = "The program is stopping." if self._stopping else "A reload is under way already; try again."
                 self.family.tell(asked_by, Result(id=request, ok=False, detail=busy))

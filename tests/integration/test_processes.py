@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import tempfile
 import threading
 import time
@@ -342,6 +343,28 @@ def test_a_port_in_use_is_refused_in_one_sentence(tmp_path: Path) -> None:
 # users
 
 
+def as_worker(edge: Running) -> int:
+    """What the admin socket answers to a process of the workers' user and groups."""
+    code = (
+        "import socket; sock = socket.socket(socket.AF_UNIX); sock.settimeout(60); "
+        f"sock.connect({str(edge.socket)!r}); sock.sendall(b'GET /api/v1/admin/status HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'); "
+        "print(sock.recv(1000).split()[1].decode())"
+    )
+    nobody, group = pwd.getpwnam("nobody"), pwd.getpwnam("daemon").pw_gid
+    done = subprocess.run(
+        ["/usr/bin/env", "python3", "-c", code],
+        user=nobody.pw_uid,
+        group=nobody.pw_gid,
+        extra_groups=[group],
+        env={"PATH": "/usr/bin:/bin"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become others")
 def test_controller_and_workers_serve_as_two_users(origin: Origin) -> None:
     folder = Path(tempfile.mkdtemp(prefix="edgeproxy-test-"))
@@ -364,6 +387,7 @@ def test_controller_and_workers_serve_as_two_users(origin: Origin) -> None:
             assert owners
             assert {uids[pid] for pid in pids(edge, "ctl")} == {pwd.getpwnam("daemon").pw_uid}
             assert {uids[pid] for pid in pids(edge, "w")} == {pwd.getpwnam("nobody").pw_uid}
+            assert as_worker(edge) == 403
             for path in edge.state.rglob("*"):
                 if path.name in ("state.key", "edgeproxy.db"):
                     assert stat.S_IMODE(path.stat().st_mode) == 0o600

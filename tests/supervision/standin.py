@@ -61,8 +61,8 @@ class Worker:
 
     async def run(self) -> int:
         fault = self.start.config.origin.header
-        if fault == "x-slow-worker":
-            await asyncio.sleep(3600)
+        if fault in ("x-slow-worker", "x-late-worker"):
+            await asyncio.sleep(3600 if fault == "x-slow-worker" else 1)
         servers = [await asyncio.start_server(self.talk, sock=sock, backlog=4096) for sock in self.start.sockets.values()]
         ended = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)

@@ -94,3 +94,20 @@ def test_telling_a_child_that_is_gone_does_no_harm(family: Family) -> None:
     family.tell(child, Drain())
     family.kill(child)
     assert [ended for ended, _ in buried(family)] == [child]
+
+
+def test_process_1_buries_whoever_lost_its_parent_and_no_more(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = family.bear_worker(PLAN, 0)
+    orphan = os.fork()
+    if orphan == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, orphan, os.WEXITED | os.WNOWAIT)
+    assert family.reap() == []
+    assert Path(f"/proc/{orphan}").exists()
+    with monkeypatch.context() as as_init:
+        as_init.setattr(os, "getpid", lambda: 1)
+        assert family.reap() == []
+    with pytest.raises(ChildProcessError):
+        os.waitpid(orphan, 0)
+    family.drain(child, PATIENCE)
+    assert [ended for ended, _ in buried(family)] == [child]

@@ -407,3 +407,14 @@ def test_unknown_requests_are_answered(edge: Running) -> None:
     answer = ask_controller(edge, "dance")
     assert not answer["ok"]
     assert "not known" in answer["detail"]
+
+
+def test_a_reload_that_is_asked_for_during_the_start_follows_it(edge: Running) -> None:
+    edge.configure({"origin": {"header": "x-late-worker"}})
+    edge.start(wait=False)
+    wait_for(lambda: len(edge.children()) == 3, "children")
+    edge.configure({"origin": {"header": "x-second"}})
+    edge.kill(number=signal.SIGHUP)
+    edge.wait_logged("Configuration 2 is in effect")
+    only_new_workers(edge, 2)
+    assert ask(edge, "about")["header"] == "x-second"

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import pwd
 import socket
 import struct
 from collections.abc import Generator
@@ -67,9 +68,15 @@ def peer_of(sock: socket.socket) -> Peer:
     return Peer(pid, uid, frozenset((gid, *struct.unpack(f"{len(raw) // 4}I", raw))))
 
 
-def may_administer(peer: Peer, own_uid: int, group: int | None) -> bool:
-    """Whether a peer is the operator: root, the service's own user, or a member of the socket's group."""
-    return peer.uid in (0, own_uid) or (group is not None and group in peer.groups)
+def may_administer(peer: Peer, own_uid: int, group: int | None, worker_uid: int | None = None) -> bool:
+    """Whether a peer is the operator: root, the service's own user, or a member of the socket's group.
+
+    Workers that run as a user of their own are members too, since the map is the group's to read; but what strangers could
+    make of a worker must never administer.
+    """
+    if peer.uid in (0, own_uid):
+        return True
+    return peer.uid != worker_uid and group is not None and group in peer.groups
 
 
 class BoundedProtocol(H11Protocol):
@@ -164,6 +171,9 @@ class BoundedProtocol(H11Protocol):
 class AdminProtocol(BoundedProtocol):
     """The same on the admin socket: only for the operator, who is named in the audit log."""
 
+    worker_uid: int | None = None
+    """Whom the workers run as, where that is a user of their own; see `admin_protocol`."""
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """asyncio's: a connection came."""
         super().connection_made(transport)
@@ -173,7 +183,7 @@ class AdminProtocol(BoundedProtocol):
             peer = peer_of(transport.get_extra_info("socket"))
         except OSError:
             peer = None
-        if peer is None or not may_administer(peer, os.geteuid(), _group_of(self.server)):
+        if peer is None or not may_administer(peer, os.geteuid(), _group_of(self.server), self.worker_uid):
             uid = None if peer is None else peer.uid
             log.warning("a process that is not the operator's came to the admin socket", uid=uid, pid=peer and peer.pid)
             detail = (
@@ -186,6 +196,22 @@ class AdminProtocol(BoundedProtocol):
             return
         # What scope["state"] starts from: each request gets a copy.
         self.app_state = {**self.app_state, "actor": f"uid:{peer.uid}"}
+
+
+def admin_protocol(worker_user: str) -> type[AdminProtocol]:
+    """The protocol that keeps this user out, `process.worker_user`; "" is nobody."""
+
+    class Guarded(AdminProtocol):
+        worker_uid = _uid(worker_user)
+
+    return Guarded
+
+
+def _uid(user: str) -> int | None:
+    try:
+        return pwd.getpwnam(user).pw_uid if user else None
+    except KeyError:  # the supervisor could not have started workers as somebody who does not exist
+        return None
 
 
 def _group_of(address: tuple[str, int | None] | None) -> int | None:

@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 
 from edgeproxy.control.api.app import admin_app, metrics_app
 from edgeproxy.control.api.context import Context
-from edgeproxy.control.api.server import AdminProtocol, BoundedProtocol, Server
+from edgeproxy.control.api.server import BoundedProtocol, Server, admin_protocol
 
 
 class Listeners:
@@ -19,7 +19,8 @@ class Listeners:
         """`sockets`: "admin" (Unix), and "metrics" (TCP) where it is configured; others are left alone."""
         self._servers: list[tuple[Server, socket.socket]] = []
         if "admin" in sockets:
-            self._servers.append((Server(admin_app(context), AdminProtocol), sockets["admin"]))
+            protocol = admin_protocol(context.config.process.worker_user)
+            self._servers.append((Server(admin_app(context), protocol), sockets["admin"]))
         if "metrics" in sockets:
             self._servers.append((Server(metrics_app(context), BoundedProtocol), sockets["metrics"]))
         self._running = 0

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI, Request
 
 from edgeproxy.control.api import server as module
-from edgeproxy.control.api.server import BoundedProtocol, Peer, may_administer, peer_of
+from edgeproxy.control.api.server import BoundedProtocol, Peer, admin_protocol, may_administer, peer_of
 from tests.control.api.conftest import client_of, serving
 
 
@@ -83,6 +83,15 @@ def test_root_the_service_and_its_group_may_administer_and_nobody_else():
     assert may_administer(Peer(1, 7, frozenset((50, 60))), 1000, 60)
     assert not may_administer(Peer(1, 7, frozenset((50,))), 1000, 60)
     assert not may_administer(Peer(1, 7, frozenset()), 1000, None)
+
+
+def test_workers_of_another_user_may_not_although_they_are_in_the_group():
+    assert not may_administer(Peer(1, 7, frozenset((60,))), 1000, 60, worker_uid=7)
+    assert may_administer(Peer(1, 8, frozenset((60,))), 1000, 60, worker_uid=7)
+    assert may_administer(Peer(1, 1000, frozenset()), 1000, 60, worker_uid=1000)
+    assert admin_protocol("root").worker_uid == 0
+    assert admin_protocol("").worker_uid is None
+    assert admin_protocol("nobody-such").worker_uid is None
 
 
 def test_the_kernel_tells_our_own_peer():
