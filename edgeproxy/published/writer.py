@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -40,6 +41,9 @@ _encode = msgspec.msgpack.Encoder().encode
 class MapWriter:
     """Writes the map. Blocking, a few milliseconds a call: call it from a thread, one call at a time.
 
+    A call that was given up by whoever awaits it goes on in its thread: closing waits for it, since LMDB would wait for ever
+    for a transaction whose environment is closed under it.
+
     Several processes may hold a writer for a moment (a controller that is replaced): LMDB lets one write at a time, and
     what an older one knows less is not written over what the newer one wrote.
     """
@@ -50,6 +54,7 @@ class MapWriter:
         `group`: id of the group whose members may read the map, where workers run as another user. Raises MapError
         where the folder cannot be made or opened.
         """
+        self._busy = threading.RLock()
         self._directory = layout.published_directory(state_directory)
         self._state_directory = state_directory
         self._group = group
@@ -106,6 +111,10 @@ class MapWriter:
         reached a higher number, nothing is done. Raises MapError where there is no map, or it cannot be written;
         nothing of the call is visible then.
         """
+        with self._busy:
+            return self._apply(puts, deletes, change, settings)
+
+    def _apply(self, puts: Iterable[Put], deletes: Iterable[Key], change: int, settings: bytes | None) -> list[Change]:
         env, current = self._env, self._current
         if env is None or current is None:
             raise MapError("There is no published map to write to; it is rebuilt first.")
@@ -191,12 +200,13 @@ class MapWriter:
 
     def close(self) -> None:
         """Closes the map; readers go on."""
-        if self._env is not None:
-            self._env.close()
-            self._env = None
-        if self._current is not None:
-            self._current.close()
-            self._current = None
+        with self._busy:
+            if self._env is not None:
+                self._env.close()
+                self._env = None
+            if self._current is not None:
+                self._current.close()
+                self._current = None
 
     def remove_old(self, now: float) -> list[str]:
         """Deletes the folders of maps that no longer count, that nobody reads, and that have not been written to for
@@ -297,6 +307,7 @@ class Rebuild:
         self._folder = folder
         self._epoch = epoch
         self._finished = False
+        self._busy = threading.RLock()
         # Nothing of it counts until it is whole: the disk is waited for once, at the end.
         self._env, self._kinds = _open(folder, create=True, sync=False)
 
@@ -304,24 +315,30 @@ class Rebuild:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if not self._finished:
-            self._env.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+        with self._busy:  # as MapWriter: a call that was given up ends first
+            if not self._finished:
+                self._env.close()
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     def put(self, puts: Iterable[Put]) -> None:
         """Adds records; quickest where keys come in order. Memory stays bounded whatever the stream's length."""
         batch: dict[str, list[tuple[bytes, bytes]]] = {name: [] for name in layout.DATABASES}
         count = 0
-        for database, name, record in puts:
-            batch[database].append((_key(database, name), _encode(record)))
-            count += 1
-            if count == 20_000:
-                self._write(batch)
-                count = 0
-        self._write(batch)
+        with self._busy:
+            for database, name, record in puts:
+                batch[database].append((_key(database, name), _encode(record)))
+                count += 1
+                if count == 20_000:
+                    self._write(batch)
+                    count = 0
+            self._write(batch)
 
     def finish(self, change: int, *, store_id: str, settings: bytes) -> None:
         """Brings it to the disk, then lets it count as the store's state at `change`."""
+        with self._busy:
+            self._finish(change, store_id, settings)
+
+    def _finish(self, change: int, store_id: str, settings: bytes) -> None:
         # Generations of a new epoch start at the time, so that a `current` made anew, after a deletion, hardly repeats
         # a word that a reader has seen.
         sequence = int(time.time())

@@ -9,7 +9,9 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 from edgeproxy.errors import MapError
 from edgeproxy.published import layout
 from edgeproxy.published.records import CHANGES_RING, Change, Site
-from edgeproxy.published.writer import DAMAGED, KEEP_OLD_MAPS, MapWriter
+from edgeproxy.published.writer import DAMAGED, KEEP_OLD_MAPS, MapWriter, Put
 from tests.published.peer import peer
 
 A = Site(workspace="a")
@@ -404,3 +406,27 @@ def _opened(directory: Path):
     epoch = layout.epoch_of(current.word())
     current.close()
     return _open(layout.map_folder(directory, epoch), create=False)
+
+
+def test_closing_waits_for_a_call_that_somebody_gave_up(tmp_path: Path) -> None:
+    writer = MapWriter(tmp_path)
+    writer.rebuild([], change=1)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> Iterator[Put]:
+        begun.set()
+        go_on.wait(30)
+        yield "sites", "late.test", Site(workspace="w")
+
+    given_up = threading.Thread(target=writer.apply, args=(slowly(), [], 2))
+    given_up.start()
+    begun.wait(30)
+    closing = threading.Thread(target=writer.close)
+    closing.start()
+    go_on.set()
+    closing.join(30)
+    given_up.join(30)
+    assert not closing.is_alive()
+    again = MapWriter(tmp_path)
+    assert again.change() == 2
+    again.close()
