@@ -124,11 +124,6 @@ class Exchange(msgspec.Struct, eq=False):
             self.refuse(503, "the API is not served here yet", API_NOT_READY)
             return
         self.route = route
-        self._forward(route)
-
-    # forward
-
-    def _forward(self, route: Route) -> None:
         pool = route.pool
         if pool is None or pool.closed:
             pool = route.pool = self.connection.worker.pool(route.target)
@@ -138,6 +133,8 @@ class Exchange(msgspec.Struct, eq=False):
         else:
             self._pool = pool
             pool.wait(self)
+
+    # forward
 
     def connected(self, connection: OriginConnection) -> None:
         """Pool: a connection to the origin."""

@@ -270,6 +270,16 @@ class Front1:
             self._close = True  # where the next request begins is known only when this one's body was read
         length = head.length
         self._chunked_out = False
+        if length >= 0 and not self._close:
+            block = head.block
+            if not block:
+                block = head.block = b"\r\n".join((status_line(head), *head.lines, b"", b""))
+            self.connection.send(block + body)
+            if done:
+                self._finished()
+            elif self.connection.full:
+                exchange.client_full()
+            return
         parts = [status_line(head), *head.lines]
         if length < 0:  # chunked, or until the origin closes
             if exchange.request.version == 1:

@@ -218,8 +218,10 @@ class Front2:
         stream = self.streams.pop(number, None)
         if stream is None:
             return
-        self.paused.discard(stream)
-        stream.gone()
+        if self.paused:
+            self.paused.discard(stream)
+        if stream.exchange is not None or stream.incoming is not None:
+            stream.gone()
         if not self.streams:
             self.connection.expect(self.connection.worker.timeouts.idle)
             self._watching = False

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from edgeproxy.limits import HEADER_MEMO_ENTRIES, HEADER_MEMO_LINE
+from edgeproxy.limits import HEADER_MEMO_ENTRIES, HEADER_MEMO_LINE, RESPONSE_MEMO_ENTRIES, RESPONSE_MEMO_HEAD
 from edgeproxy.model import wire_hostname
 
 # What a line means. KEEP is falsy on purpose: the hot loop only looks further at what is truthy.
@@ -176,9 +176,22 @@ class RequestLines(_Lines):
 
 
 class ResponseLines(_Lines):
-    """Field lines of origins' responses."""
+    """Field lines of origins' responses, and whole heads that came again."""
 
-    __slots__ = ()
+    __slots__ = ("heads",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads: dict[bytes, ResponseHead] = {}
+        """Heads of answers to anything but HEAD, by their bytes. Only one whose lines were all known already is put here,
+        so answers that are each another cost a look-up and drive nothing out."""
+
+    def remember_head(self, raw: bytes, head: ResponseHead) -> None:
+        """Within bounds, as `remember`."""
+        if len(raw) <= RESPONSE_MEMO_HEAD:
+            if len(self.heads) >= RESPONSE_MEMO_ENTRIES:
+                self.heads.clear()
+            self.heads[raw] = head
 
     def name_meaning(self, lower: bytes) -> int:
         """What a field of this lower-case name means in a response."""
@@ -258,3 +271,7 @@ class ResponseHead(msgspec.Struct, gc=False):
     """Bytes of the body that follows: 0.., LENGTH_CHUNKED or LENGTH_UNTIL_CLOSE."""
     keep: bool
     """Whether the origin's connection may serve another request."""
+    block: bytes = b""
+    """What front1 made of status and lines, kept since a head that is remembered comes again."""
+    fields: list[tuple[bytes, bytes]] | None = None
+    """What stream2 made of them."""

@@ -237,8 +237,14 @@ class ResponseError(Exception):
 def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, method: bytes) -> ResponseHead:
     """The head of a response to `method` without its empty line; raises ResponseError.
 
-    A head with status 1xx has length 0 and leaves the final answer to come.
+    A head with status 1xx has length 0 and leaves the final answer to come. The same bytes may give the same object: it is
+    not to be changed.
     """
+    if method != b"HEAD":
+        remembered = known_lines.heads.get(head)
+        if remembered is not None:
+            return remembered
+    fresh = method == b"HEAD"
     lines = head.split(b"\r\n")
     if len(lines) > limits.header_count + 1:
         raise ResponseError(f"more than {limits.header_count} header fields")
@@ -252,6 +258,7 @@ def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, meth
         meaning = known(line)
         if meaning is None:
             meaning = classify(line)
+            fresh = True
         if not meaning:
             continue
         kind, _, value = meaning  # type: ignore[misc]  # truthy: a Meaning
@@ -291,7 +298,10 @@ def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, meth
             lines.remove(dropped[0])
         else:
             lines = [line for line in lines if line not in dropped]
-    return ResponseHead(status, reason, lines, length, keep)
+    result = ResponseHead(status, reason, lines, length, keep)
+    if not fresh:
+        known_lines.remember_head(head, result)
+    return result
 
 
 @functools.lru_cache(maxsize=128)

@@ -229,9 +229,10 @@ class Http2Server:
             self._sink.trailers(stream, lines)
 
     def _closed(self, stream: int, code: int) -> None:
-        self._open.discard(stream)
-        self._finishing.discard(stream)
-        self._let_go(stream)
+        if self._open or self._unread or self._finishing:
+            self._open.discard(stream)
+            self._finishing.discard(stream)
+            self._let_go(stream)
         self._sink.closed(stream, code)
 
     def _let_go(self, stream: int) -> None:
@@ -271,9 +272,18 @@ class Http2Server:
 
     def send_head(self, stream: int, status: int, fields: Iterable[Field], end: bool = False) -> None:
         """The final head of a response. `fields` are lower-case, without connection-specific ones."""
+        self.send_fields(stream, self.with_status(status, fields), end)
+
+    @staticmethod
+    def with_status(status: int, fields: Iterable[Field]) -> list[Field]:
+        """The fields of a response with :status before them."""
+        return [_STATUS_FIELDS[status], *fields]
+
+    def send_fields(self, stream: int, fields: list[Field], end: bool = False) -> None:
+        """As `send_head`, for what `with_status` gave."""
         if not self.ended:
             try:  # noqa: SIM105  # contextlib.suppress costs 0.3 µs
-                self._engine.send_response(stream, [_STATUS_FIELDS[status], *fields], end_stream=end)
+                self._engine.send_response(stream, fields, end_stream=end)
             except ngh2.StreamProtocolError:
                 pass  # the stream is gone; `closed` has said so
 

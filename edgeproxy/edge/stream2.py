@@ -233,12 +233,14 @@ class Stream:
             return
         self._head_sent = True
         http2 = front.http2
-        fields = front.connection.worker.response_fields.of(head.lines)
+        fields = head.fields
+        if fields is None:
+            fields = head.fields = http2.with_status(head.status, front.connection.worker.response_fields.of(head.lines))
         if body:
-            http2.send_head(self.number, head.status, fields)
+            http2.send_fields(self.number, fields)
             http2.send_data(self.number, body, done)
         else:
-            http2.send_head(self.number, head.status, fields, done)
+            http2.send_fields(self.number, fields, done)
         if done:
             self._finished()
         else:

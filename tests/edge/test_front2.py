@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import inspect
 import random
 import ssl
 from pathlib import Path
@@ -639,7 +640,8 @@ async def test_a_connection_ends_after_its_share_of_requests(
 
 async def test_the_access_log_tells_of_every_request(edge: Edge, script: Script) -> None:
     lines: list[dict[str, object]] = []
-    edge.worker.access.record = lambda **line: lines.append(line)  # type: ignore[method-assign]
+    names = list(inspect.signature(edge.worker.access.record).parameters)
+    edge.worker.access.record = lambda *line: lines.append(dict(zip(names, line, strict=True)))  # type: ignore[method-assign]
     async with connected(edge) as client:
         await client.get(get())
         await client.answer(client.request([*POST, (b"content-length", b"3")], b"abc"))

@@ -103,16 +103,18 @@ class OriginConnection(asyncio.BufferedProtocol):
         return buffer if self.limit >= RELAY_BUFFER else buffer[: self.limit]
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = self.worker.buffer[:nbytes]
         state = self._state
         borrower = self.borrower
         if borrower is None:
             self._unusable()  # an idle origin that speaks: an answer nobody asked for
             return
-        self.deadline = self.worker.now + self.worker.timeouts.origin_response
+        worker = self.worker
+        data = worker.buffer[:nbytes]
         if state == _HEAD:
             self._head(bytes(data), borrower)
-        elif state == _BODY:
+            return
+        self.deadline = worker.now + worker.timeouts.origin_response
+        if state == _BODY:
             self._left -= nbytes
             if self._left > 0:
                 borrower.data(data, False)
@@ -223,6 +225,7 @@ class OriginConnection(asyncio.BufferedProtocol):
             limits = self.worker.limits
             if end < 0:
                 self._early = data
+                self.deadline = self.worker.now + self.worker.timeouts.origin_response
                 if len(data) > limits.response_head:
                     self._broken("its header is too large")
                 return
@@ -250,6 +253,11 @@ class OriginConnection(asyncio.BufferedProtocol):
         if not head.keep:
             self._keep_not()
         length = head.length
+        if length == len(data):  # the whole answer in one read, as most are
+            borrower.response(head, data, True)
+            self._done()
+            return
+        self.deadline = self.worker.now + self.worker.timeouts.origin_response
         if length >= 0:
             left = length - len(data)
             if left > 0:
@@ -257,10 +265,9 @@ class OriginConnection(asyncio.BufferedProtocol):
                 self._state = _BODY
                 borrower.response(head, data, False)
                 return
-            if left < 0:  # more than it said: the surplus is nobody's answer
-                self._keep_not()
-                data = data[:length]
-            borrower.response(head, data, True)
+            # More than it said: the surplus is nobody's answer.
+            self._keep_not()
+            borrower.response(head, data[:length], True)
             self._done()
         elif length == LENGTH_CHUNKED:
             self._state = _CHUNKED
@@ -311,7 +318,8 @@ class OriginConnection(asyncio.BufferedProtocol):
             self._unusable()
             return
         self._state = _IDLE
-        self.resume()
+        if self._paused:
+            self.resume()
         self.limit = RELAY_BUFFER
         self.deadline = self.worker.now + self.worker.timeouts.origin_idle
         self.pool.release(self)
