@@ -103,12 +103,10 @@ class Front1:
             self._next()
 
     def drain(self) -> None:
-        """End the connection as soon as nothing is under way. Its first request, which is on its way, is still served."""
-        self._close = True
-        if self.idle and self.requests == 0:
-            self.connection.expect(self.connection.worker.first_request_seconds)
-        elif self.idle:
-            self.connection.close()
+        """End the connection after the next answer that can say so: HTTP/1.1 has no other word for the end than
+        `Connection: close`, and a client that was not told sends its next request."""
+        if self.idle:
+            self.connection.expect(self.connection.worker.idle_grace)
 
     def expired(self) -> None:
         """The deadline that counts now has passed."""
@@ -266,7 +264,7 @@ class Front1:
         exchange = self.exchange
         if exchange is None:
             return
-        if not exchange.body_complete:
+        if not exchange.body_complete or self.connection.worker.draining:
             self._close = True  # where the next request begins is known only when this one's body was read
         length = head.length
         self._chunked_out = False
@@ -318,7 +316,7 @@ class Front1:
         exchange = self.exchange
         if exchange is None:
             return
-        if not exchange.body_complete or (status >= 500 and self.connection.worker.draining):
+        if not exchange.body_complete or self.connection.worker.draining:
             self._close = True
         self._send_page(status, fields, body, head_only=exchange.method == b"HEAD")
         self._finished()
@@ -363,7 +361,8 @@ class Front1:
         if self._close:
             connection.close(linger=exchange is not None and not exchange.body_complete)
             return
-        connection.expect(connection.worker.timeouts.idle)
+        worker = connection.worker
+        connection.expect(worker.idle_grace if worker.draining else worker.timeouts.idle)
         if not connection.full:  # else who pipelines without reading would fill our memory with answers
             self._next()
 

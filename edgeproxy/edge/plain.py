@@ -83,7 +83,7 @@ class PlainConnection(asyncio.Protocol):
         if self._answered and not self._buffer:
             self.close()
         else:
-            self.deadline = min(self.deadline, self.worker.now + self.worker.first_request_seconds)
+            self.deadline = min(self.deadline, self.worker.now + self.worker.idle_grace)
 
     def expired(self) -> None:
         """The client was too slow."""

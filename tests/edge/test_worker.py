@@ -81,6 +81,18 @@ async def test_a_visitor_on_port_80_who_was_accepted_before_the_drain_is_answere
     writer.close()
 
 
+async def test_a_kept_connection_is_told_of_the_drain_with_its_next_answer(edge: Edge):
+    reader, writer = await edge.connect("gallery.test")
+    writer.write(REQUEST)
+    assert (await asyncio.wait_for(reader.readuntil(b"hello"), 30)).startswith(b"HTTP/1.1 200 OK")
+    edge.worker.drain()
+    writer.write(REQUEST)
+    answer = await asyncio.wait_for(reader.read(), 30)
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b"\r\nconnection: close\r\n" in answer
+    writer.close()
+
+
 async def test_what_does_not_end_in_time_is_cut(edge: Edge, script: Script):
     await slow(script, asyncio.Event())
     reader, writer = await edge.connect("gallery.test")

@@ -301,6 +301,8 @@ class Visitor:
             raise
         self._connection = http.client.HTTPConnection(host, timeout=PATIENCE)
         self._connection.sock = self.sock
+        self.last = False
+        """Whether the edge said with its last answer that it ends the connection."""
         self._connection.auto_open = 0  # a connection that the edge closed is a fact, not to be hidden by another one
 
     @property
@@ -318,6 +320,7 @@ class Visitor:
     def receive(self) -> tuple[int, bytes]:
         """Status and body. Raises ConnectionError or http.client.HTTPException when there is none."""
         response = self._connection.getresponse()
+        self.last = response.will_close
         return response.status, response.read()
 
     def get(self, path: str = "/") -> tuple[int, bytes]:
