@@ -11,7 +11,8 @@ from typing import Any
 
 from bench.figures import summarise
 from bench.machine import Machine
-from bench.scenarios import NEVER_SEEN, SCENARIOS
+from bench.scale import Scale
+from bench.scenarios import NEVER_SEEN, SCALE, SCENARIOS
 from bench.targets import OURS, Outcome, Samples, costs_ratio, judge
 
 _TITLES = {scenario.name: scenario.title for scenario in SCENARIOS}
@@ -31,6 +32,8 @@ _NOTES = """\
   wrong answer voids the run.
 - Access logs are off in all of them. The peers set workspace-id from a map, x-forwarded-for and -proto; {ours} also
   x-forwarded-host, forwarded, via and x-request-id.
+- The program with many domains has two workers, on both cores, and the published map of its last run; all its names are beneath
+  one wildcard certificate. A worker's private memory is Private_Clean and Private_Dirty of its smaps without the published map.
 - Others used {foreign:.0%} of the proxies' core while it was measured (median over all rounds; the load average was
   {load_average} when the run began). Such work costs caches and makes all figures larger, an interpreter's more than the
   others'; rounds with more than {disturbed:.0%} of it are repeated while time lasts.
@@ -49,11 +52,13 @@ class Results:
     samples: Samples
     never_seen: Mapping[str, Sequence[float]]
     """Peer → seconds of each name."""
+    scale: Scale | None = None
+    """None: not measured."""
 
     @property
     def outcomes(self) -> list[Outcome]:
         """What came of the targets."""
-        return judge(self.samples, self.never_seen)
+        return judge(self.samples, self.never_seen, self.scale)
 
 
 def costs_table(results: Results) -> list[list[str]]:
@@ -93,9 +98,30 @@ def never_seen_table(results: Results) -> list[list[str]]:
     return rows if len(rows) > 1 else []
 
 
+def scale_table(results: Results) -> list[list[str]]:
+    """What many domains cost: empty where not measured."""
+    scale = results.scale
+    if scale is None:
+        return []
+    rows = [[f"{OURS} with {scale.domains:,} domains", "median", "least", "greatest", "of"]]
+    for title, times, unit in (
+        ("start, from exec to the first response", scale.start, "starts"),
+        ("added, until every worker has served it", scale.added, "names"),
+        ("removed, until every worker has refused it", scale.removed, "names"),
+    ):
+        rows.append(
+            [title, *(f"{value:.3f} s" for value in (statistics.median(times), min(times), max(times))), f"{len(times)} {unit}"]
+        )
+    sizes = [size / 1e6 for size in scale.private]
+    figures = [f"{value:.1f} MB" for value in (statistics.median(sizes), min(sizes), max(sizes))]
+    rows.append([f"a worker's private memory after visits to {scale.visited:,} names", *figures, f"{len(sizes)} workers"])
+    return rows
+
+
 def _tables(results: Results) -> list[list[list[str]]]:
     """Those tables that have rows."""
-    tables = [costs_table(results) if results.samples else [], ratios_table(results), never_seen_table(results)]
+    tables = [costs_table(results) if results.samples else [], ratios_table(results)]
+    tables += [never_seen_table(results), scale_table(results)]
     return [rows for rows in tables if rows]
 
 
@@ -173,6 +199,7 @@ def as_data(results: Results) -> dict[str, Any]:
             for scenario, peers in results.samples.items()
         },
         NEVER_SEEN: {peer: list(times) for peer, times in results.never_seen.items()},
+        SCALE: dataclasses.asdict(results.scale) if results.scale is not None else None,
         "targets": [dataclasses.asdict(outcome) for outcome in results.outcomes],
     }
 

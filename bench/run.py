@@ -18,6 +18,8 @@ from bench.origin import Origin, start_origin
 from bench.peers.base import Peer
 from bench.peers.table import PEERS
 from bench.report import Results
+from bench.scale import Plan as ScalePlan
+from bench.scale import measure_scale
 from bench.scenarios import Scenario
 from bench.stage import Stage, available_cores, choose_cores
 from bench.traffic import tenants
@@ -31,6 +33,8 @@ class Options:
     scenarios: Sequence[Scenario]
     never_seen: int
     """Names to try in that scenario; 0: not at all."""
+    scale: ScalePlan | None
+    """How much to do with many domains; None: nothing."""
     rounds: int
     timing: Timing
     patience: float
@@ -85,6 +89,10 @@ async def run(options: Options) -> Results:
         never_seen: dict[str, list[float]] = {}
         if options.never_seen:
             never_seen = await measure_never_seen(stage, origin, options.peers, options.never_seen)
+        scale = None
+        if options.scale is not None:
+            _say(f"{options.scale.domains:,} domains")
+            scale = await measure_scale(stage, origin, options.scale)
     return Results(
         machine=machine,
         versions={peer.name: peer.version for peer in peers},
@@ -98,6 +106,7 @@ async def run(options: Options) -> Results:
         },
         samples=samples,
         never_seen=never_seen,
+        scale=scale,
     )
 
 

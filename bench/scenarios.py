@@ -38,3 +38,6 @@ SCENARIOS: tuple[Scenario, ...] = (
 
 NEVER_SEEN = "new-name"
 """The scenario of another kind: seconds until a name that nobody has asked for before is served."""
+
+SCALE = "scale"
+"""Of another kind too: what 100,000 registered domains cost."""

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from bench.figures import Sample, ratio
 from bench.peers import edgeproxy
-from bench.scenarios import NEVER_SEEN
+from bench.scale import Scale
+from bench.scenarios import NEVER_SEEN, SCALE
 
 OURS = edgeproxy.NAME
 
@@ -32,6 +33,15 @@ RATIO_TARGETS: tuple[RatioTarget, ...] = (
 NEVER_SEEN_SECONDS = 0.4
 """A name never seen before to its first 200, certificate from a local pebble included; median."""
 
+START_SECONDS = 1.0
+"""From exec to the first response, with 100,000 domains; median."""
+
+PRIVATE_BYTES = 80_000_000
+"""Of a worker alone, after visits to thousands of hostnames; the largest worker's."""
+
+CHANGE_SECONDS = 0.1
+"""Until a domain that is added or removed is served or refused by every worker; median."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
@@ -45,7 +55,7 @@ Samples = Mapping[str, Mapping[str, Sequence[Sample]]]
 """Scenario → peer → rounds."""
 
 
-def judge(samples: Samples, never_seen: Mapping[str, Sequence[float]]) -> list[Outcome]:
+def judge(samples: Samples, never_seen: Mapping[str, Sequence[float]], scale: Scale | None) -> list[Outcome]:
     """An outcome for every target whose scenario and peer were measured."""
     outcomes = []
     for target in RATIO_TARGETS:
@@ -58,6 +68,22 @@ def judge(samples: Samples, never_seen: Mapping[str, Sequence[float]]) -> list[O
     if times := never_seen.get(OURS):
         middle = statistics.median(times)
         outcomes.append(Outcome(f"{NEVER_SEEN}: {middle:.3f} s, below {NEVER_SEEN_SECONDS:g} s", middle < NEVER_SEEN_SECONDS))
+    return outcomes if scale is None else outcomes + judge_scale(scale)
+
+
+def judge_scale(scale: Scale) -> list[Outcome]:
+    """The targets for many domains."""
+    private = max(scale.private)
+    outcomes = [
+        Outcome(f"{SCALE}: {private / 1e6:.1f} MB private, below {PRIVATE_BYTES / 1e6:.0f} MB", private < PRIVATE_BYTES)
+    ]
+    for what, times, most in (
+        ("first response after exec", scale.start, START_SECONDS),
+        ("added", scale.added, CHANGE_SECONDS),
+        ("removed", scale.removed, CHANGE_SECONDS),
+    ):
+        middle = statistics.median(times)
+        outcomes.append(Outcome(f"{SCALE}: {what} {middle:.3f} s, below {most:g} s", middle < most))
     return outcomes
 
 

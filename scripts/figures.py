@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
-from bench.scenarios import NEVER_SEEN, SCENARIOS
+from bench.scenarios import NEVER_SEEN, SCALE, SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,6 +34,13 @@ def table(results: dict[str, Any]) -> str:
     if seen:
         told = ", ".join(f"{peer} {seen[peer]:.2f} s" for peer in peers if peer in seen)
         lines.append(f"A name never seen before, to its first answer with a certificate from a local ACME server: {told}.")
+    if scale := results.get(SCALE):
+        start, added = statistics.median(scale["start"]), statistics.median(scale["added"])
+        lines.append(
+            f"With {scale['domains']:,} registered domains: {start:.2f} s from exec to the first answer, at most "
+            f"{max(scale['private']) / 1e6:.0f} MB for each worker alone, {added * 1000:.0f} ms until every worker serves a "
+            "domain just added."
+        )
     return "\n".join(lines)
 
 

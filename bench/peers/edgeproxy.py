@@ -31,7 +31,7 @@ http = ["127.0.0.1:{http}"]
 directory = "{folder}/state"
 
 [workers]
-count = 1
+count = {workers}
 
 [admin]
 socket = "{socket}"
@@ -64,11 +64,10 @@ async def serve(stage: Stage, name: str, ports: tuple[int, int, int], issuance: 
 
     `issuance` is the body of that section of the configuration.
     """
-    https, http, origin = ports
+    https = ports[0]
     folder = stage.folder(name)
     admin = stage.socket_path("admin.sock")
-    config = folder / "edgeproxy.toml"
-    config.write_text(_CONFIG.format(https=https, http=http, folder=folder, socket=admin, origin=origin, issuance=issuance))
+    config = write_config(folder, admin, ports, issuance)
     (folder / "state").mkdir(mode=0o700, exist_ok=True)
     child = await stage.start_proxy(
         name,
@@ -80,6 +79,16 @@ async def serve(stage: Stage, name: str, ports: tuple[int, int, int], issuance: 
     for tenant in tenants:
         await _register(admin, tenant, child)
     return child
+
+
+def write_config(folder: Path, admin: Path, ports: tuple[int, int, int], issuance: str, *, workers: int = 1) -> Path:
+    """Writes the configuration for a program with its state in `folder`; see `serve`."""
+    https, http, origin = ports
+    config = folder / "edgeproxy.toml"
+    config.write_text(
+        _CONFIG.format(https=https, http=http, folder=folder, socket=admin, origin=origin, issuance=issuance, workers=workers)
+    )
+    return config
 
 
 async def _appears(path: Path, child: Child) -> None:

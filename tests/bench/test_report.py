@@ -5,7 +5,8 @@ from pathlib import Path
 
 from bench.figures import Sample
 from bench.machine import Machine
-from bench.report import Results, as_data, costs_table, markdown, page, plain, ratios_table, terminal_text, write
+from bench.report import Results, as_data, costs_table, markdown, page, plain, ratios_table, scale_table, terminal_text, write
+from bench.scale import Scale
 from bench.targets import OURS
 
 MACHINE = Machine(
@@ -62,6 +63,20 @@ def test_the_page_says_when_where_and_with_what():
 
 def test_the_page_says_how_much_others_disturbed():
     assert "Others used 5% of the proxies' core" in page(results())
+
+
+def test_many_domains_have_a_table_of_their_own():
+    assert scale_table(results()) == []
+    scale = Scale(
+        domains=100_000, start=[0.5, 0.4], visited=9_000, private=[52_400_000, 50_000_000], added=[0.03], removed=[0.02]
+    )
+    rows = scale_table(results(scale=scale))
+    assert rows[0][0] == f"{OURS} with 100,000 domains"
+    assert rows[1][1:] == ["0.450 s", "0.400 s", "0.500 s", "2 starts"]
+    assert rows[4] == [
+        "a worker's private memory after visits to 9,000 names", "51.2 MB", "50.0 MB", "52.4 MB", "2 workers",
+    ]  # fmt: skip
+    assert "reached: scale: 52.4 MB private, below 80 MB" in page(results(scale=scale))
 
 
 def test_the_files_are_written_and_the_data_has_every_round(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Which targets are reached."""
 
 from bench.figures import Sample
+from bench.scale import Scale
 from bench.targets import OURS, judge
 
 
@@ -10,13 +11,25 @@ def rounds(*costs: float) -> list[Sample]:
 
 def test_a_ratio_at_its_bound_is_reached_and_one_above_is_not():
     samples = {"h1": {OURS: rounds(16, 16), "HAProxy": rounds(10, 10), "Caddy": rounds(31, 31)}}
-    assert [outcome.reached for outcome in judge(samples, {})] == [True, False]
+    assert [outcome.reached for outcome in judge(samples, {}, None)] == [True, False]
 
 
 def test_what_was_not_measured_is_not_judged():
-    assert judge({"h1": {OURS: rounds(1)}, "h2": {"nginx": rounds(1)}}, {"Caddy": [0.5]}) == []
+    assert judge({"h1": {OURS: rounds(1)}, "h2": {"nginx": rounds(1)}}, {"Caddy": [0.5]}, None) == []
 
 
 def test_a_new_name_is_judged_by_the_median_of_its_times():
-    assert [outcome.reached for outcome in judge({}, {OURS: [0.1, 0.2, 9.0]})] == [True]
-    assert [outcome.reached for outcome in judge({}, {OURS: [0.4, 0.4, 0.1]})] == [False]
+    assert [outcome.reached for outcome in judge({}, {OURS: [0.1, 0.2, 9.0]}, None)] == [True]
+    assert [outcome.reached for outcome in judge({}, {OURS: [0.4, 0.4, 0.1]}, None)] == [False]
+
+
+def scale(**changes: object) -> Scale:
+    figures = {"start": [0.5, 0.6, 3.0], "private": [50_000_000, 60_000_000], "added": [0.03], "removed": [0.02]}
+    return Scale(domains=100_000, visited=9, **(figures | changes))  # type: ignore[arg-type]
+
+
+def test_many_domains_are_judged_by_medians_and_by_the_largest_worker():
+    assert [outcome.reached for outcome in judge({}, {}, scale())] == [True] * 4
+    assert [outcome.reached for outcome in judge({}, {}, scale(private=[50_000_000, 90_000_000]))] == [False, True, True, True]
+    late = scale(start=[1.1, 1.2, 0.1], added=[0.2], removed=[0.1])
+    assert [outcome.reached for outcome in judge({}, {}, late)] == [True, False, False, False]

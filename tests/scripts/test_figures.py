@@ -12,6 +12,7 @@ RESULTS = {
     "versions": {"nginx": "1.22", "Edgeproxy": "0.1"},
     "scenarios": {"handshake": {"nginx": {"summary": {"median": 500.4}}, "Edgeproxy": {"summary": {"median": 600.0}}}},
     "new-name": {"Edgeproxy": [0.3, 0.1, 0.2]},
+    "scale": {"domains": 100_000, "start": [0.4, 0.5, 0.9], "private": [50_000_000, 52_000_000], "added": [0.03]},
     "machine": {"date": "2026-11-21T00:00:00", "processor": "A CPU", "kernel": "6.1.2-x", "python": "3.11"},
 }
 
@@ -26,6 +27,7 @@ def test_ours_is_the_first_column_and_medians_are_shown():
     assert readme.startswith("a\n<!-- figures: x -->\n\n| CPU µs per request | Edgeproxy 0.1 | nginx 1.22 |\n|---|---:|---:|\n")
     assert "| 600 | 500 |" in readme
     assert "Edgeproxy 0.20 s" in readme
+    assert "With 100,000 registered domains: 0.50 s from exec to the first answer, at most 52 MB" in readme
     assert "old" not in readme
     assert readme.endswith("<!-- end of figures -->\nb")
 
