@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.config.load import load
-from tests.integration.running import PATIENCE, free_port, wait_for
+from tests.integration.running import PATIENCE, wait_for
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"(?ms)^```(\w+) ?(\w*)\n(.*?)^```$", (ROOT / "README.md").read_text())

@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from tests.integration.running import ROOT, free_port, wait_for
+from tests.integration.running import ROOT, wait_for
+from tests.ports import free_port
 
 SIZES = (1, 1_000, 16_384, 16_385, 65_537, 1_000_000, 10_000_000)
 """Bytes of the bodies that are sent both ways: around a TLS record, around a read, and so much that nothing holds it whole."""

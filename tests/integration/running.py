@@ -20,20 +20,14 @@ from typing import Any, Self, TypeVar
 
 import pytest
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 """Seconds that a test waits for something that ought to happen at once; only a broken program uses them up."""
 
 T = TypeVar("T")
 Tables = Mapping[str, Mapping[str, Any]]
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on just now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.bind((host, 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def wait_for(what: Callable[[], T | None], why: str, within: float = PATIENCE) -> T:

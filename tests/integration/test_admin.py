@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.running import Running, free_port, wait_for
+from tests.integration.running import Running, wait_for
+from tests.ports import free_port
 
 DOMAINS = "/api/v1/infrastructure/domains"
 STATUS = "/api/v1/admin/status"

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.running import PATIENCE, ROOT, free_port, wait_for
+from tests.integration.running import PATIENCE, ROOT, wait_for
+from tests.ports import free_port
 
 
 class Demo:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.edge.client2 import Client2
 from tests.integration.nginx import SIZES, Nginx, content
-from tests.integration.running import PATIENCE, Running, free_port, wait_for
+from tests.integration.running import PATIENCE, Running, wait_for
 from tests.integration.servers import require
 from tests.integration.visitors import (
     HTTP1,
@@ -30,6 +30,7 @@ from tests.integration.visitors import (
     seen,
     url,
 )
+from tests.ports import free_port
 
 NAME, WORKSPACE = "gallery.test", "spandantest"
 SECRETS = {"authorization": "Bearer geheim-4711", "cookie": "session=geheim-4712"}

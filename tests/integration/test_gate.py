@@ -16,9 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.integration.running import PATIENCE, Running, free_port, wait_for
+from tests.integration.running import PATIENCE, Running, wait_for
 from tests.integration.servers import require
 from tests.integration.visitors import Visitor, add_domain, curl, url
+from tests.ports import free_port
 
 
 @dataclasses.dataclass

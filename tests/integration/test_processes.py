@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.origins import Origin
-from tests.integration.running import PYTHONPATH_FOR_EVERYBODY, Running, Visitor, free_port, python_for_everybody, wait_for
+from tests.integration.running import PYTHONPATH_FOR_EVERYBODY, Running, Visitor, python_for_everybody, wait_for
+from tests.ports import free_port
 
 HOST = "gallery.example.test"
 BROKEN = (OSError, http.client.HTTPException)

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.running import Running, free_port, wait_for
+from tests.integration.running import Running, wait_for
+from tests.ports import free_port
 from tests.supervision.talk import Talk, ask, ask_controller, links, only_new_workers, refuses, status, with_each_worker
 
 # workers
