@@ -48,6 +48,11 @@ SWEEP_SECONDS = 0.25
 """How often deadlines are looked at: one coarse sweep instead of timers that every request would set and cancel."""
 
 REPORT_SECONDS = 1.0
+
+COLLECTOR = (10_000, 50, 100)
+"""Thresholds of the cyclic collector. What a connection or a request leaves is freed by its reference counts; the collector is
+there for the odd cycle, and every run walks over all open connections."""
+
 LINK_PATIENCE_SECONDS = 3.0
 MAP_WAIT_SECONDS = 0.02
 MAP_PATIENCE_SECONDS = 5.0
@@ -113,6 +118,7 @@ class Worker:
         self.reception.open(self._start.sockets)
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*COLLECTOR)
         channel.send(Ready())
         sweep = self.task(self._sweep())
         report = self.task(self._report())
