@@ -93,8 +93,16 @@ class World:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
 
     def __enter__(self):
-        self.thread.start()
         self.edge = Running(self.folder / "edge")
+        self.thread.start()
+        try:
+            self._begin()
+        except BaseException:
+            self.__exit__()  # a thread that is left over would keep the tests from ending
+            raise
+        return self
+
+    def _begin(self):
         self.pebble = self.run(self._pebble())
         issuance = {
             "directory": self.pebble.directory,
@@ -108,7 +116,6 @@ class World:
         self.edge.configure(tables)
         self.edge.start()
         self.context = ssl.create_default_context(cadata=self.run(self.pebble.root()).decode())
-        return self
 
     async def _pebble(self):
         return await Pebble(self.folder, http_port=self.edge.http_port, tls_port=self.edge.https_port).__aenter__()
