@@ -25,8 +25,10 @@ _NOTES = """\
   interleaved; a figure is the median of {rounds} rounds of {window:g} s, in brackets the least and the greatest; a ratio is the
   median of the rounds' ratios.
 - {tenants} hostnames with a certificate each, a load process per hostname; TLS 1.3, AES-128-GCM, X25519, P-256; a browser's 14
-  header fields, with cookies, agents and paths that vary. HTTP/1.1 by wrk with 4 connections per hostname, HTTP/2 by h2load
-  with 1 connection of 16 streams per hostname, handshakes by a client of our own that proves each session new or resumed.
+  header fields. HTTP/1.1 by wrk with 4 connections per hostname, which carry the page loads of 24 visitors: cookies, agents,
+  kinds of request and paths vary. HTTP/2 by h2load with 1 connection of 16 streams per hostname: it varies the path alone, so
+  the same fields come with every request of a connection. Handshakes by a client of our own that proves each session new or
+  resumed.
 - Every request's status is counted, and the origin answers 500 unless workspace-id, x-forwarded-proto and -for are right, so
   each 200 was routed rightly; beside the load a verifying client compares whole answers with what it asked for. A single
   wrong answer voids the run.

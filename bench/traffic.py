@@ -1,8 +1,8 @@
 """Who visits what: the tenants, and the requests that their visitors' browsers send. Pure.
 
 Figures depend on it: a proxy that remembers header lines by their bytes must not be flattered by requests that are all
-alike. So each tenant has its own paths and visitors, a visitor has its own cookie and user agent, and every request has
-its own path and the page that led there as referer.
+alike. So each tenant has its own paths and visitors, a visitor has its own cookie and user agent, and asks for a few
+pages with their styles, scripts, images and data, every request with its own path.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 DOMAIN = "bench.test"
 TENANTS = 16
-VISITORS = 24
-PATHS = 600
+PATHS = 1344
 PAGES = 20
 SMALL_BODY = 256
 
@@ -36,6 +35,9 @@ _BROWSERS = (
     ("Linux", '"Chromium";v="141", "Google Chrome";v="141", "Not?A_Brand";v="8"', "X11; Linux x86_64", "141.0.0.0"),
     ("Android", '"Chromium";v="140", "Google Chrome";v="140", "Not=A?Brand";v="24"', "Linux; Android 10; K", "140.0.0.0"),
 )
+KINDS = ("document", "style", "script", "image", "empty")
+"""What requests are for, as Sec-Fetch-Dest has it; "empty" is data that a script asks for."""
+
 _LANGUAGES = (
     "en-US,en;q=0.9",
     "de-DE,de;q=0.9,en-US;q=0.8,en;q=0.7",
@@ -43,7 +45,25 @@ _LANGUAGES = (
     "es-ES,es;q=0.9",
     "ja,en-US;q=0.9,en;q=0.8",
 )
-_ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
+_PAGE = ("document", *("style",) * 2, *("script",) * 3, *("image",) * 5, *("empty",) * 3)
+_KINDS = {
+    # Sec-Fetch-Dest → Accept, Sec-Fetch-Mode, and the two fields in which kinds of requests differ besides.
+    "document": (
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8",
+        "navigate",
+        ("upgrade-insecure-requests", "1"),
+        ("sec-fetch-user", "?1"),
+    ),
+    "style": ("text/css,*/*;q=0.1", "no-cors", ("priority", "u=0"), ("dnt", "1")),
+    "script": ("*/*", "no-cors", ("priority", "u=1"), ("dnt", "1")),
+    "image": (
+        "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8",
+        "no-cors",
+        ("priority", "u=2, i"),
+        ("dnt", "1"),
+    ),
+    "empty": ("application/json", "cors", ("priority", "u=1, i"), ("x-requested-with", "XMLHttpRequest")),
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,23 +84,34 @@ def paths(tenant: Tenant, root: str, count: int = PATHS) -> list[str]:
     return [f"{root}c{n % PAGES}/item-{tenant.workspace}-{n * 7919 % 100_003}?page={n % 11}&v={n:04x}" for n in range(count)]
 
 
-def browser_fields(tenant: Tenant, visitor: int) -> list[tuple[str, str]]:
-    """The 14 fields, Host aside, that this visitor's browser sends with a navigation; the names in lower case."""
+def kind_of(number: int) -> str:
+    """What a visitor asks for with the `number`th request: pages, each with what belongs to it."""
+    return _PAGE[number % len(_PAGE)]
+
+
+def visitor_of(number: int) -> int:
+    """Who sends the `number`th request: one visitor for some pages, then the next."""
+    return number // (4 * len(_PAGE))
+
+
+def browser_fields(tenant: Tenant, visitor: int, kind: str = "document") -> list[tuple[str, str]]:
+    """The 14 fields, Host aside, that this visitor's browser sends with a request of this kind; the names in lower case."""
     platform, brands, system, version = _BROWSERS[visitor % len(_BROWSERS)]
     mobile = platform == "Android"
     suffix = " Mobile" if mobile else ""
     identity = f"{hash_text(tenant.hostname, visitor):08x}"
+    accept, mode, first, second = _KINDS[kind]
     return [
         ("sec-ch-ua", brands),
         ("sec-ch-ua-mobile", "?1" if mobile else "?0"),
         ("sec-ch-ua-platform", f'"{platform}"'),
-        ("upgrade-insecure-requests", "1"),
+        first,
         ("user-agent", f"Mozilla/5.0 ({system}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{version}{suffix} Safari/537.36"),
-        ("accept", _ACCEPT),
+        ("accept", accept),
         ("sec-fetch-site", "same-origin"),
-        ("sec-fetch-mode", "navigate"),
-        ("sec-fetch-user", "?1"),
-        ("sec-fetch-dest", "document"),
+        ("sec-fetch-mode", mode),
+        second,
+        ("sec-fetch-dest", kind),
         ("referer", f"https://{tenant.hostname}/c{visitor % PAGES}/"),
         ("accept-encoding", "gzip, deflate, br, zstd"),
         ("accept-language", _LANGUAGES[visitor % len(_LANGUAGES)]),
@@ -96,7 +127,7 @@ def hash_text(text: str, number: int) -> int:
     return value
 
 
-def request_tail(tenant: Tenant, visitor: int, extra: Sequence[tuple[str, str]] = ()) -> str:
+def request_tail(tenant: Tenant, visitor: int, kind: str, extra: Sequence[tuple[str, str]] = ()) -> str:
     """All of an HTTP/1.1 head that follows the request line, its empty line included."""
-    fields = [("host", tenant.hostname), ("connection", "keep-alive"), *browser_fields(tenant, visitor), *extra]
+    fields = [("host", tenant.hostname), ("connection", "keep-alive"), *browser_fields(tenant, visitor, kind), *extra]
     return "".join(f"{name}: {value}\r\n" for name, value in fields) + "\r\n"

@@ -10,9 +10,11 @@ from bench.errors import BenchError
 from bench.load.base import LoadCommand, LoadReport, write_once
 from bench.peers.base import Peer
 from bench.stage import Stage
-from bench.traffic import PATHS, VISITORS, Tenant, paths, request_tail
+from bench.traffic import PATHS, Tenant, kind_of, paths, request_tail, visitor_of
 
 CONNECTIONS = 4
+"""Per process, as a browser has them: all carry one visitor's requests, then another's."""
+
 _UPLOADS = 24  # distinct requests with a body: each is held in memory whole, in every process
 
 # wrk.resolve is called before any thread starts; the hostname is not in DNS. Requests are built beforehand, so that the
@@ -20,12 +22,13 @@ _UPLOADS = 24  # distinct requests with a body: each is held in memory whole, in
 _SCRIPT = """
 local paths = {{ {paths} }}
 local tails = {{ {tails} }}
+local which = {{ {which} }}
 local body = string.rep("x", {body})
 local requests, turn = {{}}, 0
 function wrk.resolve(host, service) wrk.addrs = wrk.lookup("127.0.0.1", service) end
 function init(args)
   for i, path in ipairs(paths) do
-    requests[i] = "{method} " .. path .. " HTTP/1.1\\r\\n" .. tails[i % #tails + 1] .. body
+    requests[i] = "{method} " .. path .. " HTTP/1.1\\r\\n" .. tails[which[i]] .. body
   end
 end
 function request()
@@ -67,9 +70,14 @@ class WrkPlan:
     def script(self, tenant: Tenant) -> str:
         """The Lua script for one tenant."""
         extra = [("content-type", "application/octet-stream"), ("content-length", str(self.upload))] if self.upload else []
+        targets = paths(tenant, self.root, _UPLOADS if self.upload else PATHS)
+        senders = [(visitor_of(number), kind_of(number)) for number in range(len(targets))]
+        tails = {sender: request_tail(tenant, *sender, extra) for sender in senders}
+        places = {sender: place for place, sender in enumerate(tails, start=1)}
         return _SCRIPT.format(
-            paths=", ".join(json.dumps(path) for path in paths(tenant, self.root, _UPLOADS if self.upload else PATHS)),
-            tails=", ".join(_lua_text(request_tail(tenant, visitor, extra)) for visitor in range(VISITORS)),
+            paths=", ".join(map(_lua_text, targets)),
+            tails=", ".join(map(_lua_text, tails.values())),
+            which=", ".join(str(places[sender]) for sender in senders),
             method="POST" if self.upload else "GET",
             body=self.upload,
         )

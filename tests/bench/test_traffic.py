@@ -1,6 +1,6 @@
 """What the visitors send."""
 
-from bench.traffic import PATHS, browser_fields, paths, request_tail, tenants
+from bench.traffic import KINDS, PATHS, browser_fields, kind_of, paths, request_tail, tenants, visitor_of
 
 
 def test_workspace_ids_are_of_one_length_and_names_distinct():
@@ -19,6 +19,7 @@ def test_a_browser_sends_14_fields_and_each_visitor_his_own_cookie():
     tenant = tenants(1)[0]
     fields = [dict(browser_fields(tenant, visitor)) for visitor in range(24)]
     assert {len(each) for each in fields} == {14}
+    assert {len(browser_fields(tenant, 0, kind)) for kind in KINDS} == {14}
     assert len({each["cookie"] for each in fields}) == 24
 
 
@@ -29,6 +30,13 @@ def test_the_same_visitor_sends_the_same_in_every_run():
 
 
 def test_a_head_names_its_host_and_ends_with_an_empty_line():
-    tail = request_tail(tenants(1)[0], 0, [("content-length", "3")])
+    tail = request_tail(tenants(1)[0], 0, "document", [("content-length", "3")])
     assert tail.startswith("host: cust00.bench.test\r\n")
     assert tail.endswith("content-length: 3\r\n\r\n")
+
+
+def test_a_visitor_asks_for_whole_pages_before_the_next_one_comes():
+    visitors = [visitor_of(number) for number in range(PATHS)]
+    assert visitors == sorted(visitors)
+    assert len(set(visitors)) == 24
+    assert {kind_of(number) for number in range(PATHS) if visitor_of(number) == 3} == set(KINDS)
