@@ -328,8 +328,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def expired(self) -> None:
         """The sweep: a deadline has passed."""
-        if self._lingering or self.front is None:
-            if self.front is None and not self._lingering:
+        if self.closing or self.front is None:
+            if self.front is None and not self.closing:
                 self.worker.count_handshake("timeout")
             self.abort()
         elif self.full and self.write_deadline < self.worker.now:
@@ -359,7 +359,9 @@ class Connection(asyncio.BufferedProtocol):
         self.transport.abort()
 
     def _close(self) -> None:
+        # What is queued still goes out, but not to a client that never takes it: the transport waits without end.
         self.closing = True
+        self.deadline = self.worker.now + self.worker.timeouts.write
         self.transport.close()
 
     def _linger(self) -> None:

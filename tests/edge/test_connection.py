@@ -9,10 +9,12 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from edgeproxy.config.structs import Allow, Issuance, Timeouts
+from edgeproxy.edge.connection import Connection
 from edgeproxy.limits import Limits
 from edgeproxy.link.messages import LinkMessage, Obtain, Obtained
 from edgeproxy.published.records import Challenge, Site
@@ -273,3 +275,28 @@ async def test_an_idle_connection_makes_room_for_a_new_one(tmp_path: Path, origi
         assert await asyncio.wait_for(held[0][0].read(), 30) == b""
         for _, writer in held:
             writer.close()
+
+
+async def test_a_client_that_never_takes_the_last_bytes_of_a_closed_connection_is_dropped(
+    tmp_path: Path, maps: MapProcess, script: Script
+):
+    async with script.listening() as port:
+        edge = Edge(tmp_path, config_for(port, timeouts=Timeouts(drain=Duration(1), write=Duration(0.5))), maps)
+        async with edge.running():
+            edge.add_certificate("ours", "gallery.test")
+            edge.add_site("gallery.test", "spandantest", certificate="ours")
+            _, writer = await edge.connect("gallery.test")
+            while not (served := [c for c in edge.worker.connections if isinstance(c, Connection) and c.front is not None]):
+                await asyncio.sleep(0.01)
+            (connection,) = served
+            # As much as the kernel takes, and then some that stays below the mark at which a transport calls itself full.
+            cast(asyncio.Transport, writer.transport).pause_reading()
+            while not connection.transport.get_write_buffer_size():
+                connection.send(bytes(16 * 1024))
+                await asyncio.sleep(0)
+            assert not connection.full
+            connection.close()
+            async with asyncio.timeout(30):
+                while edge.worker.connections:
+                    await asyncio.sleep(0.01)
+            writer.transport.abort()
