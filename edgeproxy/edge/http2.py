@@ -84,7 +84,11 @@ class Sink(Protocol):
         """The client widened a window: `window()` may have grown for any stream."""
 
 
-_STATUS_FIELDS: dict[int, Field] = {status: (b":status", b"%d" % status) for status in range(100, 600)}
+_STATUS_FIELDS: dict[int, Field] = {
+    # Beyond 599 HTTP defines none (RFC 9110 section 15), but some origins answer with 999, and HTTP/1.1 passes that on.
+    status: (b":status", b"%d" % status)
+    for status in range(100, 1000)
+}
 
 
 class Http2Server:

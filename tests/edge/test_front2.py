@@ -743,3 +743,10 @@ async def test_nothing_is_left_over_by_a_mixture_of_everything(edge: Edge, scrip
         for pool in edge.worker._pools.values():
             assert not pool._waiting
             assert all(origin.borrower is None for origin in pool.open)
+
+
+async def test_a_status_beyond_those_of_http_is_passed_on(edge: Edge, script: Script) -> None:
+    script.response = b"HTTP/1.1 999 Request denied\r\nContent-Length: 2\r\n\r\nno"
+    async with connected(edge) as client:
+        answer = await client.get(get())
+    assert (answer.status, answer.body) == (999, b"no")
