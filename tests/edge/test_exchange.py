@@ -196,6 +196,21 @@ async def test_early_hints_are_passed_on_and_an_unasked_continue_is_not(edge: Ed
     assert answer.startswith(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n")
 
 
+async def test_interim_answers_together_are_bounded_as_one_head_is(edge: Edge, script: Script) -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await script.read_head(reader)
+        while True:
+            writer.write(b"HTTP/1.1 102 Processing\r\n\r\n" * 1000)
+            await writer.drain()
+
+    script.handler = endless
+    answer = await edge.exchange("gallery.test", GET)
+    interim, _, last = answer.partition(b"HTTP/1.1 502 Bad Gateway\r\n")
+    assert last
+    assert interim.replace(b"HTTP/1.1 102 Processing\r\n\r\n", b"") == b""
+    assert len(interim) <= edge.worker.limits.response_head
+
+
 async def test_a_client_that_expects_continue_gets_it_from_the_origin(edge: Edge, script: Script) -> None:
     async def willing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await script.read_head(reader)

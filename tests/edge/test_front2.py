@@ -750,3 +750,17 @@ async def test_a_status_beyond_those_of_http_is_passed_on(edge: Edge, script: Sc
     async with connected(edge) as client:
         answer = await client.get(get())
     assert (answer.status, answer.body) == (999, b"no")
+
+
+async def test_interim_answers_without_end_are_not_queued_for_a_client_without_end(edge: Edge, script: Script) -> None:
+    async def answer(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        while True:
+            writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </%b.css>\r\n\r\n" % (b"a" * 900))
+            await writer.drain()
+
+    script.handler = answer
+    async with connected(edge) as client:
+        answered = await client.get(get())
+    assert answered.status == 502
+    assert 0 < len(answered.interim) <= Limits().response_head // 900

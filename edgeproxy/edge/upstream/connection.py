@@ -59,6 +59,7 @@ class OriginConnection(asyncio.BufferedProtocol):
     __slots__ = (
         "_decoder",
         "_early",
+        "_interim",
         "_left",
         "_paused",
         "_state",
@@ -80,6 +81,8 @@ class OriginConnection(asyncio.BufferedProtocol):
         self.borrower: Borrower | None = None
         self._state = _IDLE
         self._early = b""
+        self._interim = 0
+        """Bytes of 1xx heads that came before this answer."""
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
         self._paused = False
@@ -163,6 +166,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         bytes; 0: there is none before `resume`."""
         self.borrower = borrower
         self._state = _HEAD
+        self._interim = 0
         self.requests += 1
         self.request_sent = whole
         self.limit = room
@@ -243,6 +247,11 @@ class OriginConnection(asyncio.BufferedProtocol):
                 break
             if head.status == 101:
                 self._switch(head, data, borrower)
+                return
+            # HTTP/2 has no window for heads: what a client does not take of them is kept in memory.
+            self._interim += end + 4
+            if self._interim > limits.response_head:
+                self._broken("its interim answers are too many")
                 return
             borrower.interim(head)
             if not data or self.borrower is not borrower:
