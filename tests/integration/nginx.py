@@ -10,8 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
+from tests.certificates import self_signed
 from tests.integration.running import ROOT, wait_for
 from tests.ports import free_port
+
+NAME, WORKSPACE = "gallery.test", "spandantest"
+"""The customer's hostname, and the workspace, that the tests with nginx as origin use."""
 
 SIZES = (1, 1_000, 16_384, 16_385, 65_537, 1_000_000, 10_000_000)
 """Bytes of the bodies that are sent both ways: around a TLS record, around a read, and so much that nothing holds it whole."""
@@ -54,11 +58,15 @@ http {{
   gzip on; gzip_proxied any; gzip_min_length 1; gzip_types text/plain; gzip_http_version 1.0; gzip_vary on;
   server {{
     listen 127.0.0.1:{port} backlog=2048;
+    listen unix:{folder}/nginx.sock;
+    listen 127.0.0.1:{tls_port} ssl;
+    ssl_certificate {folder}/certificate.pem; ssl_certificate_key {folder}/key.pem;
     root {folder}/www;
     location = /seen {{ default_type text/plain; gzip off; return 200 '{seen}'; }}
     location /put/ {{ dav_methods PUT DELETE; create_full_put_path on; }}
     location /chunked/ {{ alias {folder}/www/; ssi on; ssi_types *; }}
     location /trailers/ {{ alias {folder}/www/; add_trailer x-checksum "the checksum" always; }}
+    location /small/ {{ dav_methods PUT; client_max_body_size 1k; }}
     location = /interim {{ return 204; }}
     location = /moved {{ return 302 /seen; }}
     location = /cookies {{ add_header set-cookie "a=1"; add_header set-cookie "b=2"; return 200 ok; }}
@@ -91,6 +99,10 @@ class Nginx:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
+        self.tls_port = free_port()
+        self.root = folder / "certificate.pem"
+        """What its certificate, for localhost, is verified against."""
+        self.socket = folder / "nginx.sock"
         self.files = folder / "www"
         self.text = "".join(f"Line {number} of a page that is worth compressing.\n" for number in range(500)).encode()
         self._process: subprocess.Popen[bytes] | None = None
@@ -111,9 +123,18 @@ class Nginx:
             (self.files / f"{size}.bin").write_bytes(content(size))
         (self.files / "page.txt").write_bytes(self.text)
         seen = "".join(f"{name}: {variable}\n" for name, variable in _SEEN.items())
+        chain, key = self_signed("localhost")
+        self.root.write_bytes(chain)
+        (self.folder / "key.pem").write_bytes(key)
+        ports = {"port": self.port, "tls_port": self.tls_port, "websocket": self._start_sample()}
+        (self.folder / "nginx.conf").write_text(_CONFIGURATION.format(folder=self.folder, seen=seen, **ports))
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Starts nginx itself, again after `stop`."""
         file = self.folder / "nginx.conf"
-        sample = self._start_sample()
-        file.write_text(_CONFIGURATION.format(folder=self.folder, port=self.port, seen=seen, websocket=sample))
+        self.socket.unlink(missing_ok=True)
         self._process = process = subprocess.Popen(
             ["nginx", "-e", str(self.folder / "nginx-start.log"), "-c", str(file), "-p", str(self.folder)],
             stdin=subprocess.DEVNULL,
@@ -125,7 +146,13 @@ class Nginx:
             return (self.folder / "nginx.pid").exists()
 
         wait_for(there, "nginx")
-        return self
+
+    def stop(self) -> None:
+        """Ends it, connections and all."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+            self._process = None
 
     def _start_sample(self) -> int:
         """Starts the demo's origin; its port."""
@@ -142,9 +169,7 @@ class Nginx:
             return port
 
     def __exit__(self, *_error: object) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(30)
+        self.stop()
         if self._sample is not None and self._sample.stdin is not None:
             self._sample.stdin.close()
             self._sample.wait(30)

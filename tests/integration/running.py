@@ -215,9 +215,10 @@ class Running:
         with contextlib.closing(self.visitor(host)) as visitor:
             return visitor.get(path)
 
-    def add_domain(self, host: str, workspace: str = "acme-store") -> None:
-        """Registers a hostname over the admin socket; it is served at once."""
-        status, body = self.api("POST", "/api/v1/infrastructure/domains", {"domain": host, "workspace_id": workspace})
+    def add_domain(self, host: str, workspace: str = "acme-store", **fields: object) -> None:
+        """Registers a hostname over the admin socket; it is served at once. `fields` are more of the request's."""
+        wanted = {"domain": host, "workspace_id": workspace, **fields}
+        status, body = self.api("POST", "/api/v1/infrastructure/domains", wanted)
         if status != 201:
             raise AssertionError(f"{host} was not added: {status} {body}")
 

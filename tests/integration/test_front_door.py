@@ -4,59 +4,24 @@ import asyncio
 import contextlib
 import gzip
 import json
-import os
 import re
-import resource
 import ssl
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.edge.client2 import Client2
-from tests.integration.nginx import SIZES, Nginx, content
-from tests.integration.running import PATIENCE, Running, wait_for
-from tests.integration.servers import require
-from tests.integration.visitors import (
-    HTTP1,
-    HTTP2,
-    PROTOCOLS,
-    Visitor,
-    add_domain,
-    curl,
-    curl_all,
-    curl_fails,
-    seen,
-    url,
-)
-from tests.ports import free_port
-
-NAME, WORKSPACE = "gallery.test", "spandantest"
-SECRETS = {"authorization": "Bearer geheim-4711", "cookie": "session=geheim-4712"}
+from tests.integration.nginx import NAME, SIZES, WORKSPACE, content
+from tests.integration.visitors import HTTP1, HTTP2, TlsClient, curl, curl_all, curl_fails, h2load, logged, url
 
 
-@pytest.fixture(scope="module")
-def origin(tmp_path_factory):
-    require("nginx", "curl", "h2load", "openssl")
-    with Nginx(tmp_path_factory.mktemp("nginx")) as nginx:
-        yield nginx
+@pytest.fixture
+def edge(front_door):
+    return front_door
 
 
-@pytest.fixture(scope="module")
-def edge(origin, tmp_path_factory):
-    """One running program for all tests that leave it as it is: a registered name, one with an origin that is away, and
-    the platform's wildcard."""
-    tables = {"origin": {"url": origin.url}, "platform": {"name": "platform.test", "cname_target": "target.platform.test"}}
-    with Running(tmp_path_factory.mktemp("edge"), tables) as edge:
-        add_domain(edge, NAME, WORKSPACE)
-        add_domain(edge, "away.test", "away", origin=f"http://127.0.0.1:{free_port()}")
-        yield edge
-
-
-@pytest.fixture(params=PROTOCOLS, ids=["h1", "h2"])
-def protocol(request):
-    return request.param
+@pytest.fixture
+def origin(nginx):
+    return nginx
 
 
 def test_the_origin_learns_the_workspace_and_where_the_request_came_from(edge, protocol):
@@ -133,6 +98,26 @@ def test_an_upload_that_waits_for_a_100_on_http2_is_let_through(edge, origin):
     reply = curl(edge, HTTP2, "-H", "Expect: 100-continue", "-T", "-", url(edge, NAME, "/put/expect"), stdin=content(65_537))
     assert reply.status == 201
     assert origin.uploaded("expect") == content(65_537)
+
+
+@pytest.mark.parametrize("options", [[], ["-H", "Expect:"]], ids=["asking", "at once"])
+def test_an_upload_that_the_origin_refuses_early_is_answered(edge, origin, protocol, options):
+    for size in (16_385, 10_000_000):
+        command = [protocol, *options, "-T", str(origin.files / f"{size}.bin"), url(edge, NAME, "/small/x")]
+        assert curl(edge, *command).status == 413
+
+
+def test_bodies_that_nobody_reads_do_not_hold_up_the_answer(edge, protocol):
+    for _ in range(10):
+        reply = curl(edge, protocol, "--data-binary", "@-", url(edge, NAME, "/seen"), stdin=content(16_385))
+        assert (reply.status, reply.seen["method"]) == (200, "POST")
+
+
+def test_clients_of_http_1_0_are_answered(edge):
+    for path in ("/1000000.bin", "/chunked/1000000.bin"):
+        reply = curl(edge, "--http1.0", url(edge, NAME, path))
+        assert (reply.status, reply.field("connection"), reply.field("transfer-encoding")) == (200, "close", "")
+        assert reply.body == content(1_000_000)
 
 
 def test_an_empty_upload_is_one(edge, origin, protocol):
@@ -220,7 +205,7 @@ def _frame(payload: bytes) -> bytes:
 
 
 def test_a_websocket_over_http1_echoes(edge):
-    with Visitor(edge).connect(NAME) as sock:
+    with TlsClient(edge).connect(NAME) as sock:
         sock.sendall(
             f"GET /ws HTTP/1.1\r\nhost: {NAME}\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
             "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
@@ -337,7 +322,7 @@ def test_errors_are_pages_for_people_and_problems_for_programs(edge, protocol):
     assert problem.field("content-type").startswith("application/problem+json")
     told = json.loads(problem.body)
     assert (told["status"], told["code"], told["fault"], told["retryable"]) == (502, "origin_failed", "origin", True)
-    line = wait_for(lambda: _line(edge, told["request_id"]), "the access log's line")
+    line = logged(edge, "request_id", told["request_id"])
     assert (line["host"], line["workspace"], line["status"]) == ("away.test", "away", 502)
     assert "127.0.0.1" in line["error"]
     reply = curl(edge, "-H", "Accept: application/json", f"http://stranger.test:{edge.http_port}/")
@@ -348,246 +333,13 @@ def test_an_origin_that_breaks_off_is_a_502(edge, protocol):
     assert curl(edge, protocol, url(edge, NAME, "/broken")).status == 502
 
 
-# TLS
-
-
-@pytest.mark.parametrize(("version", "said"), [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")])
-def test_new_versions_of_tls_are_spoken(edge, version, said):
-    output = _s_client(edge, version)
-    assert f"Protocol  : {said}" in output or f"New, {said}" in output
-    assert "Verify return code: 0 (ok)" in output
-
-
-@pytest.mark.parametrize("version", ["-tls1", "-tls1_1"])
-def test_old_versions_of_tls_are_refused(edge, version):
-    output = _s_client(edge, version, "-cipher", "DEFAULT@SECLEVEL=0")
-    assert "protocol version" in output
-    assert "Cipher is (NONE)" in output
-
-
-@pytest.mark.parametrize("cipher", ["AES128-SHA", "ECDHE-ECDSA-AES128-SHA", "ECDHE-RSA-AES256-SHA384", "AES128-GCM-SHA256"])
-def test_ciphers_without_forward_secrecy_or_authenticated_encryption_are_refused(edge, cipher):
-    assert "Cipher is (NONE)" in _s_client(edge, "-tls1_2", "-cipher", f"{cipher}@SECLEVEL=0")
-
-
-def _s_client(edge, *options):
-    command = ["openssl", "s_client", "-connect", f"{edge.host}:{edge.https_port}", "-servername", NAME]
-    command += ["-CAfile", str(edge.state / "internal-ca.pem"), "-verify_hostname", NAME, *options]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
-    return (done.stdout + done.stderr).decode(errors="replace")
-
-
-VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
-
-
-def _worker(visit):
-    """Which worker it was: each has a prefix of its own for request ids."""
-    return seen(visit.body)["x-request-id"].partition("-")[0]
-
-
-def _resumed_by_both(visitor, session, hostname=NAME):
-    """Visits with a session until two workers were met; all of them must resume."""
-    met = set()
-
-    def both():
-        visit = visitor.visit(hostname, session=session)
-        assert visit.status == 200
-        assert visit.reused
-        met.add(_worker(visit))
-        return len(met) == 2
-
-    wait_for(both, "visits to two workers")
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_sessions_resume_in_every_worker(edge, version):
-    visitor = Visitor(edge, version)
-    first = visitor.visit(NAME)
-    assert not first.reused
-    _resumed_by_both(visitor, first.session)
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_sessions_never_resume_under_another_hostname(edge, version):
-    """Not even one that the same wildcard certificate covers."""
-    visitor = Visitor(edge, version)
-    session = visitor.visit("one.platform.test").session
-    for _ in range(8):
-        assert not visitor.visit("two.platform.test", session=session).reused
-        assert not visitor.visit(NAME, session=session).reused
-    assert visitor.visit("one.platform.test", session=session).reused
-
-
-def test_sessions_resume_after_a_restart_of_the_whole_program(origin, tmp_path):
-    with Running(tmp_path, {"origin": {"url": origin.url}, "platform": {"name": "platform.test"}}) as edge:
-        add_domain(edge, NAME, WORKSPACE)
-        visitors = [Visitor(edge, version) for version in VERSIONS]
-        names = (NAME, "one.platform.test")
-        sessions = {(visitor, name): visitor.visit(name).session for visitor in visitors for name in names}
-        assert edge.stop() == 0
-        edge.start()
-        for (visitor, name), session in sessions.items():
-            assert not visitor.visit("two.platform.test", session=session).reused
-            _resumed_by_both(visitor, session, name)
-
-
-# The access log
-
-
-def _lines(edge):
-    return [json.loads(line) for line in edge.output.read_text().splitlines()]
-
-
-def _line(edge, request_id):
-    return next((line for line in _lines(edge) if line["request_id"] == request_id), None)
-
-
-def test_each_request_is_a_line_of_json_with_what_an_operator_asks_for(edge, protocol):
-    path = f"/put/{protocol.strip('-.')}-line?q=1"
-    reply = curl(edge, protocol, "-X", "PUT", "--data-binary", "0123456789", url(edge, NAME, path))
-    line = wait_for(lambda: next((line for line in _lines(edge) if line["path"] == path), None), "the access log's line")
-    assert (line["host"], line["workspace"], line["method"]) == (NAME, WORKSPACE, "PUT")
-    assert (line["status"], line["bytes_in"], line["bytes_out"]) == (201, 10, len(reply.body))
-    assert re.fullmatch(r"[0-9a-f]{12}-[0-9a-f]+", line["request_id"])
-    assert (line["protocol"], line["tls"], line["client"]) == ("h1" if protocol == HTTP1 else "h2", "TLSv1.3", "127.0.0.1")
-    assert 0 < line["origin_ms"] <= line["duration_ms"] < PATIENCE * 1000
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
-
-
-def test_no_secret_is_in_a_log(edge, protocol):
-    options = [option for name, value in SECRETS.items() for option in ("-H", f"{name}: {value}")]
-    reply = curl(edge, protocol, *options, url(edge, NAME, "/seen"))
-    assert (reply.seen["authorization"], reply.seen["cookie"]) == tuple(SECRETS.values())
-    wait_for(lambda: _line(edge, reply.seen["x-request-id"]), "the access log's line")
-    logs = edge.output.read_text() + edge.log.read_text()
-    assert "geheim" not in logs
-    assert "PRIVATE KEY" not in logs
-    assert (edge.state / "state.key").read_text().strip() not in logs
-
-
-def _dropped(edge):
-    found = re.search(r"^edgeproxy_access_log_dropped_total (\S+)", edge.api("GET", "/metrics")[1], re.MULTILINE)
-    return float(found[1]) if found else 0.0
-
-
-def test_a_log_that_nobody_reads_never_blocks_requests(origin, tmp_path):
-    """Standard output is a pipe; once it is full, lines are dropped and counted, and come again when somebody reads."""
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    command = ["sh", "-c", f'exec "{sys.executable}" -m edgeproxy serve --config "$0" > "{fifo}"']
-    tables = {"origin": {"url": origin.url}, "limits": {"access_log_queue": 500}}
-    try:
-        with Running(tmp_path / "edge", tables, command=command) as edge:
-            add_domain(edge, NAME, WORKSPACE)
-            for options in (["-c", "10", "-m", "10"], ["-c", "10", "--h1"]):
-                requests, statuses = _h2load(edge, "-n", "3000", *options)
-                assert (requests["succeeded"], statuses["2xx"]) == (3000, 3000)
-            wait_for(lambda: _dropped(edge) > 1000, "lines counted as dropped")
-            assert curl(edge, url(edge, NAME, "/1000000.bin")).body == content(1_000_000)
-            read = b""
-
-            def there(text):
-                nonlocal read
-                with contextlib.suppress(BlockingIOError):
-                    read += os.read(reader, 1 << 20)
-                return text in read
-
-            def last_word():
-                curl(edge, url(edge, NAME, "/seen?the-last-word"))
-                return there(b"the-last-word")
-
-            wait_for(last_word, "lines again once they are read")
-            lines = read.splitlines()
-            assert all(json.loads(line)["status"] == 200 for line in lines[:-1])
-            os.set_blocking(reader, True)
-            with ThreadPoolExecutor(1) as threads:  # what is still to be written must not hold up the end
-                threads.submit(lambda: [None for _ in iter(lambda: os.read(reader, 1 << 20), b"")])
-                assert edge.stop() == 0
-    finally:
-        os.close(reader)
-
-
-def test_the_end_does_not_wait_for_a_log_that_nobody_reads(origin, tmp_path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    command = ["sh", "-c", f'exec "{sys.executable}" -m edgeproxy serve --config "$0" > "{fifo}"']
-    try:
-        with Running(tmp_path / "edge", {"origin": {"url": origin.url}}, command=command) as edge:
-            add_domain(edge, NAME, WORKSPACE)
-            assert _h2load(edge, "-n", "2000", "-c", "10", "-m", "10")[1]["2xx"] == 2000
-            assert edge.stop() == 0
-            assert edge.logged("killed") is None
-    finally:
-        os.close(reader)
-
-
-@contextlib.contextmanager
-def _small_disk(folder):
-    """A file system of 64 KiB, where this may be mounted; else None."""
-    folder.mkdir()
-    mounted = os.geteuid() == 0 and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "edgeproxy-test", str(folder)], capture_output=True, check=False
-    )
-    if not mounted or mounted.returncode:
-        yield None
-        return
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def test_a_full_disk_under_the_log_never_blocks_requests(origin, tmp_path):
-    with _small_disk(tmp_path / "disk") as disk:
-        log = (disk or tmp_path) / "access.log"
-        with Running(tmp_path / "edge", {"origin": {"url": origin.url}, "log": {"access": str(log)}}) as edge:
-            if disk is None:  # the workers may write no more than this into any one file
-                for pid, name in edge.children().items():
-                    if " w" in name:
-                        resource.prlimit(pid, resource.RLIMIT_FSIZE, (65536, 65536))
-            add_domain(edge, NAME, WORKSPACE)
-            for options in (["-c", "10", "-m", "10"], ["-c", "10", "--h1"]):
-                requests, statuses = _h2load(edge, "-n", "2000", *options)
-                assert (requests["succeeded"], statuses["2xx"]) == (2000, 2000)
-            wait_for(lambda: _dropped(edge) > 1000, "lines counted as dropped")
-            assert edge.wait_logged("The access log can not be written")
-            lines = log.read_bytes().splitlines()
-            assert len(lines) > 50
-            if disk is None:
-                return
-            log.write_bytes(b"")  # as `truncate` would: there is room again
-
-            def last_word():
-                curl(edge, url(edge, NAME, "/seen?the-last-word"))
-                return b"the-last-word" in log.read_bytes()
-
-            wait_for(last_word, "lines again once there is room")
-            assert all(json.loads(line)["host"] == NAME for line in log.read_bytes().splitlines() if line)
-
-
 # Load
-
-
-def _h2load(edge, *options, path="/seen"):
-    """Statuses and requests of an h2load run."""
-    command = ["h2load", "--connect-to", f"{edge.host}:{edge.https_port}", *options, url(edge, NAME, path)]
-    done = subprocess.run(command, capture_output=True, timeout=PATIENCE * 2, check=False)
-    output = done.stdout.decode()
-    assert done.returncode == 0, output + done.stderr.decode()
-    requests = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)[,\n]", output.partition("requests: ")[2])}
-    statuses = {word: int(number) for number, word in re.findall(r"(\d+) (\dxx)", output)}
-    return requests, statuses
 
 
 @pytest.mark.parametrize("options", [["-c", "20", "-m", "20"], ["-c", "20", "--h1"]], ids=["h2", "h1"])
 def test_thousands_of_requests_are_all_answered(edge, options):
-    requests, statuses = _h2load(edge, "-n", "4000", *options)
-    assert (requests["succeeded"], statuses["2xx"]) == (4000, 4000)
+    assert h2load(edge, NAME, "-n", "4000", *options) == 4000
 
 
 def test_big_answers_to_many_at_once_are_whole(edge):
-    command = ["-n", "60", "-c", "6", "-m", "5"]
-    requests, statuses = _h2load(edge, *command, path="/1000000.bin")
-    assert (requests["succeeded"], statuses["2xx"]) == (60, 60)
+    assert h2load(edge, NAME, "-n", "60", "-c", "6", "-m", "5", path="/1000000.bin") == 60

@@ -6,6 +6,7 @@ import dataclasses
 import http.client
 import itertools
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.integration.running import PATIENCE, Running
+from tests.integration.running import PATIENCE, Running, wait_for
 
 HTTP1, HTTP2 = "--http1.1", "--http2"
 PROTOCOLS = [HTTP1, HTTP2]
@@ -50,14 +51,6 @@ def seen(body: bytes) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in body.decode().splitlines())
 
 
-def add_domain(edge: Running, hostname: str, workspace: str, **fields: object) -> None:
-    """Registers a domain over the admin socket."""
-    body = {"domain": hostname, "workspace_id": workspace, **fields}
-    status, answer = edge.api("POST", "/api/v1/infrastructure/domains", body)
-    if status != 201:
-        raise AssertionError(f"{hostname} was not registered: {status} {answer}")
-
-
 def url(edge: Running, hostname: str, path: str = "/") -> str:
     """Of a path over TLS."""
     return f"https://{hostname}:{edge.https_port}{path}"
@@ -65,7 +58,7 @@ def url(edge: Running, hostname: str, path: str = "/") -> str:
 
 def curl_fails(edge: Running, *arguments: str) -> tuple[int, str]:
     """A transfer that comes to nothing: curl's exit status and what it says."""
-    done = _run([*_common(edge), *arguments])
+    done = _run([*_common(edge), "--output", "/dev/null", *arguments])
     if done.returncode == 0:
         raise AssertionError("curl got an answer")
     return done.returncode, done.stderr
@@ -151,9 +144,32 @@ def _take(heads: Iterator[tuple[str, dict[str, list[str]]]], finals: int) -> lis
     return taken
 
 
+def h2load(edge: Running, hostname: str, *options: str, path: str = "/seen") -> int:
+    """Runs h2load: how many requests were answered, all of which must have been with 2xx."""
+    command = ["h2load", "--connect-to", f"{edge.host}:{edge.https_port}", *options, url(edge, hostname, path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", done.stdout.partition("requests: ")[2])}
+    if done.returncode or counts["succeeded"] != counts["total"] or counts["2xx"] != counts["total"]:
+        raise AssertionError(f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}")
+    return counts["total"]
+
+
+def log_lines(edge: Running) -> list[dict[str, Any]]:
+    """The access log so far. A line that is being written is left out."""
+    return [json.loads(line) for line in edge.output.read_text().split("\n")[:-1]]
+
+
+def logged(edge: Running, key: str, value: object) -> dict[str, Any]:
+    """The access log's line with this value, once it is there."""
+    return wait_for(
+        lambda: next((line for line in log_lines(edge) if line[key] == value), None),
+        f"a line of the access log with {key} {value}",
+    )
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Visit:
-    """One handshake and one request of `Visitor`."""
+    """One handshake and one request of `TlsClient`."""
 
     status: int
     body: bytes
@@ -162,7 +178,7 @@ class Visit:
     session: ssl.SSLSession
 
 
-class Visitor:
+class TlsClient:
     """A TLS client in this process, which trusts the edge's root, speaks HTTP/1.1 and can offer a session again."""
 
     def __init__(self, edge: Running, version: ssl.TLSVersion | None = None) -> None:
@@ -187,8 +203,3 @@ class Visitor:
             if sock.session is None:
                 raise AssertionError("there is no session")
             return Visit(response.status, body, bool(sock.session_reused), sock.version() or "", sock.session)
-
-
-def root_is_there(edge: Running) -> bool:
-    """Whether the internal CA's root was exported."""
-    return (edge.state / "internal-ca.pem").exists()

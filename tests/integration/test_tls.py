@@ -1,0 +1,95 @@
+"""TLS as real clients meet it: versions, ciphers, and sessions that resume in every worker and under no other name."""
+
+import ssl
+import subprocess
+
+import pytest
+
+from tests.integration.nginx import NAME, WORKSPACE
+from tests.integration.running import PATIENCE, Running, wait_for
+from tests.integration.visitors import TlsClient, seen
+
+
+@pytest.fixture
+def edge(front_door):
+    return front_door
+
+
+@pytest.mark.parametrize(("version", "said"), [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")])
+def test_new_versions_of_tls_are_spoken(edge, version, said):
+    output = _s_client(edge, version)
+    assert f"Protocol  : {said}" in output or f"New, {said}" in output
+    assert "Verify return code: 0 (ok)" in output
+
+
+@pytest.mark.parametrize("version", ["-tls1", "-tls1_1"])
+def test_old_versions_of_tls_are_refused(edge, version):
+    output = _s_client(edge, version, "-cipher", "DEFAULT@SECLEVEL=0")
+    assert "protocol version" in output
+    assert "Cipher is (NONE)" in output
+
+
+@pytest.mark.parametrize("cipher", ["AES128-SHA", "ECDHE-ECDSA-AES128-SHA", "ECDHE-RSA-AES256-SHA384", "AES128-GCM-SHA256"])
+def test_ciphers_without_forward_secrecy_or_authenticated_encryption_are_refused(edge, cipher):
+    assert "Cipher is (NONE)" in _s_client(edge, "-tls1_2", "-cipher", f"{cipher}@SECLEVEL=0")
+
+
+def _s_client(edge, *options):
+    command = ["openssl", "s_client", "-connect", f"{edge.host}:{edge.https_port}", "-servername", NAME]
+    command += ["-CAfile", str(edge.state / "internal-ca.pem"), "-verify_hostname", NAME, *options]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
+    return (done.stdout + done.stderr).decode(errors="replace")
+
+
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+
+def _worker(visit):
+    """Which worker it was: each has a prefix of its own for request ids."""
+    return seen(visit.body)["x-request-id"].partition("-")[0]
+
+
+def _resumed_by_both(visitor, session, hostname=NAME):
+    """Visits with a session until two workers were met; all of them must resume."""
+    met = set()
+
+    def both():
+        visit = visitor.visit(hostname, session=session)
+        assert visit.status == 200
+        assert visit.reused
+        met.add(_worker(visit))
+        return len(met) == 2
+
+    wait_for(both, "visits to two workers")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_sessions_resume_in_every_worker(edge, version):
+    visitor = TlsClient(edge, version)
+    first = visitor.visit(NAME)
+    assert not first.reused
+    _resumed_by_both(visitor, first.session)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_sessions_never_resume_under_another_hostname(edge, version):
+    """Not even one that the same wildcard certificate covers."""
+    visitor = TlsClient(edge, version)
+    session = visitor.visit("one.platform.test").session
+    for _ in range(8):
+        assert not visitor.visit("two.platform.test", session=session).reused
+        assert not visitor.visit(NAME, session=session).reused
+    assert visitor.visit("one.platform.test", session=session).reused
+
+
+def test_sessions_resume_after_a_restart_of_the_whole_program(nginx, tmp_path):
+    with Running(tmp_path, {"origin": {"url": nginx.url}, "platform": {"name": "platform.test"}}) as edge:
+        edge.add_domain(NAME, WORKSPACE)
+        visitors = [TlsClient(edge, version) for version in VERSIONS]
+        names = (NAME, "one.platform.test")
+        sessions = {(visitor, name): visitor.visit(name).session for visitor in visitors for name in names}
+        assert edge.stop() == 0
+        edge.start()
+        for (visitor, name), session in sessions.items():
+            assert not visitor.visit("two.platform.test", session=session).reused
+            _resumed_by_both(visitor, session, name)
