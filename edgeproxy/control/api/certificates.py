@@ -66,7 +66,9 @@ async def show_certificate(request: Request, domain: str) -> CertificateFound:
     name = hostname(domain[:512], wildcard=True)
     stored = await plane.store.current_certificate(name)
     if stored is None:
-        raise NotFound(f"{name} has no certificate. POST to the same path obtains one.")
+        raise NotFound(
+            f"{name} has no certificate yet. Its first visitor obtains it, or `edgeproxy certs issue {name}` does now."
+        )
     return CertificateFound(certificate=view(stored, context.now()), chain=stored.chain.decode("ascii", "replace"))
 
 

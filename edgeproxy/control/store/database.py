@@ -151,7 +151,7 @@ def translated(path: Path) -> Iterator[None]:
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             raise StateError(
                 f"The store is damaged: {path}: {cause}. What is published goes on being served. Stop the edge and put a "
-                "backup in its place (edgeproxy restore FILE)."
+                "backup in its place."
             ) from error
         what = {
             "SQLITE_FULL": "The disk is full",

@@ -65,10 +65,7 @@ def look(path: Path, state_directory: Path) -> Found:
     return found
 
 
-_ADVICE = (
-    "Put a backup in its place (edgeproxy restore FILE), or move it away together with its -wal and -shm files to start "
-    "with an empty store."
-)
+_ADVICE = "Put a backup in its place, or move it away together with its -wal and -shm files to start with an empty store."
 
 
 def _about(connection: sqlite3.Connection, path: Path) -> Found:
@@ -116,5 +113,5 @@ def _refuse_a_lost_store(path: Path, state_directory: Path) -> None:
     if current.exists():
         raise StateError(
             f"The store is missing or empty: {path}, although domains were published from one ({current}). Put a backup in "
-            f"its place (edgeproxy restore FILE), or delete {current.parent} to start with an empty store."
+            f"its place, or delete {current.parent} to start with an empty store."
         )

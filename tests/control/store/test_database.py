@@ -81,7 +81,7 @@ async def test_damage_met_while_running_is_final_and_says_what_to_do(tmp_path: P
         with pytest.raises(StateError, match="damaged") as caught:
             await store.list_domains(1000)
         assert not caught.value.retryable
-        assert "restore" in caught.value.detail
+        assert "a backup in its place" in caught.value.detail
 
 
 @pytest.mark.parametrize("what", ["deleted", "replaced"])

@@ -46,7 +46,7 @@ async def made(directory: Path, domains: int = 0) -> Path:
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "edgeproxy.db").write_bytes(content)
     error = await refused(tmp_path, "not a SQLite database")
-    assert "restore" in error.detail
+    assert "a backup in its place" in error.detail
     assert not error.retryable
 
 
