@@ -50,6 +50,7 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
         config, directory, Sealer(keys.derive(root, "store")), account_sealer=Sealer(keys.derive(root, "acme"))
     )
     try:
+        await store.check_key(now())
         writer = await run_sync(lambda: MapWriter(directory, group=group))
     except BaseException:
         await store.close()

@@ -150,7 +150,7 @@ secrets = Table(
     Column("name", String, primary_key=True),
     Column("record", LargeBinary, nullable=False),
     Column("updated_at", Float, nullable=False),
-    comment="tickets; internal_ca",
+    comment="tickets; internal_ca; key_check",
 )
 
 audit = Table(

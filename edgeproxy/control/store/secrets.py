@@ -1,4 +1,4 @@
-"""Secrets of the edge itself: ticket secrets and the built-in CA's root."""
+"""Secrets of the edge itself: ticket secrets, the built-in CA's root, and the mark of the key that all are sealed under."""
 
 from __future__ import annotations
 
@@ -10,13 +10,34 @@ from edgeproxy.control.store.base import Part
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.rows import InternalCa
 from edgeproxy.control.store.schema import secrets
+from edgeproxy.errors import MapError, StateError
 from edgeproxy.published.records import Tickets
 
 _CA_CONTEXT = b"internal_ca"
+_KEY_CHECK = b"key_check"
 
 
 class Secrets(Part):
     """One row each."""
+
+    async def check_key(self, now: float) -> None:
+        """Raises StateError where the state key is not the one that the store was made with.
+
+        With another one every handshake would fail, and what is sealed from then on would open under that one alone. A
+        store that has no mark yet gets it, under the key that is there.
+        """
+        row = await self._get("key_check")
+        if row is None:
+            async with self.database.write() as write:
+                await _put(write, "key_check", self._sealer.seal(_KEY_CHECK, _KEY_CHECK), now)
+            return
+        try:
+            self._sealer.open(row[0], _KEY_CHECK)
+        except MapError:
+            raise StateError(
+                "The state key is not the one that the store was made with, so no private key in it can be opened. Put that "
+                "key back from your copy, or the store that belongs to this key. Nothing was overwritten."
+            ) from None
 
     async def tickets(self) -> Tickets | None:
         """The session ticket secrets, each sealed under the map's key as in the map; None before the first."""
