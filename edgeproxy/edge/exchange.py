@@ -94,6 +94,7 @@ class Exchange(msgspec.Struct, eq=False):
     _answered: bool = False
     _retried: bool = False
     _over: bool = False
+    _told_interim: bool = False
 
     def __post_init__(self) -> None:
         request = self.request
@@ -183,6 +184,7 @@ class Exchange(msgspec.Struct, eq=False):
     def interim(self, head: ResponseHead) -> None:
         """Origin: a 1xx response. RFC 9110 section 15.2: passed on, but for a 100 nobody waits for."""
         if self.request.version and (head.status != 100 or self.request.expect):
+            self._told_interim = True
             self.client.interim(head)
 
     def response(self, head: ResponseHead, body: bytes, done: bool) -> None:
@@ -245,6 +247,8 @@ class Exchange(msgspec.Struct, eq=False):
             return
         if (
             not answered
+            and not broken
+            and not self._told_interim
             and not self._retried
             and origin is not None
             and origin.requests > 1

@@ -29,6 +29,9 @@ Put: TypeAlias = tuple[str, str, Record]
 Key: TypeAlias = tuple[str, str]
 """(database, key)."""
 
+LOCK_BYTES = (layout.MAX_READERS + 8) * 64
+"""The table of readers: a cache line for each, after a head of a few."""
+
 KEEP_OLD_MAPS = 60.0
 """Seconds after which a folder that no longer counts may go: readers look once a second which one does."""
 
@@ -379,6 +382,8 @@ class Rebuild:
 
 
 def _open(folder: Path, *, create: bool, sync: bool = True) -> tuple[lmdb.Environment, dict[str, lmdb._Database]]:
+    if create:
+        _allocate_lock(folder)
     try:
         env = lmdb.open(
             str(folder),
@@ -400,6 +405,20 @@ def _open(folder: Path, *, create: bool, sync: bool = True) -> tuple[lmdb.Enviro
     except lmdb.Error as error:
         env.close()
         raise _failed(error) from error
+
+
+def _allocate_lock(folder: Path) -> None:
+    """Gives the table of readers its blocks before LMDB maps it: on a disk that is full later, touching a page without one
+    would kill whoever reads (SIGBUS). Only before the map is open in this process: closing the file then would let go of
+    LMDB's locks."""
+    try:
+        descriptor = os.open(folder / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, layout.LOCK_MODE)
+        try:
+            os.posix_fallocate(descriptor, 0, LOCK_BYTES)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise MapError(f"The published map cannot be made: {folder}: {error.strerror}. Make room there.") from error
 
 
 def _is_cut(env: lmdb.Environment, data: Path) -> bool:

@@ -399,6 +399,20 @@ async def test_a_post_is_not_sent_twice(edge: Edge, script: Script) -> None:
     assert sum(head.startswith(b"POST") for head in script.heads) == 1
 
 
+async def test_a_kept_connection_that_breaks_the_protocol_is_not_tried_again(edge: Edge, script: Script) -> None:
+    async def breaking(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await script.read_head(reader)
+        writer.write(script.response)
+        await script.read_head(reader)
+        writer.write(b"nonsense\r\n\r\n")
+        await reader.read()
+
+    script.handler = breaking
+    assert fields(await edge.exchange("gallery.test", GET))[0] == 200
+    assert fields(await edge.exchange("gallery.test", GET))[0] == 502
+    assert len(script.heads) == 2
+
+
 async def test_a_client_that_leaves_frees_the_origin(edge: Edge, script: Script) -> None:
     left = asyncio.Event()
 

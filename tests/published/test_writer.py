@@ -430,3 +430,13 @@ def test_closing_waits_for_a_call_that_somebody_gave_up(tmp_path: Path) -> None:
     again = MapWriter(tmp_path)
     assert again.change() == 2
     again.close()
+
+
+def test_the_table_of_readers_has_its_blocks_before_anybody_reads(tmp_path: Path) -> None:
+    writer = MapWriter(tmp_path)
+    writer.rebuild([], change=1)
+    (lock,) = (tmp_path / "published").glob("*/lock.mdb")
+    status = lock.stat()
+    assert status.st_blocks * 512 >= status.st_size
+    assert stat.S_IMODE(status.st_mode) == layout.LOCK_MODE
+    writer.close()
