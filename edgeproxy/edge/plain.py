@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _TOKENS = b"/.well-known/acme-challenge/"
 _HEALTH = {b"/healthz", b"/readyz"}
+_TOO_LARGE = "the request's head is too large"
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
@@ -36,6 +37,11 @@ class PlainConnection(asyncio.Protocol):
         "worker",
         "write_deadline",
     )
+
+    tls_version = ""
+    """For the access log."""
+    protocol = "http"
+    """The same."""
 
     def __init__(self, worker: Worker, peer: str, slot: int) -> None:
         self.worker = worker
@@ -73,7 +79,7 @@ class PlainConnection(asyncio.Protocol):
                 self._incomplete(data)
                 return
             if end > self.worker.limits.request_head:
-                self._refuse(431)
+                self._refuse(431, _TOO_LARGE)
                 return
             self._request(data[:end])
             data = data[end + 4 :]
@@ -100,10 +106,10 @@ class PlainConnection(asyncio.Protocol):
         self.transport.abort()
 
     def _incomplete(self, data: bytes) -> None:
-        if incomplete_head_fault(data):
-            self._refuse(400)
+        if fault := incomplete_head_fault(data):
+            self._refuse(400, fault)
         elif len(data) > self.worker.limits.request_head:
-            self._refuse(431)
+            self._refuse(431, _TOO_LARGE)
         else:
             self._buffer = data
 
@@ -112,18 +118,19 @@ class PlainConnection(asyncio.Protocol):
         try:
             request = parse_request(head, worker.request_lines, worker.limits)
         except Refusal as refusal:
-            self._refuse(refusal.status)
+            self._refuse(refusal.status, refusal.reason)
             return
-        status, fields, body = self._answer(request)
+        request_id = worker.next_request_id()
+        status, fields, body = self._answer(request, request_id)
         self._answered = True
         close = request.close or request.length != 0 or worker.draining
         self._send(status, fields, b"" if request.method == b"HEAD" else body, close=close)
-        worker.record_plain(self, request, status, len(body))
+        worker.record_plain(self, request, status, len(body), request_id)
         self.deadline = worker.now + worker.timeouts.idle
         if close:
             self._end()
 
-    def _answer(self, request: RequestHead) -> Answer:
+    def _answer(self, request: RequestHead, request_id: bytes) -> Answer:
         worker = self.worker
         host, target = request.host, request.target
         if target.startswith(_TOKENS):
@@ -131,7 +138,7 @@ class PlainConnection(asyncio.Protocol):
             try:
                 challenge = worker.reader.challenge(f"http:{host}/{token}")
             except MapError:
-                return self._page(503, request)
+                return _page(503, request, request_id)
             if challenge is not None:
                 return 200, _text(challenge.key_authorization.encode("ascii")), challenge.key_authorization.encode("ascii")
         known = worker.may_serve(host)
@@ -141,16 +148,14 @@ class PlainConnection(asyncio.Protocol):
             return 503 if worker.draining else 200, _text(body), body
         location = redirect(host, target, known=known, https_port=worker.config.listen.public_https_port)
         if location is None:
-            return self._page(404, request)
+            return _page(404, request, request_id)
         return 308, *moved(location)
 
-    def _page(self, status: int, request: RequestHead) -> Answer:
-        fields, body = page(status, request.accept, self.worker.next_request_id().decode("ascii"), request.host)
-        return status, fields, body
-
-    def _refuse(self, status: int) -> None:
-        fields, body = page(status, b"", self.worker.next_request_id().decode("ascii"), "")
+    def _refuse(self, status: int, reason: str) -> None:
+        request_id = self.worker.next_request_id()
+        fields, body = page(status, b"", request_id.decode("ascii"), "")
         self._send(status, fields, body, close=True)
+        self.worker.record_refused(self, status, reason, request_id, len(body))
         self._end()
 
     def _send(self, status: int, fields: list[tuple[bytes, bytes]], body: bytes, *, close: bool) -> None:
@@ -165,6 +170,11 @@ class PlainConnection(asyncio.Protocol):
         self.closing = True
         self.deadline = self.worker.now + 2.0
         self.transport.write_eof()
+
+
+def _page(status: int, request: RequestHead, request_id: bytes) -> Answer:
+    fields, body = page(status, request.accept, request_id.decode("ascii"), request.host)
+    return status, fields, body
 
 
 def _text(body: bytes) -> list[tuple[bytes, bytes]]:

@@ -424,15 +424,18 @@ class Worker:
             exchange.error,
         )
 
-    def record_refused(self, connection: Connection, status: int, reason: str, request_id: bytes, size: int) -> None:
+    def record_refused(
+        self, connection: Connection | PlainConnection, status: int, reason: str, request_id: bytes, size: int
+    ) -> None:
         """Something that never became a request was answered."""
         tls, protocol, peer = connection.tls_version, connection.protocol, connection.peer
         self.access.record("", "", b"-", b"-", status, 0, size, perf_counter(), 0.0, request_id, tls, protocol, peer, reason)
 
-    def record_plain(self, connection: PlainConnection, request: RequestHead, status: int, size: int) -> None:
+    def record_plain(
+        self, connection: PlainConnection, request: RequestHead, status: int, size: int, request_id: bytes
+    ) -> None:
         """A request on port 80 was answered."""
-        method, target, peer, request_id = request.method, request.target, connection.peer, self.next_request_id()
-        began = perf_counter()
+        method, target, peer, began = request.method, request.target, connection.peer, perf_counter()
         self.access.record(request.host, "", method, target, status, 0, size, began, 0.0, request_id, "", "http", peer, "")
 
     def count_handshake(self, result: str) -> None:

@@ -32,7 +32,7 @@ class WorkerOut(BaseModel):
 
     index: int
     pid: int
-    generation: int = Field(description="The published map's generation that it has seen")
+    generation: int = Field(description="The configuration that it has: each reload counts it up. 0 until it has reported")
     state: Literal["serving", "draining", "silent"]
     connections: int
     last_report_seconds: float = Field(description="Age of its last report; they come each second")
