@@ -22,7 +22,7 @@ from bench.scenarios import NEVER_SEEN, SCALE, SCENARIOS
 from bench.targets import RATIO_TARGETS
 
 _FOLDER = Path(__file__).parent
-_FULL_LIMIT, _QUICK_LIMIT = 780.0, 90.0
+_FULL_LIMIT, _QUICK_LIMIT = 780.0, 120.0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         "--only", metavar="SCENARIO", action="append", choices=names, help=f"one of {', '.join(names)}; may be repeated"
     )
     parser.add_argument("--peers", metavar="NAMES", default=",".join(PEERS), help=f"of {','.join(PEERS)}; all by default")
-    parser.add_argument("--rounds", type=int, help="rounds per scenario and peer")
+    parser.add_argument("--rounds", type=int, help="rounds per scenario and peer, at most")
     parser.add_argument("--first", action="store_true", help="go before other work on the machine (needs root)")
     parser.add_argument("--no-assert", action="store_true", help="exit 0 where a target is missed")
     parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md and results.json alone")
@@ -54,8 +54,9 @@ def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Opt
         never_seen=(5 if values.quick else 11) if NEVER_SEEN in wanted else 0,
         scale=(QUICK if values.quick else FULL) if SCALE in wanted else None,
         rounds=values.rounds or (3 if values.quick else 7),
+        seconds=50.0 if values.quick else 430.0,
         timing=Timing(settle=0.3, window=0.6) if values.quick else Timing(settle=0.5, window=1.4),
-        patience=8.0 if values.quick else 60.0,
+        patience=5.0 if values.quick else 40.0,
         niceness=-10 if values.first else 0,
         work=_FOLDER / "work",
     )

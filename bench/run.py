@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.authority import Authority
-from bench.figures import Sample, summarise
+from bench.figures import Sample
 from bench.machine import check_tools, describe
 from bench.measure import Timing, measure
 from bench.never_seen import measure_never_seen
@@ -36,6 +37,9 @@ class Options:
     scale: ScalePlan | None
     """How much to do with many domains; None: nothing."""
     rounds: int
+    """At most; fewer where `seconds` do not suffice, but LEAST_ROUNDS at least."""
+    seconds: float
+    """For all rounds together."""
     timing: Timing
     patience: float
     """Seconds that rounds may be repeated for which others disturbed."""
@@ -46,6 +50,27 @@ class Options:
 
 DISTURBED = 0.1
 """A round in which others used more than this share of the proxy's core is repeated, while patience lasts."""
+
+
+LEAST_ROUNDS = 2
+
+
+class Clock:
+    """Says whether there is time for another round: `rounds` at most, in about so many seconds from `begun_at` on."""
+
+    def __init__(self, rounds: int, seconds: float, begun_at: float) -> None:
+        self.begun = 0
+        self._rounds = rounds
+        self._begun_at = begun_at
+        self._end = begun_at + seconds
+
+    def another(self, now: float) -> bool:
+        """True, and counts it, if a round that takes as long as those before on average would be over in time."""
+        mean = (now - self._begun_at) / self.begun if self.begun else 0.0
+        if self.begun >= self._rounds or (self.begun >= LEAST_ROUNDS and now + mean > self._end):
+            return False
+        self.begun += 1
+        return True
 
 
 class Patience:
@@ -82,10 +107,7 @@ async def run(options: Options) -> Results:
         )
         origin = await start_origin(stage)
         peers = [await PEERS[name](stage, origin.port) for name in options.peers]
-        patience = Patience(options.patience)
-        samples = {
-            scenario.name: await _rounds(stage, origin, peers, scenario, options, patience) for scenario in options.scenarios
-        }
+        samples = await _rounds(stage, origin, peers, options)
         never_seen: dict[str, list[float]] = {}
         if options.never_seen:
             never_seen = await measure_never_seen(stage, origin, options.peers, options.never_seen)
@@ -97,7 +119,7 @@ async def run(options: Options) -> Results:
         machine=machine,
         versions={peer.name: peer.version for peer in peers},
         settings={
-            "rounds": options.rounds,
+            "rounds": max((len(rounds) for peers_of in samples.values() for rounds in peers_of.values()), default=0),
             "window": options.timing.window,
             "disturbed": DISTURBED,
             "tenants": len(stage.tenants),
@@ -110,23 +132,25 @@ async def run(options: Options) -> Results:
     )
 
 
-async def _rounds(
-    stage: Stage, origin: Origin, peers: Sequence[Peer], scenario: Scenario, options: Options, patience: Patience
-) -> dict[str, list[Sample]]:
-    """All rounds of a scenario. Who begins changes, so that nobody always follows the same neighbour's caches."""
-    samples: dict[str, list[Sample]] = {peer.name: [] for peer in peers}
-    _say(f"{scenario.title} ", end="")
-    for turn in range(options.rounds):
-        first = turn % len(peers)
-        for peer in [*peers[first:], *peers[:first]]:
-            sample = await measure(stage, peer, origin, scenario, options.timing, turn)
-            while sample.foreign > DISTURBED and patience.spend(options.timing.whole):
-                _say("~", end="")
-                again = await measure(stage, peer, origin, scenario, options.timing, turn)
-                sample = min(sample, again, key=lambda each: each.foreign)
-            samples[peer.name].append(sample)
-            _say(".", end="")
-    _say("  " + ", ".join(f"{name} {summarise(rounds).median:.1f}" for name, rounds in samples.items()))
+async def _rounds(stage: Stage, origin: Origin, peers: Sequence[Peer], options: Options) -> dict[str, dict[str, list[Sample]]]:
+    """Scenario → peer → rounds: each round goes through all scenarios and peers, so that what disturbs the machine for a
+    while disturbs all of them. Who begins changes, so that nobody always follows the same neighbour's caches."""
+    samples: dict[str, dict[str, list[Sample]]] = {s.name: {peer.name: [] for peer in peers} for s in options.scenarios}
+    clock = Clock(options.rounds, options.seconds, time.monotonic())
+    patience = Patience(options.patience)
+    while options.scenarios and clock.another(time.monotonic()):
+        turn = clock.begun - 1
+        _say(f"round {clock.begun} of at most {options.rounds}: ", end="")
+        for scenario in options.scenarios:
+            first = turn % len(peers)
+            for peer in [*peers[first:], *peers[:first]]:
+                sample = await measure(stage, peer, origin, scenario, options.timing, turn)
+                if sample.foreign > DISTURBED and patience.spend(options.timing.whole):
+                    again = await measure(stage, peer, origin, scenario, options.timing, turn)
+                    sample = min(sample, again, key=lambda each: each.foreign)
+                samples[scenario.name][peer.name].append(sample)
+            _say(f"{scenario.name} ", end="")
+        _say("")
     return samples
 
 

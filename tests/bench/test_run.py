@@ -1,9 +1,21 @@
 """How long disturbed rounds are repeated."""
 
-from bench.run import Patience
+from bench.run import LEAST_ROUNDS, Clock, Patience
 
 
 def test_patience_ends_when_its_seconds_are_spent():
     patience = Patience(5.0)
     assert [patience.spend(2.0) for _ in range(3)] == [True, True, False]
     assert patience.spend(1.0)
+
+
+def test_rounds_end_when_another_one_would_not_be_over_in_time():
+    clock = Clock(rounds=9, seconds=45.0, begun_at=100.0)
+    began = [now for now in range(100, 200, 10) if clock.another(float(now))]
+    assert began == [100, 110, 120, 130]
+
+
+def test_some_rounds_are_made_however_long_they_take_and_never_more_than_asked_for():
+    slow, fast = Clock(rounds=9, seconds=1.0, begun_at=0.0), Clock(rounds=2, seconds=1e9, begun_at=0.0)
+    assert sum(slow.another(now * 100.0) for now in range(50)) == LEAST_ROUNDS
+    assert sum(fast.another(float(now)) for now in range(50)) == 2
