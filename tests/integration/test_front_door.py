@@ -281,6 +281,29 @@ def test_an_unknown_host_is_404_on_plain_http_and_an_alert_on_https(edge):
     assert "unrecognized name" in said
 
 
+def test_a_hostname_is_one_however_it_is_written(edge, protocol):
+    edge.add_domain("Bücher.test", "books")
+    for name in ("bücher.test", "BÜCHER.test", "xn--bcher-kva.test", "xn--bcher-kva.test."):
+        reply = curl(edge, protocol, url(edge, name, "/seen"))
+        assert (reply.status, reply.seen["workspace-id"]) == (200, "books"), name
+    assert edge.api("DELETE", "/api/v1/infrastructure/domains/xn--bcher-kva.test")[0] == 200
+
+
+def test_a_wildcard_serves_what_has_no_registration_of_its_own(edge, protocol):
+    domains = "/api/v1/infrastructure/domains"
+    edge.add_domain("*.shop.test", "everybody")
+    edge.add_domain("one.shop.test", "one")
+    workspaces = [curl(edge, protocol, url(edge, f"{name}.shop.test", "/seen")).seen["workspace-id"] for name in ("one", "two")]
+    assert workspaces == ["one", "everybody"]
+    assert "unrecognized name" in curl_fails(edge, protocol, url(edge, "shop.test"))[1]
+    assert "unrecognized name" in curl_fails(edge, protocol, url(edge, "a.two.shop.test"))[1]
+    assert edge.api("DELETE", f"{domains}/one.shop.test")[0] == 200
+    assert curl(edge, protocol, url(edge, "one.shop.test", "/seen")).seen["workspace-id"] == "everybody"
+    assert edge.api("DELETE", f"{domains}/*.shop.test")[0] == 200
+    for name in ("one.shop.test", "two.shop.test"):
+        assert "unrecognized name" in curl_fails(edge, protocol, url(edge, name))[1]
+
+
 def test_each_workspace_of_the_platform_is_served_under_one_wildcard(edge, protocol):
     replies = [curl(edge, protocol, url(edge, f"{label}.platform.test", "/seen")) for label in ("one", "two", "three-3")]
     assert [reply.seen["workspace-id"] for reply in replies] == ["one", "two", "three-3"]
