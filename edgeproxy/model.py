@@ -39,6 +39,8 @@ def wire_hostname(name: str) -> str | None:
     labels, a numeric last label (RFC 3696 section 2; WHATWG URL treats it as IPv4) and anything outside letters, digits,
     hyphen and underscore (in all labels but the last) are not hostnames.
     """
+    if not name.isascii():  # there are letters whose lower case is ASCII: U+212A, the sign for Kelvin, would become a k
+        return None
     name = name.lower().removesuffix(".")
     if not _LDH_NAME.match(name):
         return None

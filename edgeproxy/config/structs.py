@@ -61,6 +61,9 @@ class State(Section, frozen=True):
     start only, mode 0600. Empty: `state.key` in the state directory. Keep a copy elsewhere: without it every private key
     is lost."""
 
+    def __repr__(self) -> str:
+        return f"State(directory={self.directory!r})"
+
 
 class Store(Section, frozen=True):
     """The database."""
@@ -91,7 +94,7 @@ class Api(Section, frozen=True):
     """The name under which the edge serves its API over TLS. Reserved and pinned. Empty: only on the admin socket."""
 
     cors_origins: tuple[str, ...] = ()
-    """Origins whose pages may call the API from a browser."""
+    """Origins whose pages may call the API from a browser. Not built yet: anything but an empty list is refused."""
 
 
 class Platform(Section, frozen=True):
@@ -148,6 +151,9 @@ class Eab(Section, frozen=True):
 
     hmac_key: str = ""
     """The HMAC key that the CA gave you, base64url; better "file:PATH"."""
+
+    def __repr__(self) -> str:
+        return f"Eab(key_id={self.key_id!r})"
 
 
 class Allow(Section, frozen=True):
@@ -209,7 +215,7 @@ class Dns(Section, frozen=True):
     """DNS: whom we ask, and what we answer."""
 
     resolvers: tuple[str, ...] = ()
-    """Resolvers as "ADDRESS:PORT". Empty: the system's."""
+    """Resolvers as "ADDRESS:PORT". Empty: the system's. Not built yet: anything but an empty list is refused."""
 
 
 class Http(Section, frozen=True):

@@ -42,7 +42,7 @@ def test_names_and_addresses_come_out_normalised(write):
         write(
             GOOD
             + '[platform]\nname = "VE.ai."\ncname_target = "bücher.VE.ai"\naddresses = ["2001:DB8::0"]\n'
-            + '[origin]\nurl = "http://App.example:3000/"\nheader = "Workspace-Id"\n[dns]\nresolvers = ["9.9.9.9", "::1"]\n'
+            + '[origin]\nurl = "http://App.example:3000/"\nheader = "Workspace-Id"\n'
         ),
         {},
     )
@@ -50,7 +50,6 @@ def test_names_and_addresses_come_out_normalised(write):
     assert config.platform.cname_target == "xn--bcher-kva.ve.ai"
     assert config.platform.addresses == ("2001:db8::",)
     assert config.origin.header == "workspace-id"
-    assert config.dns.resolvers == ("9.9.9.9:53", "[::1]:53")
 
 
 def test_every_fault_is_told_in_one_run_with_its_line(write):
@@ -133,7 +132,7 @@ def test_what_comes_later_is_refused_in_one_sentence(write, text, told):
 
 
 def test_empty_lists_of_later_options_are_fine(write):
-    load(write(GOOD + "listen.proxy_protocol = []\nissuance.fallback = []"), {})
+    load(write(GOOD + "listen.proxy_protocol = []\nissuance.fallback = []\ndns.resolvers = []\napi.cors_origins = []"), {})
 
 
 def test_a_missing_agreement_is_told_though_no_line_has_it(tmp_path):
