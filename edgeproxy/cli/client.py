@@ -24,11 +24,13 @@ SECONDS = 30.0
 
 
 class Refused(EdgeError):
-    """The edge answered no; `status` is HTTP's, the rest is from its problem document."""
+    """The edge answered no; `status` is HTTP's, the rest is from its problem document. `cause` is the code of the error
+    behind it, "" where `code` says all."""
 
-    def __init__(self, status: int, detail: str, *, code: str, fault: Fault, retryable: bool) -> None:
+    def __init__(self, status: int, detail: str, *, code: str, cause: str, fault: Fault, retryable: bool) -> None:
         super().__init__(detail, code=code, fault=fault, retryable=retryable)
         self.status = status
+        self.cause = cause
 
 
 def default_socket(environ: Mapping[str, str], config: Path = DEFAULT_PATH) -> Path:
@@ -189,6 +191,7 @@ def refusal_of(problem: Mapping[str, Any], status: int = 0) -> Refused:
         told if isinstance(told, int) else status,
         str(problem.get("detail") or f"The edge answered {status} without saying why."),
         code=str(problem.get("code", "refused")),
+        cause=str(problem.get("cause") or ""),
         fault=Fault(fault) if fault in set(Fault) else Fault.EDGE,
         retryable=problem.get("retryable") is True,
     )

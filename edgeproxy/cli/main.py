@@ -11,8 +11,6 @@ from edgeproxy.errors import AdminUnavailable, ConfigError, EdgeError
 DONE, REFUSED, USAGE, UNANSWERED = 0, 1, 2, 3
 """Exit statuses. They are part of the program's contract."""
 
-_CONFIGURATION = frozenset((ConfigError.code, "reload_refused"))
-
 
 def main() -> None:
     """The console script."""
@@ -68,7 +66,8 @@ def _told(error: EdgeError) -> int:
     print(f"{prefix}{error.detail}", file=sys.stderr)  # noqa: T201
     if isinstance(error, AdminUnavailable):
         return UNANSWERED
-    return USAGE if error.code in _CONFIGURATION else REFUSED
+    # A reload that is refused means what a start that is refused for the same reason means.
+    return USAGE if ConfigError.code in (error.code, getattr(error, "cause", "")) else REFUSED
 
 
 if __name__ == "__main__":

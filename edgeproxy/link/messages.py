@@ -121,6 +121,7 @@ class Result(Message, frozen=True, tag="result"):
     ok: bool
     detail: str = ""
     data: dict[str, Any] = {}
+    """Of a refused reload `code`: that of the error behind it."""
 
 
 LinkMessage = Greeting | Obtain | Refresh | Report | Obtained

@@ -181,7 +181,7 @@ class Supervisor:
                 self.log.warning("it did not end in time and is killed", child=child.name, child_pid=child.pid)
                 self.family.kill(child)
         if self._reload is not None and self._reload.deadline <= now:
-            self._roll_back(f"the new workers were not ready within {READY_WITHIN:g} s")
+            self._roll_back(StartError(f"the new workers were not ready within {READY_WITHIN:g} s"))
         if not self._stopping:
             self._bear(now)
         if self._notifier.watchdog is not None and self._next_alive <= now:
@@ -221,7 +221,12 @@ class Supervisor:
             self.family.open_gate(next_one)
         if self._reload is not None and child in self._reload.workers.values():
             del self._reload.workers[child.index]
-            self._roll_back(child.failure.detail if child.failure else f"a new worker ended before it was ready ({how})")
+            told = child.failure
+            self._roll_back(
+                birth.edge_error(told.code, told.detail)
+                if told
+                else StartError(f"a new worker ended before it was ready ({how})")
+            )
             return
         place = self._place_of(child)
         if child.draining or place is None:
@@ -373,7 +378,7 @@ class Supervisor:
         if self._stops == 1:
             self._notifier.stopping()
             if self._reload is not None:
-                self._answer(self._reload, ok=False, detail="The program is stopping.")
+                self._answer(self._reload, ok=False, detail="The program is stopping.", code="stopping")
                 self._reload = None
             for place in (self._controller, *self._workers.values()):
                 place.due = None
@@ -401,7 +406,8 @@ class Supervisor:
                 self._reload_again = not self._stopping
             else:
                 busy = "The program is stopping." if self._stopping else "A reload is under way already; try again."
-                self.family.tell(asked_by, Result(id=request, ok=False, detail=busy))
+                code = "stopping" if self._stopping else "busy"
+                self.family.tell(asked_by, Result(id=request, ok=False, detail=busy, data={"code": code}))
             return
         self._notifier.reloading()
         now = time.monotonic()
@@ -420,10 +426,10 @@ class Supervisor:
                 reload.workers[index] = self.family.bear_worker(reload.plan, index)
         except EdgeError as error:
             self._reload = reload
-            self._roll_back(error.detail)
+            self._roll_back(error)
         except OSError as error:
             self._reload = reload
-            self._roll_back(f"the machine has no room for more processes: {error.strerror}")
+            self._roll_back(StartError(f"the machine has no room for more processes: {error.strerror}"))
 
     def _commit(self) -> None:
         """All new workers serve: the old ones drain, the controller is replaced."""
@@ -448,7 +454,7 @@ class Supervisor:
         self._controller.due = time.monotonic()
         self._after_reload()
 
-    def _roll_back(self, reason: str) -> None:
+    def _roll_back(self, reason: EdgeError) -> None:
         """The new configuration does not work: its workers end, its sockets close, the old one never noticed."""
         reload, self._reload = self._reload, None
         if reload is None:
@@ -457,15 +463,19 @@ class Supervisor:
             child.draining = True
             self.family.kill(child)
         self._listeners.drop(reload.added)
-        self._answer(reload, ok=False, detail=f"The new configuration was refused, the old one goes on.\n{reason}")
+        detail = f"The new configuration was refused, the old one goes on.\n{reason.detail}"
+        self._answer(reload, ok=False, detail=detail, code=reason.code)
         self._after_reload()
 
-    def _answer(self, reload: Reload, *, ok: bool, detail: str) -> None:
+    def _answer(self, reload: Reload, *, ok: bool, detail: str, code: str = "") -> None:
+        """`code`: of the error that made it fail."""
         (self.log.info if ok else self.log.error)(detail)
         self._last_reload = {"at": time.time(), "ok": ok, "detail": detail[:8_000]}
         asked_by = reload.asked_by
         if asked_by is not None and asked_by.pid in self.family.children:
-            data = {"generation": self.plan.generation, "workers": len(self._workers)}
+            data: dict[str, Any] = {"generation": self.plan.generation, "workers": len(self._workers)}
+            if code:
+                data["code"] = code
             self.family.tell(asked_by, Result(id=reload.request, ok=ok, detail=detail[:32_000], data=data))
 
     def _after_reload(self) -> None:

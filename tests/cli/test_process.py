@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from edgeproxy.cli import main
 from edgeproxy.errors import AdminUnavailable
 
@@ -60,11 +62,21 @@ def test_reload_says_what_came_of_it(cli, edge):
 
 
 def test_an_invalid_configuration_is_status_two(cli, edge):
-    problem = {"status": 422, "code": "reload_refused", "detail": "/etc/edge.toml:2: listen.htps: there is no such key"}
+    detail = "/etc/edge.toml:2: listen.htps: there is no such key"
+    problem = {"status": 422, "code": "reload_refused", "cause": "invalid_configuration", "detail": detail}
     edge.answers["POST /api/v1/admin/reload"] = (422, problem)
     status, _, err = cli("reload")
     assert status == main.USAGE
     assert "listen.htps" in err
+
+
+@pytest.mark.parametrize("cause", ["address_in_use", "restart_needed", "cannot_start", "busy", None])
+def test_a_reload_refused_for_anything_else_is_status_one_as_a_start_would_be(cli, edge, cause):
+    problem = {"status": 422, "code": "reload_refused", "cause": cause, "detail": "Port 443 is in use."}
+    edge.answers["POST /api/v1/admin/reload"] = (422, problem)
+    status, _, err = cli("reload")
+    assert status == main.REFUSED
+    assert err.endswith("edgeproxy: Port 443 is in use.\n")
 
 
 def test_stop_waits_until_the_supervisor_has_ended(cli, edge):

@@ -308,6 +308,16 @@ def test_an_invalid_configuration_is_refused_with_its_fault_and_the_old_one_goes
     assert workspace(edge.get(HOST)) == "spandantest"
 
 
+def test_a_reload_onto_a_port_in_use_ends_as_a_start_would(edge: Running) -> None:
+    with socket.create_server((edge.host, 0)) as other:
+        port = other.getsockname()[1]
+        edge.configure({"listen": {"http": [f"{edge.host}:{port}"]}})
+        done = edge.cli("reload")
+    assert done.returncode == 1
+    assert f"Port {port} on {edge.host} is in use by process {os.getpid()} (" in done.stderr
+    assert workspace(edge.get(HOST)) == "spandantest"
+
+
 def test_listeners_come_and_go_with_a_reload(edge: Running) -> None:
     old, new = edge.https_port, free_port()
     kept = edge.visitor(HOST)

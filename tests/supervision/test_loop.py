@@ -320,18 +320,18 @@ def test_no_connection_is_lost_over_many_reloads(edge: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("change", "expected", "code"),
     [
-        ({"nonsense": {"key": 1}}, "nonsense"),
-        ({"listen": {"https": ["not an address"]}}, "listen.https"),
-        ({"state": {"directory": "/elsewhere"}}, "state.directory cannot change while the program runs"),
-        ({"origin": {"header": "x-worker-refuses"}}, "the stand-in worker refuses"),
-        ({"origin": {"header": "x-worker-exits"}}, "a new worker ended before it was ready (exit status 5)"),
-        ({"origin": {"header": "x-slow-worker"}}, "not ready within 1 s"),
+        ({"nonsense": {"key": 1}}, "nonsense", "invalid_configuration"),
+        ({"listen": {"https": ["not an address"]}}, "listen.https", "invalid_configuration"),
+        ({"state": {"directory": "/elsewhere"}}, "state.directory cannot change while the program runs", "restart_needed"),
+        ({"origin": {"header": "x-worker-refuses"}}, "the stand-in worker refuses", "state_unusable"),
+        ({"origin": {"header": "x-worker-exits"}}, "a new worker ended before it was ready (exit status 5)", "cannot_start"),
+        ({"origin": {"header": "x-slow-worker"}}, "not ready within 1 s", "cannot_start"),
     ],
 )
 def test_an_unusable_configuration_is_refused_and_the_old_one_goes_on(
-    edge: Running, talk: Callable[..., Talk], change: dict[str, Any], expected: str
+    edge: Running, talk: Callable[..., Talk], change: dict[str, Any], expected: str, code: str
 ) -> None:
     edge.environ["STANDIN_READY_WITHIN"] = "1"
     edge.start()
@@ -344,6 +344,7 @@ def test_an_unusable_configuration_is_refused_and_the_old_one_goes_on(
     assert not answer["ok"]
     assert "the old one goes on" in answer["detail"]
     assert expected in answer["detail"]
+    assert answer["data"]["code"] == code
     for pid, each in workers.items():
         assert each.ask("who")["pid"] == pid
     wait_for(lambda: len(edge.children()) == 3, "the new workers gone")
@@ -370,6 +371,7 @@ def test_a_port_that_another_program_has_is_refused_by_a_reload(edge: Running) -
         answer = ask_controller(edge, "reload")
     assert not answer["ok"]
     assert f"in use by process {os.getpid()}" in answer["detail"]
+    assert answer["data"]["code"] == "address_in_use"
 
 
 def test_a_second_reload_meanwhile_is_refused_or_follows(edge: Running, talk: Callable[..., Talk]) -> None:
@@ -379,7 +381,9 @@ def test_a_second_reload_meanwhile_is_refused_or_follows(edge: Running, talk: Ca
     first = talk(edge.socket)
     first.send("reload")
     wait_for(lambda: len(edge.children()) == 5, "new workers")
-    assert "under way already" in ask_controller(edge, "reload")["detail"]
+    busy = ask_controller(edge, "reload")
+    assert "under way already" in busy["detail"]
+    assert busy["data"]["code"] == "busy"
     edge.configure({"origin": {"header": "x-good"}})
     edge.kill(number=signal.SIGHUP)
     assert not first.receive()["ok"]

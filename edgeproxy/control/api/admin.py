@@ -125,11 +125,13 @@ async def stop(request: Request) -> DoneOut:
 async def _act(context: Context, action: str, within: float, actor: str) -> DoneOut:
     result = await context.supervisor.ask(action, within)
     if not result.ok:
-        refused = Refused(
-            422 if action == "reload" else 409, result.detail or f"The {action} was refused.", code=f"{action}_refused"
+        raise Refused(
+            422 if action == "reload" else 409,
+            result.detail or f"The {action} was refused.",
+            code=f"{action}_refused",
+            cause=str(result.data.get("code", "")),
+            fault=Fault.OPERATOR,
         )
-        refused.fault = Fault.OPERATOR
-        raise refused
     return DoneOut(detail=result.detail or f"{action}: done", data=result.data)
 
 

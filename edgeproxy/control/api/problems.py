@@ -84,6 +84,7 @@ class Problem(BaseModel):
     code: str = Field(description="What happened, for programs; stable")
     fault: Literal["client", "customer_dns", "ca", "origin", "operator", "edge"]
     retryable: bool = Field(description="Whether the same request may succeed later")
+    cause: str = Field(default="", description="The code of the error behind a refusal, where it is another's")
     request_id: str = Field(default="", description="The same id is in the log and in x-request-id")
     errors: list[FieldFault] = Field(default=[], description="Fields at fault, where there are any")
 
@@ -95,10 +96,19 @@ class Refused(EdgeError):
     fault = Fault.CLIENT
 
     def __init__(
-        self, status: int, detail: str, *, code: str, fields: Sequence[FieldFault] = (), retryable: bool = False
+        self,
+        status: int,
+        detail: str,
+        *,
+        code: str,
+        cause: str = "",
+        fault: Fault | None = None,
+        fields: Sequence[FieldFault] = (),
+        retryable: bool = False,
     ) -> None:
-        super().__init__(detail, code=code, retryable=retryable)
+        super().__init__(detail, code=code, fault=fault, retryable=retryable)
         self.status = status
+        self.cause = cause
         self.fields = tuple(fields)
 
 
@@ -121,6 +131,8 @@ def problem(error: EdgeError, request_id: str = "") -> dict[str, Any]:
         "fault": error.fault.value,
         "retryable": error.retryable,
     }
+    if isinstance(error, Refused) and error.cause:
+        document["cause"] = error.cause
     if request_id:
         document["request_id"] = request_id
     if isinstance(error, Refused) and error.fields:

@@ -72,10 +72,17 @@ async def test_reload_is_the_supervisors_to_do(world):
 
 
 async def test_a_refused_reload_says_why(world):
-    world.supervisor.answer = Result(id=1, ok=False, detail="edgeproxy.toml:3: tls.minimum: …")
+    detail = "edgeproxy.toml:3: tls.minimum: …"
+    world.supervisor.answer = Result(id=1, ok=False, detail=detail, data={"code": "invalid_configuration"})
     document = problem_of(await world.client.post(f"{ADMIN}/reload"), 422, "reload_refused")
-    assert document["detail"] == "edgeproxy.toml:3: tls.minimum: …"
+    assert document["detail"] == detail
     assert document["fault"] == "operator"
+    assert document["cause"] == "invalid_configuration"
+
+
+async def test_a_refusal_without_a_known_cause_names_none(world):
+    world.supervisor.answer = Result(id=1, ok=False, detail="No.")
+    assert "cause" not in problem_of(await world.client.post(f"{ADMIN}/reload"), 422, "reload_refused")
 
 
 async def test_stop_is_accepted(world):
