@@ -25,7 +25,7 @@ from edgeproxy.model import SERVED, covers
 from edgeproxy.published.records import Site
 from edgeproxy.published.writer import DAMAGED, Key, MapWriter, Put, Rebuild
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("publisher")
 
 BATCH = 1000
 """Changes, or names, that are looked up and written at once."""
@@ -175,7 +175,9 @@ class Publisher:
         writer = self._writer
         usable = not self._distrusted and (await run_sync(writer.intact) or await run_sync(writer.reopen))
         change = writer.change() if usable else None
-        if change is None:
+        if change is None and writer.fresh and self._reached < 0:
+            await self._rebuild("there is none yet", first=True)
+        elif change is None:
             await self._rebuild("there is none that can be used")
         elif writer.store_id() != self._store.id or change > await self._store.head_change():
             await self._rebuild("it was made from another store")
@@ -295,12 +297,13 @@ class Publisher:
 
     # rebuilding
 
-    async def _rebuild(self, why: str) -> None:
+    async def _rebuild(self, why: str, *, first: bool = False) -> None:
         """Makes the map anew from the whole store. What changes meanwhile is behind the number noted at the beginning,
         and followed afterwards."""
         started = time.monotonic()
         head = await self._store.head_change()
-        log.log(logging.WARNING if head else logging.INFO, "the published map is made anew", why=why)
+        made = "made" if first else "made anew"
+        log.log(logging.INFO if first else logging.WARNING, f"the published map is being {made}", why=why)
         rebuild = await run_sync(self._writer.rebuilding)
         with rebuild:
             puts, _ = await self._records("sites", list(self._settings.edge_names))
@@ -320,7 +323,7 @@ class Publisher:
         self._distrusted = False
         self._log_from = await self._store.oldest_change()
         self._arrived(head)
-        log.info("the published map is made anew", sites=count, change=head, seconds=round(time.monotonic() - started, 3))
+        log.info(f"the published map is {made}", sites=count, change=head, seconds=round(time.monotonic() - started, 3))
 
     async def _rebuild_sites(self, rebuild: Rebuild) -> int:
         count = 0

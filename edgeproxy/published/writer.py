@@ -68,6 +68,8 @@ class MapWriter:
         self._epoch = 0
         lmdb.enable_drop_gil()  # a commit waits for the disk: the process's other threads go on meanwhile
         self._prepare_directory()
+        self.fresh = not self._folders() and layout.identity(self._directory / "current") is None
+        """Whether there was no trace of a map when this was opened, as on a first start."""
         self.reopen()
 
     # what there is

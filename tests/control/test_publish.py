@@ -20,6 +20,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from edgeproxy.control import publish
 from edgeproxy.control.publish import Publisher, Settings, site_for
@@ -293,6 +294,32 @@ async def test_a_start_catches_up_with_what_happened_meanwhile_and_rebuilds_noth
     assert {name for name in content(tmp_path)["sites"] if name.endswith(".com")} == {"b.example.com", "c.example.com"}
     assert (tmp_path / "published" / "1-1").exists()
     assert not (tmp_path / "published" / "1-2").exists()
+
+
+def said(logs: list[Any]) -> list[tuple[str, str]]:
+    return [(line["log_level"], line["event"]) for line in logs]
+
+
+async def test_a_first_map_is_nothing_to_warn_of_and_a_lost_one_is(store: Store, tmp_path: Path) -> None:
+    await add(store, "a.example.com")
+    with capture_logs() as logs:
+        async with publishing(store, tmp_path):
+            pass
+    assert said(logs) == [("info", "the published map is being made"), ("info", "the published map is made")]
+    (tmp_path / "published" / "current").unlink()
+    with capture_logs() as logs:
+        async with publishing(store, tmp_path):
+            pass
+    assert said(logs) == [("warning", "the published map is being made anew"), ("info", "the published map is made anew")]
+
+
+async def test_a_map_that_vanishes_from_under_its_publisher_is_warned_of(store: Store, tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        async with publishing(store, tmp_path) as publisher:
+            shutil.rmtree(tmp_path / "published")
+            await until(lambda: ("info", "the published map is made anew") in said(logs))
+            await up_to_date(publisher, store)
+    assert ("warning", "the published map is being made anew") in said(logs)
 
 
 async def test_a_start_under_other_settings_changes_only_what_they_concern(store: Store, tmp_path: Path) -> None:
