@@ -44,11 +44,13 @@ def run(
     programs: Programs | None = None,
     load: Callable[[], Config] | None = None,
     environ: MutableMapping[str, str] | None = None,
+    trial: bool = False,
 ) -> int:
     """Runs the edge until it is stopped; the exit status.
 
     `ready` is called once, when the controller and every worker serve. `load` makes the configuration for a reload; by
-    default it is `config_path` with the environment, and without a path the same configuration again.
+    default it is `config_path` with the environment, and without a path the same configuration again. `trial`: somebody tries
+    the program on a machine of their own, so that running as root is nothing to warn of.
 
     Must be called in the main thread of a process without others. Raises EdgeError where the program cannot start: ports,
     permissions, the state directory, or what a child says it cannot work with. Nothing is left running then.
@@ -66,7 +68,8 @@ def run(
         stack.callback(listeners.close)
         identities = identity.identities(config.process)
         if os.geteuid() == 0 and identities.controller is None:
-            log.warning("every process runs as root; set process.user (and process.worker_user) to an unprivileged user")
+            tell = log.debug if trial else log.warning
+            tell("every process runs as root; set process.user (and process.worker_user) to an unprivileged user")
         directory = Path(config.state.directory).absolute()
         state.prepare(directory, identities)
         lock = state.StateLock(directory)

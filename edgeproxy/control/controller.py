@@ -105,7 +105,7 @@ class Controller:
                 if self.context.plane is not None:
                     await self.context.plane.close()
                 self._parent.close()
-        log.info("the controller has ended")
+        log.debug("the controller has ended")
 
     async def _serve(self, tasks: TaskGroup, importing: Awaitable[ModuleType]) -> None:
         """Everything between birth and the end of the drain."""
@@ -120,7 +120,7 @@ class Controller:
         await listeners.up(tasks)
         tasks.start_soon(self._get_ready, plane)
         await self._draining.wait()
-        log.info("the controller drains")
+        log.debug("the controller drains")
         await listeners.end()
 
     async def _open(self) -> bool:

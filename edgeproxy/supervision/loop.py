@@ -230,7 +230,9 @@ class Supervisor:
             return
         place = self._place_of(child)
         if child.draining or place is None:
-            self.log.info("ended", child=child.name, child_pid=child.pid, how=how)
+            # At a stop only who ended otherwise is worth a line; after a reload each is: it says when the old ones are gone.
+            tell = self.log.debug if self._stopping and status == 0 else self.log.info
+            tell("ended", child=child.name, child_pid=child.pid, how=how)
             if self._stopping:
                 self._stop_controller_last()
             return
@@ -366,7 +368,8 @@ class Supervisor:
 
     def _signalled(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
-            self.log.info(f"{signal.Signals(number).name} came", again=self._stops)
+            what = "open requests may end first" if self._stops == 0 else "everything ends at once"
+            self.log.info(f"{signal.Signals(number).name} came: {what}")
             self._stop(None if self._stops == 0 else HURRIED)
         elif number == signal.SIGHUP:
             self._begin_reload(None, 0)
