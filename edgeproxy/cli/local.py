@@ -33,6 +33,11 @@ def demo(
     ] = None,
 ) -> None:
     """Run the whole edge on localhost, to try it."""
+    if port == http_port:
+        raise typer.BadParameter(
+            f"{port} is the port for https (--port) already; give http another one, with make run as HTTP_PORT=…",
+            param_hint="--http-port",
+        )
     from edgeproxy.demo.run import run
 
     raise typer.Exit(run(port=port, http_port=http_port, directory=directory))

@@ -16,6 +16,8 @@ from edgeproxy.config.check import SOCKET_PATH
 from edgeproxy.config.document import literal
 from edgeproxy.config.load import load
 from edgeproxy.errors import EdgeError, Fault
+from edgeproxy.supervision.listeners import PortRefused
+from edgeproxy.supervision.state import DirectoryLocked, StateLock
 
 DOMAINS = {"gallery.localhost": "spandantest", "shop.localhost": "acme-store"}
 """The demo's domains and their workspaces."""
@@ -35,6 +37,9 @@ def run(*, port: int, http_port: int, directory: Path | None) -> int:
     with contextlib.ExitStack() as stack:
         try:
             home = _home(directory, stack)
+            with _in_the_demos_terms(home, port, http_port):
+                # Before anything of a demo that runs there is touched: its configuration, and its domains by our welcome.
+                StateLock(home).close()
             listener = socket.create_server(("127.0.0.1", 0), backlog=128)
             config_path = home / "edgeproxy.toml"
             config_path.write_text(configuration(home, port, http_port, listener.getsockname()[1], _sockets(home, stack)))
@@ -51,7 +56,8 @@ def run(*, port: int, http_port: int, directory: Path | None) -> int:
         from edgeproxy import supervisor
 
         try:
-            return supervisor.run(config, config_path)
+            with _in_the_demos_terms(home, port, http_port):
+                return supervisor.run(config, config_path, trial=True)
         finally:
             if os.getpid() != starter:
                 # A forked child of the supervisor that unwinds must not clean up what its parent still uses.
@@ -91,6 +97,25 @@ directory = "internal"
 [timeouts]
 drain = "5s"
 """
+
+
+@contextlib.contextmanager
+def _in_the_demos_terms(home: Path, port: int, http_port: int) -> Iterator[None]:
+    """Gives other advice where a start is refused: the configuration is the demo's own, so its keys would be none."""
+    try:
+        yield
+    except PortRefused as error:
+        option, variable, used = ("--http-port", "HTTP_PORT", http_port) if error.role == "http" else ("--port", "PORT", port)
+        other = used + 1000 if used + 1000 < 65536 else used - 1000
+        cure = f"Take another one: edgeproxy demo {option} {other}, or make run {variable}={other}."
+        raise EdgeError(f"{error.what} {cure}", code=error.code, fault=error.fault) from None
+    except DirectoryLocked as error:
+        raise EdgeError(
+            f"A demo runs in {home} already: {error.who}. End it with Ctrl-C in its terminal, or keep this one's state in "
+            "another folder: edgeproxy demo --dir DIR, with --port and --http-port of its own.",
+            code=error.code,
+            fault=error.fault,
+        ) from None
 
 
 def _home(directory: Path | None, stack: contextlib.ExitStack) -> Path:

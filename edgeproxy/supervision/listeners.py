@@ -31,6 +31,15 @@ _UNIX_PATH = 107
 """Bytes of a path in struct sockaddr_un."""
 
 
+class PortRefused(StartError):
+    """A port cannot be had. `what` says why and `role` for what it was wanted, for whoever has other advice than `detail`."""
+
+    def __init__(self, role: str, what: str, cure: str, code: str) -> None:
+        super().__init__(f"{what} {cure}", code=code)
+        self.role = role
+        self.what = what
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wanted:
     """A socket that the configuration asks for."""
@@ -283,17 +292,19 @@ def _refusal(want: Wanted, error: OSError, held: dict[str, socket.socket]) -> St
                 f"{want.address} overlaps {own}, which this program listens on. Change {key}, or restart for that."
             )
         who = holder.holder(host, port)
-        return StartError(
-            f"Port {port} on {host} is in use by {who or 'another program (whose, this user may not see)'}. "
+        return PortRefused(
+            role,
+            f"Port {port} on {host} is in use by {who or 'another program (whose, this user may not see)'}.",
             f"Stop that program, or change {key}.",
-            code="address_in_use",
+            "address_in_use",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
-        return StartError(
-            f"This user may not listen on port {port} of {host}: ports below {_unprivileged_from()} need a permission. "
+        return PortRefused(
+            role,
+            f"This user may not listen on port {port} of {host}: ports below {_unprivileged_from()} need a permission.",
             "Start the program as root with process.user set, or grant it: AmbientCapabilities=CAP_NET_BIND_SERVICE in the "
             f"systemd unit, or for every program: sysctl -w net.ipv4.ip_unprivileged_port_start={port}",
-            code="port_not_permitted",
+            "port_not_permitted",
         )
     if error.errno == errno.EADDRNOTAVAIL:
         return StartError(f"This machine has no address {host}. Correct {key}, or use 0.0.0.0 or [::] for all addresses.")

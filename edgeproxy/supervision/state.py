@@ -17,6 +17,20 @@ LOCK_NAME = "edgeproxy.lock"
 _FLOCK = "hhqqi4x"
 
 
+class DirectoryLocked(StateError):
+    """Another process has the state directory: `who`, as "process 812"."""
+
+    code = "state_locked"
+    retryable = True
+
+    def __init__(self, directory: Path, who: str) -> None:
+        super().__init__(
+            f"The state directory {directory} is in use by {who}: an edgeproxy runs there already. "
+            "Stop it first (edgeproxy stop), or give this one a state.directory of its own."
+        )
+        self.who = who
+
+
 class StateLock:
     """A record lock on a file in the directory. It ends with this process, however that ends, and is never inherited."""
 
@@ -39,13 +53,7 @@ class StateLock:
             holder = _holder(self.descriptor)
             os.close(self.descriptor)
             if isinstance(error, BlockingIOError | PermissionError):
-                who = f"process {holder}" if holder else "another process"
-                raise StateError(
-                    f"The state directory {directory} is in use by {who}: an edgeproxy runs there already. "
-                    "Stop it first (edgeproxy stop), or give this one a state.directory of its own.",
-                    code="state_locked",
-                    retryable=True,
-                ) from None
+                raise DirectoryLocked(directory, f"process {holder}" if holder else "another process") from None
             raise StateError(f"{self.path} cannot be locked: {error.strerror}.") from None
         os.ftruncate(self.descriptor, 0)
         os.write(self.descriptor, b"%d\n" % os.getpid())

@@ -26,6 +26,8 @@ def python(*arguments, **environment):
         (("serve", "--confg", "x"), "--config"),
         (("serve", "now"), "now"),
         (("demo", "--port", "99999"), "--port"),
+        (("demo", "--port", "8080"), "--http-port: 8080 is the port for https (--port) already"),
+        (("demo", "--http-port", "8443"), "--http-port: 8443 is the port for https (--port) already"),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence_and_where_help_is(cli, arguments, told):

@@ -29,8 +29,8 @@ def fake_supervisor(monkeypatch):
 
     class Supervisor:
         @staticmethod
-        def run(config, path):
-            seen.update(config=config, path=path, text=path.read_text())
+        def run(config, path, *, trial):
+            seen.update(config=config, path=path, text=path.read_text(), trial=trial)
             return 7
 
     monkeypatch.setitem(sys.modules, "edgeproxy.supervisor", Supervisor)

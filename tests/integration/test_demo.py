@@ -113,8 +113,17 @@ def test_http_is_redirected_to_https(demo):
 def test_an_interrupt_ends_all_of_it(demo):
     pids = demo.processes()
     assert len(pids) >= 4
+    before = demo.log.stat().st_size
     assert demo.end() == 0
     wait_for(lambda: gone(pids), "every process ended")
+    lines = [json.loads(line) for line in demo.log.read_bytes()[before:].splitlines()]
+    assert [line["message"] for line in lines] == ["SIGINT came: open requests may end first", "stopped"]
+
+
+def test_what_matters_in_earnest_only_is_no_warning_of_a_demo(demo):
+    lines = [json.loads(line) for line in demo.log.read_text().splitlines() if line.startswith("{")]
+    assert lines
+    assert {line["level"] for line in lines} == {"info"}
 
 
 def test_a_demo_in_the_same_folder_keeps_its_root(demo, tmp_path):
@@ -136,9 +145,10 @@ def test_companions_do_not_outlive_a_demo_that_was_killed(demo):
     wait_for(lambda: gone(pids), "every process ended")
 
 
-def test_a_second_demo_on_the_same_ports_says_so(demo, tmp_path):
+def refused(*arguments):
+    """Runs a demo that does not start: what it says."""
     done = subprocess.run(
-        [sys.executable, "-m", "edgeproxy", "demo", "--port", str(demo.port), "--http-port", str(demo.http_port)],
+        [sys.executable, "-m", "edgeproxy", "demo", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -146,9 +156,28 @@ def test_a_second_demo_on_the_same_ports_says_so(demo, tmp_path):
         check=False,
     )
     assert done.returncode == 1
-    assert f"Port {demo.port}" in done.stderr
-    assert "in use" in done.stderr
+    assert done.stdout == ""
     assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_a_demo_whose_port_is_taken_names_the_option_for_another(demo):
+    said = refused("--port", demo.port, "--http-port", free_port())
+    assert f"Port {demo.port} on 127.0.0.1 is in use by process {demo.process.pid} (edgeproxy)." in said
+    assert "edgeproxy demo --port " in said
+    assert "make run PORT=" in said
+    assert "listen." not in said
+    said = refused("--port", free_port(), "--http-port", demo.http_port)
+    assert "edgeproxy demo --http-port " in said
+    assert "make run HTTP_PORT=" in said
+
+
+def test_a_second_demo_in_the_same_folder_says_so(demo):
+    before = (demo.home / "edgeproxy.toml").read_text()
+    said = refused("--port", free_port(), "--http-port", free_port(), "--dir", demo.home)
+    assert (demo.home / "edgeproxy.toml").read_text() == before
+    assert f"A demo runs in {demo.home} already: process {demo.process.pid}." in said
+    assert "--dir DIR" in said
 
 
 def test_sigterm_to_every_process_at_once_lets_open_requests_end(demo):
