@@ -303,6 +303,10 @@ MUST_NOT_BE_EMPTY = frozenset(
 CERTIFICATE_FILES = frozenset(("origin.ca_bundle", "issuance.ca_bundle"))
 """Paths of PEM files with certificates. They are looked into at once: a fault would else show with the first visitor."""
 
+USERS = frozenset(("process.user", "process.worker_user"))
+GROUPS = frozenset(("process.group",))
+"""Accounts of this machine, which must exist there."""
+
 LATER = {
     "entitlement": "asking whether a workspace has paid",
     "verification": "verification of domains",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import grp
 import os
+import pwd
 import re
 import stat
 import tomllib
@@ -206,6 +208,8 @@ class _Reader:
             value = rule(value) if rule else value
             if name in check.CERTIFICATE_FILES:
                 _see_certificates(Path(value))
+            elif name in check.USERS | check.GROUPS:
+                _see_account(value, group=name in check.GROUPS)
         return value
 
     def _empty(self, name: str, value: str, *, in_list: bool) -> Any:
@@ -281,6 +285,15 @@ def _see_certificates(path: Path) -> None:
         raise ValueError(f"{path}: {error}") from None
     if b"-----BEGIN CERTIFICATE-----" not in data:
         raise ValueError(f"{path}: there is no certificate in it; name a file with certificates in PEM")
+
+
+def _see_account(name: str, *, group: bool) -> None:
+    """Raises ValueError unless the machine has this user or group."""
+    kind, command = ("group", "groupadd --system") if group else ("user", "useradd --system --no-create-home")
+    try:
+        grp.getgrnam(name) if group else pwd.getpwnam(name)
+    except KeyError:
+        raise ValueError(f"there is no {kind} {name!r} on this machine; make one: {command} {name}") from None
 
 
 def _read(path: Path, most: int) -> bytes:

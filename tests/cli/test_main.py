@@ -91,6 +91,15 @@ def test_check_prints_the_configuration_that_counts(cli, tmp_path, monkeypatch):
     assert "is right" in err
 
 
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_a_user_that_the_machine_does_not_have_is_told_by_check_as_by_serve(cli, tmp_path, command):
+    path = tmp_path / "edge.toml"
+    path.write_text('[issuance]\ndirectory = "internal"\n[process]\nworker_user = "nobody-such"\n')
+    status, out, err = cli(command, "--config", str(path))
+    assert (status, out) == (main.USAGE, "")
+    assert err.startswith(f"{path}:4: process.worker_user: there is no user 'nobody-such' on this machine; make one: useradd")
+
+
 def test_the_module_runs_as_the_program():
     done = python("-m", "edgeproxy", "--version")
     assert (done.returncode, done.stdout) == (0, f"edgeproxy {edgeproxy.__version__}\n")

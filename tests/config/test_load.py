@@ -275,3 +275,16 @@ def test_a_bundle_without_certificates_is_told_before_it_is_needed(write, tmp_pa
     assert "roots.pem: there is no certificate in it" in faults(write(GOOD + f'{key} = "{bundle}"'))[0]
     bundle.write_text("-----BEGIN CERTIFICATE-----")
     load(write(GOOD + f'{key} = "{bundle}"'), {})
+
+
+def test_users_and_groups_that_the_machine_does_not_have_are_told_all_at_once(write):
+    told = faults(write(GOOD + '[process]\nuser = "nobody-such"\nworker_user = "nobody"\ngroup = "no-such-group"'))
+    assert told == [
+        (
+            "FILE:3: process.user: there is no user 'nobody-such' on this machine; "
+            "make one: useradd --system --no-create-home nobody-such"
+        ),
+        "FILE:5: process.group: there is no group 'no-such-group' on this machine; make one: groupadd --system no-such-group",
+    ]
+    told = faults(write(GOOD), {"EDGEPROXY_PROCESS__WORKER_USER": "nobody-such"})
+    assert told[0].startswith("environment variable EDGEPROXY_PROCESS__WORKER_USER: process.worker_user: there is no user")
