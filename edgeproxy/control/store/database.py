@@ -150,12 +150,24 @@ def translated(path: Path) -> Iterator[None]:
         name = getattr(cause, "sqlite_errorname", "")
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             raise StateError(
-                f"The store is damaged: {path}: {cause}. What is published goes on being served. Stop the edge and put a "
-                "backup in its place."
+                f"The store is damaged: {path}. What is published goes on being served. Stop the edge and put a backup in its "
+                f"place. SQLite says: {in_one_line(str(cause))}"
             ) from error
-        what = {
-            "SQLITE_FULL": "The disk is full",
-            "SQLITE_BUSY": "The store is locked by another process",
-            "SQLITE_READONLY": "The store is read-only",
-        }.get("_".join(name.split("_")[:2]), "The store cannot be used just now")
-        raise StateError(f"{what}: {path}: {cause}. Nothing of this was saved.", retryable=True) from error
+        what, cure = _PASSING.get("_".join(name.split("_")[:2]), ("The store cannot be used just now", "Try again."))
+        raise StateError(
+            f"{what}: {path}. Nothing of this was saved. {cure} SQLite says: {in_one_line(str(cause))}", retryable=True
+        ) from error
+
+
+_PASSING = {
+    "SQLITE_FULL": ("The disk is full", "Make room there, and try again."),
+    "SQLITE_BUSY": ("The store is locked by another process", "Try again."),
+    "SQLITE_READONLY": ("The store is read-only", "Let the service's user write it."),
+    "SQLITE_IOERR": ("The disk of the store does not work", "Look at the disk and at the kernel's log."),
+}
+"""By SQLite's error, without its extension: what it means, and what to do."""
+
+
+def in_one_line(text: str) -> str:
+    """What SQLite says, which may have several lines, to stand at the end of a sentence of ours."""
+    return f"{' '.join(text.split()).rstrip('.')}."

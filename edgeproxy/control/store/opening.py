@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from edgeproxy.control.store import schema
+from edgeproxy.control.store.database import in_one_line
 from edgeproxy.errors import StateError
 from edgeproxy.published import layout
 
@@ -46,7 +47,7 @@ def look(path: Path, state_directory: Path) -> Found:
         _refuse_a_lost_store(path, state_directory)
         return Found(exists)
     if header != _HEADER:
-        raise StateError(f"{path} is not a SQLite database. {_ADVICE} Nothing was overwritten.")
+        raise _damaged(path, state_directory, "The file is not a SQLite database.")
     try:
         # Read-only, so that not even a checkpoint of its log is written while it is not known to be ours. Without a log
         # nobody has it open, and as "immutable" it is read without so much as the log's files being made.
@@ -56,16 +57,32 @@ def look(path: Path, state_directory: Path) -> Found:
             found = _about(connection, path)
         finally:
             connection.close()
+    except _Damage as damage:
+        raise _damaged(path, state_directory, str(damage)) from None
     except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            raise _damaged(path, state_directory, f"SQLite says: {error}") from error
         raise StateError(
-            f"The store is damaged or cannot be opened: {path}: {error}. {_ADVICE} Nothing was overwritten."
+            f"The store cannot be opened: {path}. See that the service's user may read and write it, and that its disk works. "
+            f"Nothing was overwritten. SQLite says: {in_one_line(str(error))}",
+            retryable=True,
         ) from error
     if not found.version:
         _refuse_a_lost_store(path, state_directory)
     return found
 
 
-_ADVICE = "Put a backup in its place, or move it away together with its -wal and -shm files to start with an empty store."
+class _Damage(Exception):
+    """The file is no store that can be used; what is wrong with it."""
+
+
+def _damaged(path: Path, state_directory: Path, detail: str) -> StateError:
+    return StateError(
+        f"The store is damaged: {path}. Put a backup in its place; or, to start with an empty store, move it away together "
+        f"with its -wal and -shm files and {layout.published_directory(state_directory)}. Nothing was overwritten. "
+        f"{in_one_line(detail)}"
+    )
 
 
 def _about(connection: sqlite3.Connection, path: Path) -> Found:
@@ -80,9 +97,7 @@ def _about(connection: sqlite3.Connection, path: Path) -> Found:
     try:
         version, readable_from = int(about["version"]), int(about["readable_from"])
     except (KeyError, ValueError):
-        raise StateError(
-            f"{path} does not say which schema it has: a migration was tampered with. {_ADVICE} Nothing was overwritten."
-        ) from None
+        raise _Damage("It does not say which schema it has.") from None
     if readable_from > schema.VERSION:
         raise StateError(
             f"{path} has schema {version}, which needs a program that knows schema {readable_from}; this one knows "
@@ -99,7 +114,7 @@ def _sample(connection: sqlite3.Connection, tables: set[str], path: Path) -> Non
     if path.stat().st_size <= _SMALL:
         faults = [str(row[0]) for row in connection.execute("PRAGMA quick_check(1)")]
         if faults != ["ok"]:
-            raise StateError(f"The store is damaged: {path}: {'; '.join(faults)}. {_ADVICE} Nothing was overwritten.")
+            raise _Damage(f"SQLite says: {'; '.join(faults)}")
         return
     for table in tables & set(schema.metadata.tables):
         for order in ("ASC", "DESC"):

@@ -129,9 +129,11 @@ def test_errors_are_told_apart_by_whether_trying_again_may_help() -> None:
         ("SQLITE_FULL", "disk is full"),
         ("SQLITE_BUSY_SNAPSHOT", "locked"),
         ("SQLITE_READONLY_DIRECTORY", "read-only"),
-        ("SQLITE_IOERR_FSYNC", "just now"),
+        ("SQLITE_IOERR_FSYNC", "disk of the store does not work"),
+        ("SQLITE_PROTOCOL", "just now"),
     ):
         error = raised(name)
         assert error.retryable
         assert text in error.detail
+        assert error.detail.endswith(" SQLite says: what sqlite says.")
         assert "/state/edgeproxy.db" in error.detail

@@ -65,7 +65,26 @@ async def test_a_damaged_store_is_refused(tmp_path: Path, damage: str) -> None:
         case "header":
             content[16:100] = b"\xff" * 84
     path.write_bytes(content)
-    await refused(tmp_path, "damaged")
+    error = await refused(tmp_path, "The store is damaged")
+    said, _, raw = error.detail.partition(" SQLite says: ")
+    assert said == (
+        f"The store is damaged: {path}. Put a backup in its place; or, to start with an empty store, move it away together "
+        f"with its -wal and -shm files and {tmp_path}/published. Nothing was overwritten."
+    )
+    assert raw
+    assert "\n" not in error.detail
+
+
+async def test_what_is_advised_for_a_damaged_store_leads_to_an_empty_one(tmp_path: Path) -> None:
+    path = await made(tmp_path)
+    (tmp_path / "published").mkdir()
+    layout.create_current(tmp_path / "published" / "current", 1, None)
+    path.write_bytes(b"garbage")
+    await refused(tmp_path, "published. Nothing was overwritten")
+    for trace in (*tmp_path.glob("edgeproxy.db*"), tmp_path / "published"):
+        trace.rename(tmp_path / f"{trace.name}.away")
+    async with opened(tmp_path) as store:
+        assert await store.count_domains() == 0
 
 
 async def test_a_store_of_another_program_is_refused(tmp_path: Path) -> None:
