@@ -146,6 +146,11 @@ class AdminClient:
             raise AdminUnavailable(
                 f"The edge at {self.path} did not answer within {self._timeout:.0f} s. Look at its log, or try again."
             ) from None
+        except ConnectionError:  # http.client's RemoteDisconnected too
+            raise AdminUnavailable(
+                f"The edge at {self.path} is ending, or its start was just refused: it closed the connection without an "
+                "answer. Try again in a second; if nothing answers then, its log says why it ended."
+            ) from None
         except (http.client.HTTPException, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise AdminUnavailable(f"The edge at {self.path} broke off its answer ({reason}). Try again.") from None
@@ -162,6 +167,8 @@ def _bounded(answer: http.client.HTTPResponse, path: Path) -> bytes:
     data = answer.read(ANSWER_BYTES + 1)
     if len(data) > ANSWER_BYTES:
         raise AdminUnavailable(f"What answers at {path} says more than an edge would.")
+    if answer.length:  # of the promised bytes, so many did not come: read() with a bound does not tell
+        raise http.client.IncompleteRead(data, answer.length)
     return data
 
 

@@ -36,7 +36,14 @@ def test_an_edge_that_is_silent_is_told(tmp_path):
             AdminClient(path, timeout=0.05).get("/")
 
 
-def test_an_edge_that_breaks_off_is_told(tmp_path):
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (None, "is ending, or its start was just refused"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{", "broke off its answer"),
+    ],
+)
+def test_an_edge_that_breaks_off_is_told(tmp_path, said, told):
     path = tmp_path / "broken.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -44,14 +51,29 @@ def test_an_edge_that_breaks_off_is_told(tmp_path):
 
         def hang_up():
             peer, _ = listener.accept()
-            peer.recv(4096)
+            if said is not None:
+                peer.recv(4096)
+                peer.sendall(said)
             peer.close()
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        with pytest.raises(AdminUnavailable, match="broke off its answer"):
+        with pytest.raises(AdminUnavailable, match=told):
             AdminClient(path).get("/")
         thread.join()
+
+
+def test_an_edge_that_ends_with_requests_in_its_queue_is_told(tmp_path):
+    path = tmp_path / "ending.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        # Nobody accepts, as in a start that is refused; then its socket is closed.
+        timer = threading.Timer(0.2, listener.close)
+        timer.start()
+        with pytest.raises(AdminUnavailable, match=r"is ending, or its start was just refused.*its log says why"):
+            AdminClient(path).get("/")
+        timer.join()
 
 
 def test_what_is_no_edge_is_told(edge):
