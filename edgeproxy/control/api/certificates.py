@@ -15,6 +15,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import StreamingResponse
 
 from edgeproxy.control.api.context import Context, actor_of, context_of
+from edgeproxy.control.api.infrastructure import how_to_register
 from edgeproxy.control.api.problems import Refused, problem, request_id_of
 from edgeproxy.control.api.shapes import (
     CertificateFound,
@@ -29,7 +30,8 @@ from edgeproxy.control.api.shapes import (
     moment,
     to_cursor,
 )
-from edgeproxy.errors import EdgeError, NotFound
+from edgeproxy.control.issuance.policy import Registration, Verdict, admit, not_registered
+from edgeproxy.errors import EdgeError, IssuanceDenied, NotFound
 from edgeproxy.model import hostname
 
 if TYPE_CHECKING:
@@ -66,6 +68,11 @@ async def show_certificate(request: Request, domain: str) -> CertificateFound:
     name = hostname(domain[:512], wildcard=True)
     stored = await plane.store.current_certificate(name)
     if stored is None:
+        found = await plane.store.registration_of(name)
+        registration = None if found is None else Registration(found.hostname, found.state)
+        admission = admit(name, context.config, registration)
+        if admission.verdict is Verdict.DENIED:
+            raise NotFound(f"{name} has no certificate. {_advised(name, admission.reason)}")
         raise NotFound(
             f"{name} has no certificate yet. Its first visitor obtains it, or `edgeproxy certs issue {name}` does now."
         )
@@ -92,7 +99,10 @@ async def issue_certificate(request: Request, domain: str, body: CertificateIn |
     log.info("certificate asked for", domain=name, actor=actor_of(request))
     if NDJSON in request.headers.get("accept", ""):
         return StreamingResponse(_told(context, plane, name, request_id_of(request)), media_type=NDJSON)
-    return _issued(await plane.issuance.issue(name, by_operator=True), context)
+    try:
+        return _issued(await plane.issuance.issue(name, by_operator=True), context)
+    except IssuanceDenied as error:
+        raise _with_advice(name, error) from None
 
 
 async def _told(context: Context, plane: Plane, name: str, request_id: str) -> AsyncIterator[bytes]:
@@ -116,6 +126,8 @@ async def _told(context: Context, plane: Plane, name: str, request_id: str) -> A
         try:
             issued = _issued(task.result(), context)
             yield _line({"event": "done", **issued.model_dump(mode="json")})
+        except IssuanceDenied as error:
+            yield _line({"event": "failed", "problem": problem(_with_advice(name, error), request_id)})
         except EdgeError as error:
             yield _line({"event": "failed", "problem": problem(error, request_id)})
         except Exception as error:  # the stream has begun: its last line must say so; logged once and counted
@@ -125,6 +137,15 @@ async def _told(context: Context, plane: Plane, name: str, request_id: str) -> A
             yield _line({"event": "failed", "problem": problem(EdgeError(detail), request_id)})
     finally:
         task.cancel()
+
+
+def _with_advice(name: str, error: IssuanceDenied) -> IssuanceDenied:
+    return IssuanceDenied(_advised(name, error.detail), code=error.code, fault=error.fault)
+
+
+def _advised(name: str, reason: str) -> str:
+    """Why there is no certificate for a name; with the command that cures it where it just was not registered."""
+    return f"{reason} {how_to_register(name)}" if reason == not_registered(name) else reason
 
 
 def _line(value: dict[str, Any]) -> bytes:

@@ -23,6 +23,7 @@ from edgeproxy.control.api.shapes import (
     to_cursor,
 )
 from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_workspace
+from edgeproxy.control.issuance.policy import not_registered
 from edgeproxy.errors import EdgeError, NotFound
 from edgeproxy.model import SERVED, DomainState, hostname
 
@@ -76,7 +77,7 @@ async def show_domain(request: Request, domain: str) -> DomainOut:
     """One domain."""
     context = context_of(request)
     plane = context.open_plane()
-    return await _view(context, plane, await _existing(plane, domain))
+    return await _view(context, plane, await _existing(plane, domain, to_add=True))
 
 
 @router.delete("/domains/{domain}", summary="Remove a domain")
@@ -90,6 +91,11 @@ async def remove_domain(request: Request, domain: str) -> DomainRemoved:
     log.info("domain removed", domain=existing.hostname, workspace=existing.workspace_id, actor=actor_of(request))
     view = await _view(context, plane, existing)
     return DomainRemoved(domain_config=view.model_copy(update={"state": DomainState.REMOVED}), published=published)
+
+
+def how_to_register(name: str) -> str:
+    """Advice for the operator, whose command takes a name without further questions."""
+    return f"`edgeproxy domains add {name} --workspace ID` registers it."
 
 
 async def wait_published(plane: Plane) -> bool:
@@ -109,11 +115,12 @@ async def wait_published(plane: Plane) -> bool:
     return True
 
 
-async def _existing(plane: Plane, text: str) -> Domain:
+async def _existing(plane: Plane, text: str, *, to_add: bool = False) -> Domain:
     name = hostname(text[:512], wildcard=True)
     domain = await plane.store.get_domain(name)
     if domain is None:
-        raise NotFound(f"{name} is not registered here.")
+        add = f"{how_to_register(name)} " if to_add else ""
+        raise NotFound(f"{not_registered(name)} {add}`edgeproxy domains list` shows what is.")
     return domain
 
 

@@ -99,7 +99,12 @@ def _by_rule(hostname: str, config: Config, *, wildcard: bool) -> Admission:
             return Admission(Verdict.ALLOWED, hostname, "pattern", f"{hostname} matches the pattern {pattern}.")
     if allow.gate and not wildcard:
         return Admission(Verdict.ASK_GATE, hostname, "gate", f"The gate decides on {hostname}.")
-    return _denied(f"{hostname} is not registered here.")
+    return _denied(not_registered(hostname))
+
+
+def not_registered(hostname: str) -> str:
+    """What is said of a name that nothing speaks for."""
+    return f"{hostname} is not registered here."
 
 
 def _denied(reason: str) -> Admission:

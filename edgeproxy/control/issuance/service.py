@@ -19,7 +19,7 @@ from edgeproxy.control.issuance.gate import Gate, GateAnswer, GateVerdict
 from edgeproxy.control.issuance.internal import DIRECTORY as INTERNAL
 from edgeproxy.control.issuance.internal import InternalIssuer
 from edgeproxy.control.issuance.issuer import Issuer, Progress, Published, until_published
-from edgeproxy.control.issuance.policy import Admission, Registration, Verdict, admit
+from edgeproxy.control.issuance.policy import Admission, Registration, Verdict, admit, not_registered
 from edgeproxy.control.issuance.renewal import renew_at, retry_delay
 from edgeproxy.control.issuance.upkeep import Upkeep
 from edgeproxy.control.store import Failure, GateRoute, Store, StoredCertificate
@@ -273,7 +273,7 @@ class Issuance:
     async def _ask_gate(self, name: str, client_ip: str, *, afresh: bool = False) -> Outcome | None:
         """Asks, and notes the route; an Outcome where it does not say yes."""
         if self._gate is None:
-            return Outcome(False, True, f"{name} is not registered here.", DENIAL_SECONDS)
+            return Outcome(False, True, not_registered(name), DENIAL_SECONDS)
         answer = await self._gate.ask(name, client_ip, afresh=afresh)
         self._meter.gate(_GATE_RESULTS[answer.verdict])
         if answer.verdict is GateVerdict.ALLOW:

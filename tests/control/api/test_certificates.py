@@ -10,6 +10,7 @@ import pytest
 from edgeproxy.control.api.app import admin_app
 from edgeproxy.control.api.certificates import NDJSON, state_of
 from edgeproxy.errors import IssuanceDenied, IssuanceError
+from edgeproxy.model import DomainState
 from tests.control.api.conftest import certificate, client_of, problem_of, serving
 
 SSL = "/api/v1/infrastructure/ssl"
@@ -42,7 +43,16 @@ async def test_a_name_shows_the_certificate_that_it_is_served_under(world):
     answer = await world.client.get(f"{SSL}/a.example.com")
     assert answer.json()["certificate"]["names"] == ["*.example.com"]
     assert answer.json()["chain"].startswith("-----BEGIN CERTIFICATE-----")
-    problem_of(await world.client.get(f"{SSL}/other.test.example"), 404, "not_found")
+    document = problem_of(await world.client.get(f"{SSL}/other.test.example"), 404, "not_found")
+    assert document["detail"] == (
+        "other.test.example has no certificate. other.test.example is not registered here. "
+        "`edgeproxy domains add other.test.example --workspace ID` registers it."
+    )
+    await world.store.add_domain("other.test.example", "w", state=DomainState.VERIFIED, actor="t", now=time.time())
+    document = problem_of(await world.client.get(f"{SSL}/other.test.example"), 404, "not_found")
+    assert "`edgeproxy certs issue other.test.example` does now" in document["detail"]
+    document = problem_of(await world.client.get(f"{SSL}/www.ve.ai"), 404, "not_found")
+    assert document["detail"].endswith("www.ve.ai is reserved by platform.reserved.")
     problem_of(await world.client.get(f"{SSL}/not a name"), 422, "invalid_name")
 
 
@@ -59,6 +69,13 @@ async def test_what_cannot_be_issued_says_whose_fault_it_is(world):
     world.issuance.error = IssuanceDenied("a.example.com is not registered here.")
     document = problem_of(await world.client.post(f"{SSL}/a.example.com"), 403, "issuance_denied")
     assert document["fault"] == "client"
+    cure = "`edgeproxy domains add a.example.com --workspace ID` registers it."
+    assert document["detail"] == f"a.example.com is not registered here. {cure}"
+    told = await world.client.post(f"{SSL}/a.example.com", headers={"accept": NDJSON})
+    assert json.loads(told.text.splitlines()[-1])["problem"]["detail"] == document["detail"]
+    world.issuance.error = IssuanceDenied("The gate says no.")
+    document = problem_of(await world.client.post(f"{SSL}/a.example.com"), 403, "issuance_denied")
+    assert document["detail"] == "The gate says no."
     world.issuance.error = IssuanceError("The CA is out of order.")
     document = problem_of(await world.client.post(f"{SSL}/a.example.com"), 502, "issuance_failed")
     assert (document["fault"], document["retryable"]) == ("ca", True)

@@ -75,8 +75,13 @@ async def test_a_removed_domain_is_out_of_the_map_when_the_answer_comes(world):
     assert answer.json()["published"] is True
     assert answer.json()["domain_config"]["state"] == "removed"
     assert world.site("gallery.example.com") is None
-    problem_of(await world.client.get(f"{DOMAINS}/gallery.example.com"), 404, "not_found")
-    problem_of(await world.client.delete(f"{DOMAINS}/gallery.example.com"), 404, "not_found")
+    document = problem_of(await world.client.get(f"{DOMAINS}/gallery.example.com"), 404, "not_found")
+    assert document["detail"] == (
+        "gallery.example.com is not registered here. `edgeproxy domains add gallery.example.com --workspace ID` registers it. "
+        "`edgeproxy domains list` shows what is."
+    )
+    document = problem_of(await world.client.delete(f"{DOMAINS}/gallery.example.com"), 404, "not_found")
+    assert document["detail"] == "gallery.example.com is not registered here. `edgeproxy domains list` shows what is."
 
 
 async def test_two_at_once_for_one_name_make_one_domain(world):
