@@ -18,7 +18,13 @@ def configuration_file(given: Path | None) -> Path | None:
 
     if given is not None:
         return given.absolute()
-    return DEFAULT_PATH if DEFAULT_PATH.exists() else None
+    try:
+        DEFAULT_PATH.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        pass  # it may be there: that it cannot be read is told by whoever reads it, and never taken for its absence
+    return DEFAULT_PATH
 
 
 def load_configuration(given: Path | None) -> tuple[Config, Path | None]:

@@ -78,7 +78,8 @@ def _command() -> str:
 
 
 def text(root: Path, socket: Path, port: int, *, command: str) -> str:
-    """What to try, and how to trust the demo's root."""
+    """What to try, and how to trust the demo's root. `command` is as a shell takes it, paths become so here."""
+    trusted = shlex.quote(str(root))
     suffix = "" if port == 443 else f":{port}"
     urls = [(f"https://{domain}{suffix}/", workspace) for domain, workspace in DOMAINS.items()]
     urls.append((f"https://any-workspace.{PLATFORM}{suffix}/", "any-workspace"))
@@ -91,17 +92,17 @@ Edgeproxy's demo serves:
 
 Try it:
 
-  curl --cacert {root} {urls[0][0]}
+  curl --cacert {trusted} {urls[0][0]}
 
 A browser will warn, for it does not know this demo's own CA. To have it trust that (the key never leaves this folder):
 
-  Chromium, Chrome   certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n edgeproxy-demo -i {root}
+  Chromium, Chrome   certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n edgeproxy-demo -i {trusted}
   Firefox            Settings, Certificates, View Certificates, Authorities, Import
-  the system         sudo cp {root} /usr/local/share/ca-certificates/edgeproxy-demo.crt && sudo update-ca-certificates
+  the system         sudo cp {trusted} /usr/local/share/ca-certificates/edgeproxy-demo.crt && sudo update-ca-certificates
 
 The edge's own view, in another terminal:
 
-  {command} status --socket {socket}
+  {command} status --socket {shlex.quote(str(socket))}
 
 Ctrl-C ends it.
 

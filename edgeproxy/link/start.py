@@ -40,7 +40,7 @@ class WorkerStart(ChildStart):
     """Its column of the shared table; not the index, since a draining predecessor of the same index still has its own."""
     generation: int
     """How often workers were replaced by reloads; of two with one index the higher one is the successor."""
-    map_key: bytes
+    map_key: bytes = dataclasses.field(repr=False)
     """Key of everything sealed in the published map."""
     table: memoryview
     """The shared table (link.table), mapped from a memfd."""

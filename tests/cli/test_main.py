@@ -100,11 +100,6 @@ def test_a_user_that_the_machine_does_not_have_is_told_by_check_as_by_serve(cli,
     assert err.startswith(f"{path}:4: process.worker_user: there is no user 'nobody-such' on this machine; make one: useradd")
 
 
-def test_the_module_runs_as_the_program():
-    done = python("-m", "edgeproxy", "--version")
-    assert (done.returncode, done.stdout) == (0, f"edgeproxy {edgeproxy.__version__}\n")
-
-
 def test_a_reader_that_has_enough_is_no_error():
     command = f"{sys.executable} -m edgeproxy check; echo $? >&2"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The demo's configuration and what it says."""
+"""The demo's configuration, and what it leaves behind."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgeproxy.config.load import load
-from edgeproxy.demo import run, welcome
+from edgeproxy.demo import run
 from edgeproxy.errors import EdgeError
 
 
@@ -63,12 +63,3 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(EdgeError, match="Name another folder with --dir"):
         run.run(port=8443, http_port=8080, directory=tmp_path / "file" / "x")
-
-
-def test_the_welcome_says_what_to_try():
-    told = welcome.text(Path("/srv/demo/internal-ca.pem"), Path("/srv/demo/admin.sock"), 8443, command=".venv/bin/edgeproxy")
-    assert "  curl --cacert /srv/demo/internal-ca.pem https://gallery.localhost:8443/\n" in told
-    assert "https://shop.localhost:8443/ " in told
-    assert "workspace acme-store" in told
-    assert "  .venv/bin/edgeproxy status --socket /srv/demo/admin.sock\n" in told
-    assert "https://gallery.localhost/\n" in welcome.text(Path("/a"), Path("/b"), 443, command="edgeproxy")
