@@ -81,10 +81,6 @@ HEADER_MEMO_LINE = 512
 """Validated header lines remembered by their bytes. The memo is emptied when full: an attacker who fills it buys one
 slow classification per 4,096 lines sent, and 2.5 MB."""
 
-RESPONSE_MEMO_ENTRIES = 512
-RESPONSE_MEMO_HEAD = 1024
-"""Whole heads of origins' answers remembered by their bytes, with what was made of them: 2 MB at most."""
-
 LINK_MESSAGE = 1024 * 1024
 """Bytes of one message between processes."""
 

@@ -1,14 +1,15 @@
 """HTTP/2 clients for tests: one that makes frames by hand, and a sink that writes down what the server made of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import hpack
 from hyperframe.frame import DataFrame, Frame, HeadersFrame, SettingsFrame
 
-from edgeproxy.edge.headers import RequestHead, RequestLines
+from edgeproxy.edge.headers import Field, RequestHead, RequestLines
 from edgeproxy.edge.http1 import Refusal
-from edgeproxy.edge.http2 import Http2Server
-from edgeproxy.edge.http2_fields import Field, RequestFields
+from edgeproxy.edge.http2 import Ended, Http2Server
+from edgeproxy.edge.http2_fields import RequestFields
 from edgeproxy.limits import Limits
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -58,8 +59,8 @@ class Recorder:
         self.trailer_lines[stream] = lines
         self.ended.add(stream)
 
-    def closed(self, stream: int, code: int) -> None:
-        self.closures[stream] = code
+    def closed(self, ended: Sequence[Ended]) -> None:
+        self.closures.update((event.stream_id, event.error_code) for event in ended)
 
     def writable(self) -> None:
         self.widened += 1

@@ -16,12 +16,15 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgeproxy.config.structs import Config
 from edgeproxy.edge import access_lines
 from edgeproxy.edge.access_writer import Writer
 from edgeproxy.link.counters import BOUNDS, BUCKETS, key
+
+if TYPE_CHECKING:
+    from edgeproxy.edge.exchange import Exchange
 
 BATCH_LINES: Final = 64
 """Lines that are handed to the writer together when there are many."""
@@ -48,7 +51,7 @@ class Histogram:
         self._sum_key = f"{name}_sum"
 
     def add(self, seconds: float) -> None:
-        """Counts a duration. `Access.record` does the same in place: two calls less for each request."""
+        """Counts a duration. `Access.answered` does the same in place: two calls less for each request."""
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
 
@@ -68,7 +71,8 @@ class Access:
 
     def __init__(self, config: Config, on_fault: Callable[[str], None] = lambda _sentence: None) -> None:
         self._top = config.metrics.top
-        self._requests: defaultdict[tuple[int, str], int] = defaultdict(int)
+        self._requests: dict[str, defaultdict[int, int]] = {label: defaultdict(int) for label in ("h1", "h2", "ws", "http")}
+        """How often each status was given, by protocol."""
         self._handshakes: defaultdict[str, int] = defaultdict(int)
         self._lookups: defaultdict[str, int] = defaultdict(int)
         self._timeouts: defaultdict[str, int] = defaultdict(int)
@@ -90,47 +94,77 @@ class Access:
 
     # counting
 
-    def record(
-        self,
-        host: str,
-        workspace: str,
-        method: bytes,
-        target: bytes,
-        status: int,
-        bytes_in: int,
-        bytes_out: int,
-        started: float,
-        origin_seconds: float,
-        request_id: bytes,
-        tls: str,
-        protocol: str,
-        client: str,
-        error: str,
-    ) -> None:
-        """A request was answered, or given up.
-
-        `started` is `time.perf_counter()` at its head; `origin_seconds` 0.0 where no origin answered; `bytes_in` and
-        `bytes_out` count bodies; `protocol` is a label of few values (h1, h2, ws, http); `error` is for the operator.
-        """
-        seconds = perf_counter() - started
-        self._requests[status // 100, protocol] += 1
-        if protocol != "ws":  # a WebSocket's hours would bury the milliseconds of all others
+    def answered(self, exchange: Exchange) -> None:
+        """A request was answered, or given up."""
+        seconds = exchange.seconds or perf_counter() - exchange.started
+        status = exchange.status
+        connection = exchange.connection
+        if exchange.tunnel:  # its hours would bury the milliseconds of all others
+            self._requests["ws"][status] += 1
+        else:
+            self._requests[connection.protocol][status] += 1
             histogram = self._request_seconds
             histogram.counts[bisect_left(BOUNDS, seconds)] += 1
             histogram.total += seconds
+        origin_seconds = exchange.origin_seconds
         if origin_seconds:
             histogram = self._origin_seconds
             histogram.counts[bisect_left(BOUNDS, origin_seconds)] += 1
             histogram.total += origin_seconds
-        self._received += bytes_in
-        self._sent += bytes_out
+        self._received += exchange.bytes_in
+        self._sent += exchange.bytes_out
         hosts = self._hosts
+        host = exchange.request.host
         if host in hosts:
             hosts[host] += 1
         elif host and status != 421 and len(hosts) < HOSTS:  # with 421 the name is anything that a client made up
             hosts[host] = 1
         if status == 502 or status == 504:
             self._origin_errors["timeout" if status == 504 else "failed"] += 1
+        if self._writer is not None:
+            destination = exchange.destination
+            self._log(
+                host,
+                destination.route.workspace if destination is not None else "",
+                exchange.request.method,
+                exchange.request.target,
+                status,
+                exchange.bytes_in,
+                exchange.bytes_out,
+                seconds,
+                origin_seconds,
+                exchange.request_id,
+                connection.tls_version,
+                "ws" if exchange.tunnel else connection.protocol,
+                connection.peer,
+                exchange.error,
+            )
+
+    def record(
+        self,
+        host: str,
+        method: bytes,
+        target: bytes,
+        status: int,
+        bytes_out: int,
+        seconds: float,
+        request_id: bytes,
+        tls: str,
+        protocol: str,
+        client: str,
+        error: str,
+    ) -> None:
+        """The edge answered what became no exchange. `protocol` is a label of few values (h1, h2, http)."""
+        self._requests[protocol][status] += 1
+        self._request_seconds.add(seconds)
+        self._sent += bytes_out
+        if host and (host in self._hosts or len(self._hosts) < HOSTS):
+            self._hosts[host] = self._hosts.get(host, 0) + 1
+        if self._writer is not None:
+            self._log(host, "", method, target, status, 0, bytes_out, seconds, 0.0, request_id, tls, protocol, client, error)
+
+    def _log(self, *entry: Any) -> None:
+        """Writes a line: the arguments of a formatter (access_lines) but for the time."""
         writer = self._writer
         if writer is None:
             return
@@ -138,25 +172,7 @@ class Access:
             self._dropped += 1
             return
         self._queued += 1
-        self._batch.append(
-            self._format(
-                time.time(),
-                host,
-                workspace,
-                method,
-                target,
-                status,
-                bytes_in,
-                bytes_out,
-                seconds,
-                origin_seconds,
-                request_id,
-                tls,
-                protocol,
-                client,
-                error,
-            )
-        )
+        self._batch.append(self._format(time.time(), *entry))
         if len(self._batch) >= BATCH_LINES:
             self._hand_over()
         elif self._timer is None:
@@ -180,8 +196,10 @@ class Access:
         """All counters since the worker's start, as `Report.counters` wants them (`link.counters`), with the number of open
         connections by state."""
         flat: dict[str, float] = {f"connections|{state}": count for state, count in connections.items()}
-        for (hundreds, protocol), count in self._requests.items():
-            flat[f"requests_total|{hundreds}xx|{protocol}"] = count
+        for protocol, statuses in self._requests.items():
+            for status, count in statuses.items():
+                name = f"requests_total|{status // 100}xx|{protocol}"
+                flat[name] = flat.get(name, 0) + count
         for name, counts in (
             ("handshakes_total|", self._handshakes),
             ("map_lookups_total|", self._lookups),

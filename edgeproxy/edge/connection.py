@@ -8,26 +8,28 @@ import ssl
 from typing import TYPE_CHECKING, Protocol, cast
 
 from edgeproxy.edge import forwarding
+from edgeproxy.edge.forwarding import Destination
 from edgeproxy.edge.front1 import Front1
 from edgeproxy.edge.front2 import Front2
 from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME, ClientHello, HelloError, alert_record, parse
 from edgeproxy.edge.respond import plain_http_answer
+from edgeproxy.edge.route import Route
 from edgeproxy.edge.tls import STEP, TlsLayer
-from edgeproxy.edge.upstream.target import Target
+from edgeproxy.edge.upstream.target import parse_target
 from edgeproxy.limits import WRITE_HIGH_WATER
 from edgeproxy.model import wildcard_of
 
 if TYPE_CHECKING:
-    from edgeproxy.edge.exchange import Exchange
-    from edgeproxy.edge.route import Route
+    from edgeproxy.edge.headers import RequestHead
     from edgeproxy.edge.worker import Worker
 
 LINGER_SECONDS = 2.0
 """How long a refused client may go on sending before the connection ends: closing at once would reset it, and the answer
 could be lost on the way (RFC 9112 section 9.6)."""
 
-_LENGTH_WANTED = frozenset((b"POST", b"PUT", b"PATCH"))
-"""Methods whose empty body is said to be empty (RFC 9110 section 8.6): some origins answer 411 otherwise."""
+
+NOWHERE = Destination(b"", Route(known=False, workspace="", target=parse_target("http://127.0.0.1"), header=""), b"")
+"""Before the first request, which always has an authority."""
 
 
 class Front(Protocol):
@@ -64,8 +66,6 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_early",
-        "_forward_key",
-        "_forward_lines",
         "_handshake_left",
         "_lingering",
         "_names",
@@ -75,6 +75,7 @@ class Connection(asyncio.BufferedProtocol):
         "_waiting",
         "closing",
         "deadline",
+        "destination",
         "front",
         "full",
         "opened",
@@ -116,8 +117,8 @@ class Connection(asyncio.BufferedProtocol):
         self._reading = True
         self._lingering = False
         self._trusted = forwarding.is_trusted(peer, worker.trusted)
-        self._forward_key: tuple[bytes, Route | None] = (b"", None)
-        self._forward_lines = b""
+        self.destination = NOWHERE
+        """Where the last request went."""
 
     # asyncio's side
 
@@ -376,43 +377,12 @@ class Connection(asyncio.BufferedProtocol):
 
     # towards the origin
 
-    def origin_head(self, exchange: Exchange) -> bytes:
-        """The request's head as the origin gets it, empty line included."""
-        request = exchange.request
-        route = cast("Route", exchange.route)
-        key = (request.authority, route)
-        if self._trusted:
-            protocol = b"2" if request.version == 2 else b"1.%d" % request.version
-            lines, request_id = forwarding.trusted_lines(self.peer, request.authority, protocol, request.forwarded)
-            exchange.request_id = request_id or exchange.request_id
-            lines = route.workspace_line + lines
-        elif key == self._forward_key:
-            lines = self._forward_lines
-        else:
-            protocol = b"2" if request.version == 2 else b"1.%d" % request.version
-            lines = route.workspace_line + forwarding.lines(self.peer, request.authority, protocol)
-            self._forward_key, self._forward_lines = key, lines
-        head = request.head
-        config = self.worker.config.origin
-        if config.host == "origin" or config.routing == "subdomain":
-            head = _with_host(head, route.target)
-        if request.length == 0 and not request.upgrade and request.method not in _LENGTH_WANTED:
-            return b"".join((head, lines, b"x-request-id: ", exchange.request_id, b"\r\n\r\n"))
-        return b"".join((head, lines, _framing(exchange), b"x-request-id: ", exchange.request_id, b"\r\n\r\n"))
-
-
-def _framing(exchange: Exchange) -> bytes:
-    request = exchange.request
-    if request.upgrade:
-        return b"connection: upgrade\r\nupgrade: websocket\r\n"
-    expect = b"expect: 100-continue\r\n" if request.expect else b""
-    if request.length < 0:
-        return b"transfer-encoding: chunked\r\n" + expect
-    return b"content-length: %d\r\n" % request.length + expect
-
-
-def _with_host(head: bytes, target: Target) -> bytes:
-    """The head with the origin's own Host."""
-    lines = head.split(b"\r\n")
-    kept = [line for line in lines[1:] if line[:5].lower() != b"host:"]
-    return b"\r\n".join((lines[0], b"host: " + target.authority.encode("ascii"), *kept))
+    def destination_for(self, request: RequestHead, route: Route) -> tuple[Destination, bytes | None]:
+        """See forwarding.destination. Kept for the next request, where that cannot differ."""
+        worker = self.worker
+        destination, request_id = forwarding.destination(
+            self.peer, request, route, trusted=self._trusted, own_host=worker.own_host
+        )
+        if not self._trusted and not route.fresh_until:
+            self.destination = destination
+        return destination, request_id

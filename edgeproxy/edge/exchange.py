@@ -1,16 +1,18 @@
 """One request and its response: admit → route → forward → respond.
 
-The client's side (front1.Front1, or a stream of front2) and the origin's side (upstream.connection) call in here; the
-exchange itself knows neither bytes on the wire of the one nor of the other.
+The origin's side (upstream.connection) and the front that speaks with the client call in here. What goes to the client goes
+through methods that a subclass has for its protocol: exchange1 and exchange2. One object for both sides, since every request
+needs one, and a call from one to the other for each of its steps.
 """
 
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgeproxy.edge.forwarding import Destination, origin_head
 from edgeproxy.edge.headers import RequestHead, ResponseHead, trailer_lines
 from edgeproxy.edge.http1 import chunk, last_chunk
 from edgeproxy.edge.respond import API_NOT_READY, Text, page
@@ -19,7 +21,6 @@ from edgeproxy.limits import RELAY_BUFFER
 
 if TYPE_CHECKING:
     from edgeproxy.edge.connection import Connection
-    from edgeproxy.edge.route import Route
     from edgeproxy.edge.upstream.connection import OriginConnection
     from edgeproxy.edge.upstream.pool import Pool
 
@@ -27,68 +28,28 @@ _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 Fields = list[tuple[bytes, bytes]]
 
 
-class ClientSide(Protocol):
-    """What an exchange needs of the client's side. Calls come in the order interim* → response → data* → end, or
-    page, or switched → tunnel bytes; `truncated` may come after `response`."""
-
-    def response(self, head: ResponseHead, body: bytes, done: bool) -> None:
-        """The final head with the first part of its body; `done`: that was all."""
-
-    def response_data(self, data: bytes | memoryview, done: bool) -> None:
-        """More of the body. A memoryview is only good until the call returns."""
-
-    def response_end(self, trailers: list[bytes]) -> None:
-        """The body's end, where its length was not known. `trailers` are raw lines."""
-
-    def interim(self, head: ResponseHead) -> None:
-        """A 1xx response."""
-
-    def page(self, status: int, fields: Fields, body: bytes) -> None:
-        """An answer of the edge's own, whole."""
-
-    def truncated(self) -> None:
-        """The response cannot be completed: the client must be able to see that."""
-
-    def switched(self, head: ResponseHead, early: bytes) -> None:
-        """The WebSocket is open; `early` are its first bytes from the origin. Then `tunnel_data`."""
-
-    def tunnel_data(self, data: bytes) -> None:
-        """Bytes from the origin through the WebSocket."""
-
-    def tunnel_end(self) -> None:
-        """The origin closed the WebSocket's connection."""
-
-    def room(self) -> int:
-        """Bytes of the answer that the client takes at first; 0: none before `Exchange.client_ready`."""
-
-    def release_body(self) -> None:
-        """The origin takes (more of) the request's body, or of the tunnel: deliver it by `Exchange.body`."""
-
-    def hold_body(self) -> None:
-        """No more for now."""
-
-
 class Exchange(msgspec.Struct, eq=False):
     """Lives from a request's head to the last byte of its answer. A msgspec struct: made in half the time of a class."""
 
     connection: Connection
-    client: ClientSide
     request: RequestHead
-    method: bytes = b""
-    upgrade: bool = False
-    route: Route | None = None
+    request_id: bytes
+    started: float
+    """time.perf_counter() when the request's head was read."""
+    body_complete: bool
+    """The whole request has come."""
+    destination: Destination | None = None
+    """None where none was found."""
     origin: OriginConnection | None = None
-    request_id: bytes = b""
-    started: float = 0.0
-    """time.perf_counter() at the request's head."""
     origin_seconds: float = 0.0
-    """From there to the origin's first byte."""
+    """From the request's head to the origin's first byte."""
+    seconds: float = 0.0
+    """From the request's head to the end of the answer; 0.0 where that is now."""
     status: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     error: str = ""
     """For the operator: why the edge answered by itself, or broke off."""
-    body_complete: bool = False
     tunnel: bool = False
     _pool: Pool | None = None
     _answered: bool = False
@@ -96,44 +57,53 @@ class Exchange(msgspec.Struct, eq=False):
     _over: bool = False
     _told_interim: bool = False
 
-    def __post_init__(self) -> None:
-        request = self.request
-        self.method = request.method
-        self.upgrade = request.upgrade
-        self.body_complete = request.length == 0
-        self.request_id = self.connection.worker.next_request_id()
-        self.started = perf_counter()
-
     # admit, route
 
     def start(self) -> None:
-        """Begins. The answer comes through the client's side, possibly before this returns."""
+        """Begins. The answer may be given before this returns."""
+        connection = self.connection
+        worker = connection.worker
+        destination = connection.destination
+        if destination.authority != self.request.authority or destination.route.epoch != worker.routes.epoch:
+            found = self._route()
+            if found is None:
+                return
+            destination = found
+        else:
+            worker.routes.hits += 1
+        self.destination = destination
+        route = destination.route
+        pool = route.pool
+        if pool is None or pool.closed:
+            pool = route.pool = worker.pool(route.target)
+        if pool.idle:
+            self.connected(pool.idle.pop())
+        else:
+            self._pool = pool
+            pool.wait(self)
+
+    def _route(self) -> Destination | None:
+        """Where to; None where the edge has answered by itself."""
         connection, request = self.connection, self.request
         host = request.host
         if host != connection.server_name and not connection.covers(host):
             self.refuse(421, f"the certificate of this connection is not for {host or 'that host'}")
-            return
+            return None
         try:
             route = connection.worker.find_route(host)
         except MapError as error:
             self.refuse(503, error.detail)
-            return
+            return None
         if route is None:
             self.refuse(404, f"no workspace for {host}")
-            return
+            return None
         if route.api:
             self.refuse(503, "the API is not served here yet", API_NOT_READY)
-            return
-        self.route = route
-        pool = route.pool
-        if pool is None or pool.closed:
-            pool = route.pool = self.connection.worker.pool(route.target)
-        origin = pool.take()
-        if origin is not None:
-            self.connected(origin)
-        else:
-            self._pool = pool
-            pool.wait(self)
+            return None
+        destination, request_id = connection.destination_for(request, route)
+        if request_id is not None:
+            self.request_id = request_id
+        return destination
 
     # forward
 
@@ -141,9 +111,11 @@ class Exchange(msgspec.Struct, eq=False):
         """Pool: a connection to the origin."""
         self._pool = None
         self.origin = connection
-        connection.lend(self, self.connection.origin_head(self), self.body_complete, self.client.room())
-        if not self.body_complete:
-            self.client.release_body()
+        whole = self.body_complete
+        head = origin_head(self.request, self.destination, self.request_id)  # type: ignore[arg-type]  # found in `start`
+        connection.lend(self, head, whole, self.room())
+        if not whole:
+            self.release_body()
 
     def not_connected(self, reason: str, *, timeout: bool) -> None:
         """Pool: none to be had."""
@@ -171,24 +143,16 @@ class Exchange(msgspec.Struct, eq=False):
             origin.send(last_chunk(kept))
         origin.request_sent = True
 
-    def origin_full(self) -> None:
-        """Origin: takes no more for now."""
-        self.client.hold_body()
-
-    def origin_ready(self) -> None:
-        """Origin: does again."""
-        self.client.release_body()
-
-    # respond
+    # respond: what the origin's connection calls
 
     def interim(self, head: ResponseHead) -> None:
-        """Origin: a 1xx response. RFC 9110 section 15.2: passed on, but for a 100 nobody waits for."""
+        """A 1xx response. RFC 9110 section 15.2: passed on, but for a 100 nobody waits for."""
         if self.request.version and (head.status != 100 or self.request.expect):
             self._told_interim = True
-            self.client.interim(head)
+            self.send_interim(head)
 
     def response(self, head: ResponseHead, body: bytes, done: bool) -> None:
-        """Origin: the final response begins."""
+        """The final response begins; `done`: that was all of it."""
         self._answered = True
         self.status = head.status
         self.origin_seconds = perf_counter() - self.started
@@ -196,55 +160,58 @@ class Exchange(msgspec.Struct, eq=False):
         if done:
             self.origin = None
             self._over = True
-        self.client.response(head, body, done)
-        if done:
-            self._record()
+            self.seconds = self.origin_seconds
+            self.send_response(head, body, True)
+            self.connection.worker.record(self)
+        else:
+            self.send_response(head, body, False)
 
     def data(self, data: bytes | memoryview, done: bool) -> None:
-        """Origin: more of the body."""
+        """More of the body."""
         self.bytes_out += len(data)
         if done:
             self.origin = None
             self._over = True
-        self.client.response_data(data, done)
+        self.send_data(data, done)
         if done:
-            self._record()
+            self.connection.worker.record(self)
 
     def end(self, trailers: list[bytes]) -> None:
-        """Origin: the end of a body whose length was not known."""
+        """The end of a body whose length was not known."""
         kept = trailer_lines(trailers) if trailers else []
         if kept is None:
             self.lost("malformed trailer", answered=True, broken=True)
             return
         self.origin = None
         self._over = True
-        self.client.response_end(kept)
-        self._record()
+        self.send_end(kept)
+        self.connection.worker.record(self)
 
     def switched(self, head: ResponseHead, early: bytes) -> None:
-        """Origin: the WebSocket is open."""
+        """The WebSocket is open."""
         self._answered = True
         self.tunnel = True
         self.status = 101
         self.origin_seconds = perf_counter() - self.started
         self.bytes_out += len(early)
-        self.client.switched(head, early)
+        self.open_tunnel(head, early)
         if self.origin is not None:
-            self.client.release_body()
+            self.release_body()
 
     def tunnel_data(self, data: bytes) -> None:
-        """Origin: bytes of the WebSocket."""
+        """Bytes of the WebSocket."""
         self.bytes_out += len(data)
-        self.client.tunnel_data(data)
+        self.send_tunnel(data)
 
     def lost(self, reason: str, *, answered: bool, broken: bool) -> None:
-        """Origin: it ended, or broke the protocol, before the answer was complete."""
+        """The origin ended, or broke the protocol, before the answer was complete."""
         origin, self.origin = self.origin, None
         if self.tunnel:
             self._over = True
-            self.client.tunnel_end()
-            self._record()
+            self.close_tunnel()
+            self.connection.worker.record(self)
             return
+        destination = self.destination
         if (
             not answered
             and not broken
@@ -253,16 +220,16 @@ class Exchange(msgspec.Struct, eq=False):
             and origin is not None
             and origin.requests > 1
             and reason != "timeout"
-            and self.method in _IDEMPOTENT
+            and self.request.method in _IDEMPOTENT
             and self.request.length == 0
-            and self.route is not None
+            and destination is not None
         ):
             # A kept connection that closes as it is used again says nothing about the origin (RFC 9112 section 9.3.1).
             self._retried = True
-            self._pool = self.connection.worker.pool(self.route.target)
+            self._pool = self.connection.worker.pool(destination.route.target)
             self._pool.wait(self)
             return
-        target = self.route.target if self.route is not None else "the origin"
+        target = destination.route.target if destination is not None else "the origin"
         if reason == "timeout":
             self.refuse(504, f"{target} did not answer in time")
         elif broken:
@@ -278,13 +245,13 @@ class Exchange(msgspec.Struct, eq=False):
         self.error = reason
         self._leave_origin()
         if self._answered:
-            self.client.truncated()
+            self.truncate()
         else:
             self.status = status
             fields, body = page(status, self.request.accept, self.request_id.decode("ascii"), self.request.host, text)
             self.bytes_out = len(body)
-            self.client.page(status, fields, body)
-        self._record()
+            self.send_page(status, fields, body)
+        self.connection.worker.record(self)
 
     # the client's side of the flow
 
@@ -296,8 +263,7 @@ class Exchange(msgspec.Struct, eq=False):
     def client_ready(self, room: int = RELAY_BUFFER) -> None:
         """It does again, `room` bytes at a time."""
         if self.origin is not None:
-            self.origin.limit = room
-            self.origin.resume()
+            self.origin.resume(room)
 
     def client_gone(self) -> None:
         """The client closed the connection or reset the stream."""
@@ -308,7 +274,7 @@ class Exchange(msgspec.Struct, eq=False):
             self.status = 499
         self.error = "" if self.tunnel else "the client went away"
         self._leave_origin()
-        self._record()
+        self.connection.worker.record(self)
 
     def _leave_origin(self) -> None:
         if self._pool is not None:
@@ -318,5 +284,53 @@ class Exchange(msgspec.Struct, eq=False):
             self.origin.abandon()
             self.origin = None
 
-    def _record(self) -> None:
-        self.connection.worker.record(self)
+    # the client's side. Calls come in the order send_interim* → send_response → send_data* → send_end, or send_page, or
+    # open_tunnel → send_tunnel* → close_tunnel; truncate may come after send_response.
+
+    def send_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
+        """The final head with the first part of its body; `done`: that was all."""
+        raise NotImplementedError
+
+    def send_data(self, data: bytes | memoryview, done: bool) -> None:
+        """More of the body. A memoryview is only good until the call returns."""
+        raise NotImplementedError
+
+    def send_end(self, trailers: list[bytes]) -> None:
+        """The body's end, where its length was not known. `trailers` are raw lines."""
+        raise NotImplementedError
+
+    def send_interim(self, head: ResponseHead) -> None:
+        """A 1xx response."""
+        raise NotImplementedError
+
+    def send_page(self, status: int, fields: Fields, body: bytes) -> None:
+        """An answer of the edge's own, whole."""
+        raise NotImplementedError
+
+    def truncate(self) -> None:
+        """The response cannot be completed: the client must be able to see that."""
+        raise NotImplementedError
+
+    def open_tunnel(self, head: ResponseHead, early: bytes) -> None:
+        """The WebSocket is open; `early` are its first bytes from the origin."""
+        raise NotImplementedError
+
+    def send_tunnel(self, data: bytes) -> None:
+        """Bytes from the origin through the WebSocket."""
+        raise NotImplementedError
+
+    def close_tunnel(self) -> None:
+        """The origin closed the WebSocket's connection."""
+        raise NotImplementedError
+
+    def room(self) -> int:
+        """Bytes of the answer that the client takes at first; 0: none before `client_ready`."""
+        raise NotImplementedError
+
+    def release_body(self) -> None:
+        """The origin takes (more of) the request's body, or of the tunnel: deliver it by `body`."""
+        raise NotImplementedError
+
+    def hold_body(self) -> None:
+        """No more for now."""
+        raise NotImplementedError

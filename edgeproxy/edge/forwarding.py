@@ -1,14 +1,37 @@
-"""What the edge tells the origin about the client: the forwarding headers. Pure."""
+"""What the origin gets of a request: its head, with what the edge tells about the client. Pure."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgeproxy.edge.headers import RequestHead
+
+if TYPE_CHECKING:
+    from edgeproxy.edge.route import Route
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}\Z").match
 _MAX_CHAIN = 2048
+_LENGTH_WANTED = frozenset((b"POST", b"PUT", b"PATCH"))
+"""Methods whose empty body is said to be empty (RFC 9110 section 8.6): some origins answer 411 otherwise."""
+
+
+class Destination(msgspec.Struct, frozen=True, eq=False):
+    """Where the requests of one client connection for one authority go. Kept by the connection: nearly all of its requests
+    have the same."""
+
+    authority: bytes
+    """As clients sent it."""
+    route: Route
+    lines: bytes
+    """What is added to each request: the workspace and the forwarding fields, up to and with the name x-request-id."""
+    host: bytes = b""
+    """The origin's own authority, where its Host is to be that."""
 
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
@@ -77,3 +100,46 @@ def trusted_lines(
     out += [name + b": " + value for name, values in said.items() for value in values[:1]]
     request_id = ids[0] if len(ids) == 1 and _REQUEST_ID(ids[0]) else None
     return b"\r\n".join(out) + b"\r\n", request_id
+
+
+def destination(
+    peer: str, request: RequestHead, route: Route, *, trusted: bool, own_host: bool
+) -> tuple[Destination, bytes | None]:
+    """Where a request of a client with this address goes, and the request id that it came with, if that is to be kept.
+
+    What a peer that is not `trusted` says about itself is not passed on. `own_host`: the origin gets its own Host.
+    """
+    protocol = b"2" if request.version == 2 else b"1.%d" % request.version
+    request_id = None
+    if trusted:
+        added, request_id = trusted_lines(peer, request.authority, protocol, request.forwarded)
+    else:
+        added = lines(peer, request.authority, protocol)
+    host = route.target.authority.encode("ascii") if own_host else b""
+    return Destination(request.authority, route, route.workspace_line + added + b"x-request-id: ", host), request_id
+
+
+def origin_head(request: RequestHead, destination: Destination, request_id: bytes) -> bytes:
+    """The request's head as the origin gets it, empty line included."""
+    head = request.head
+    if destination.host:
+        head = _with_host(head, destination.host)
+    if request.length or request.upgrade or request.method in _LENGTH_WANTED:
+        head += _framing(request)
+    return b"".join((head, destination.lines, request_id, b"\r\n\r\n"))
+
+
+def _framing(request: RequestHead) -> bytes:
+    if request.upgrade:
+        return b"connection: upgrade\r\nupgrade: websocket\r\n"
+    expect = b"expect: 100-continue\r\n" if request.expect else b""
+    if request.length < 0:
+        return b"transfer-encoding: chunked\r\n" + expect
+    return b"content-length: %d\r\n" % request.length + expect
+
+
+def _with_host(head: bytes, authority: bytes) -> bytes:
+    """The head with another Host."""
+    lines = head.split(b"\r\n")
+    kept = [line for line in lines[1:] if line[:5].lower() != b"host:"]
+    return b"\r\n".join((lines[0], b"host: " + authority, *kept))

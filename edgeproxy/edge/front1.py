@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING
 
-from edgeproxy.edge.exchange import Exchange, Fields
+from edgeproxy.edge.exchange1 import Exchange1, exchange1
 from edgeproxy.edge.headers import ResponseHead
 from edgeproxy.edge.http1 import (
     ChunkedDecoder,
     ChunkError,
     Refusal,
-    chunk,
     incomplete_head_fault,
-    last_chunk,
     parse_request,
     status_line,
 )
 from edgeproxy.edge.respond import page
-from edgeproxy.edge.tunnel import Tunnel
-from edgeproxy.limits import RELAY_BUFFER, WRITE_HIGH_WATER
+from edgeproxy.limits import WRITE_HIGH_WATER
 
 if TYPE_CHECKING:
     from edgeproxy.edge.connection import Connection
+    from edgeproxy.edge.exchange import Fields
 
 
 class Front1:
@@ -29,12 +28,11 @@ class Front1:
 
     __slots__ = (
         "_buffer",
-        "_chunked_out",
-        "_close",
         "_decoder",
         "_held",
         "_left",
         "_parsing",
+        "close",
         "connection",
         "exchange",
         "requests",
@@ -42,15 +40,15 @@ class Front1:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.exchange: Exchange | None = None
+        self.exchange: Exchange1 | None = None
         self.requests = 0
         self._buffer = b""
         """What was received and not used yet: the start of a head, a held body, pipelined requests."""
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
         self._held = False
-        self._close = False
-        self._chunked_out = False
+        self.close = False
+        """The connection ends with the answer under way."""
         self._parsing = False
 
     @property
@@ -82,12 +80,13 @@ class Front1:
             exchange.client_gone()
             self.connection.close()
         else:
-            self._close = True
+            self.close = True
 
     def lost(self) -> None:
         """The connection is gone."""
-        exchange, self.exchange = self.exchange, None
+        exchange = self.exchange
         if exchange is not None:
+            self.leave()
             exchange.client_gone()
 
     def full(self) -> None:
@@ -131,6 +130,7 @@ class Front1:
             self._buffer = data
             return
         self._parsing = True
+        self.connection.worker.notice()
         try:
             while data and self.exchange is None and not self.connection.closing:
                 self._buffer = b""
@@ -162,8 +162,8 @@ class Front1:
             self._answer_alone(refusal.status, refusal.reason)
             return b""
         self.requests += 1
-        self._close = request.close or connection.worker.draining or self.requests >= limits.requests_per_connection
-        self.exchange = exchange = Exchange(connection, self, request)
+        self.close = request.close or connection.worker.draining or self.requests >= limits.requests_per_connection
+        self.exchange = exchange = exchange1(self, request, perf_counter())
         self._buffer = data[end + 4 :]
         if request.length:
             self._left = request.length
@@ -199,12 +199,12 @@ class Front1:
         request_id = connection.worker.next_request_id()
         fields, body = page(status, b"", request_id.decode("ascii"), "")
         connection.worker.record_refused(connection, status, reason, request_id, len(body))
-        self._close = True
+        self.close = True
         self._buffer = b""
-        self._send_page(status, fields, body, head_only=False)
+        self.send_page(status, fields, body, head_only=False)
         connection.close(linger=True)
 
-    def _body(self, exchange: Exchange, data: bytes) -> None:
+    def _body(self, exchange: Exchange1, data: bytes) -> None:
         """A part of the request's body, that the origin takes."""
         connection = self.connection
         connection.expect(connection.worker.timeouts.client_body)
@@ -222,7 +222,7 @@ class Front1:
         try:
             content = decoder.feed(data)
         except ChunkError as error:
-            self._close = True
+            self.close = True
             exchange.refuse(400, f"malformed chunked body: {error}")
             return
         if content:
@@ -232,15 +232,8 @@ class Front1:
             connection.expect_nothing()
             exchange.body_end(decoder.trailers)
 
-    def room(self) -> int:
-        """exchange.ClientSide."""
-        return 0 if self.connection.full else RELAY_BUFFER
-
-    def release_body(self) -> None:
-        """exchange.ClientSide."""
-        exchange = self.exchange
-        if exchange is None:
-            return
+    def release_body(self, exchange: Exchange1) -> None:
+        """The origin takes (more of) the request's body."""
         self._held = False
         data, self._buffer = self._buffer, b""
         if data:
@@ -249,116 +242,34 @@ class Front1:
             self.connection.resume_reading()
 
     def hold_body(self) -> None:
-        """exchange.ClientSide."""
+        """It takes no more for now."""
         self._held = True
         self.connection.pause_reading()
 
-    # responses
+    # towards the client
 
-    def interim(self, head: ResponseHead) -> None:
-        """exchange.ClientSide."""
-        self.connection.send(b"\r\n".join((status_line(head), *head.lines, b"", b"")))
-
-    def response(self, head: ResponseHead, body: bytes, done: bool) -> None:
-        """exchange.ClientSide."""
-        exchange = self.exchange
-        if exchange is None:
-            return
-        if not exchange.body_complete or self.connection.worker.draining:
-            self._close = True  # where the next request begins is known only when this one's body was read
-        length = head.length
-        self._chunked_out = False
-        if length >= 0 and not self._close:
-            block = head.block
-            if not block:
-                block = head.block = b"\r\n".join((status_line(head), *head.lines, b"", b""))
-            self.connection.send(block + body)
-            if done:
-                self._finished()
-            elif self.connection.full:
-                exchange.client_full()
-            return
-        parts = [status_line(head), *head.lines]
-        if length < 0:  # chunked, or until the origin closes
-            if exchange.request.version == 1:
-                self._chunked_out = True
-                parts.append(b"transfer-encoding: chunked")
-                body = chunk(body)
-            else:
-                self._close = True
-        if self._close:
-            parts.append(b"connection: close")
-        parts.append(b"")
-        parts.append(body)
-        self.connection.send(b"\r\n".join(parts))
-        if done:
-            self._finished()
-        elif self.connection.full:
-            exchange.client_full()
-
-    def response_data(self, data: bytes | memoryview, done: bool) -> None:
-        """exchange.ClientSide."""
-        if self._chunked_out:
-            self.connection.send(chunk(data))
-        else:
-            self.connection.send_large(data)
-        if done:
-            self._finished()
-
-    def response_end(self, trailers: list[bytes]) -> None:
-        """exchange.ClientSide."""
-        if self._chunked_out:
-            self.connection.send(last_chunk(trailers))
-        self._finished()
-
-    def page(self, status: int, fields: Fields, body: bytes) -> None:
-        """exchange.ClientSide."""
-        exchange = self.exchange
-        if exchange is None:
-            return
-        if not exchange.body_complete or self.connection.worker.draining:
-            self._close = True
-        self._send_page(status, fields, body, head_only=exchange.method == b"HEAD")
-        self._finished()
-
-    def truncated(self) -> None:
-        """exchange.ClientSide. Without the last chunk, or with fewer bytes than announced, and without close_notify."""
-        self.exchange = None
-        self.connection.cut()
-
-    def switched(self, head: ResponseHead, early: bytes) -> None:
-        """exchange.ClientSide."""
-        exchange = self.exchange
-        if exchange is None:
-            return
-        connection = self.connection
-        lines = [b"HTTP/1.1 101 Switching Protocols", *head.lines, b"connection: upgrade", b"upgrade: websocket", b"", early]
-        connection.send(b"\r\n".join(lines))
-        tunnel = Tunnel(connection, exchange)
-        self.exchange = None
-        exchange.client = tunnel
-        connection.front = tunnel
-        if self._buffer:
-            tunnel.received(self._buffer)
-
-    def tunnel_data(self, data: bytes) -> None:
-        """exchange.ClientSide: the tunnel of HTTP/1.1 is a front of its own."""
-
-    def tunnel_end(self) -> None:
-        """exchange.ClientSide."""
-
-    def _send_page(self, status: int, fields: Fields, body: bytes, *, head_only: bool) -> None:
-        parts = [status_line(ResponseHead(status, b"", [], 0, True))]
+    def send_page(self, status: int, fields: Fields, body: bytes, *, head_only: bool) -> None:
+        parts = [status_line(ResponseHead(status, b"", [], [], 0, True))]
         parts += [name + b": " + value for name, value in fields]
-        if self._close:
+        if self.close:
             parts.append(b"connection: close")
         parts += [b"", b"" if head_only else body]
         self.connection.send(b"\r\n".join(parts))
 
-    def _finished(self) -> None:
+    def leave(self) -> bytes:
+        """The exchange goes its own way; what was received behind its request."""
         exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.front = None
+        return self._buffer
+
+    def finished(self) -> None:
+        """The answer is complete."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.front = None
         connection = self.connection
-        if self._close:
+        if self.close:
             connection.close(linger=exchange is not None and not exchange.body_complete)
             return
         worker = connection.worker

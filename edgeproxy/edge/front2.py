@@ -1,25 +1,27 @@
 """The HTTP/2 session of a client connection: many requests at once, each a stream with an exchange of its own.
 
 What a connection may hold in memory, 256 KiB in all: 64 KiB in the transport (limits.WRITE_HIGH_WATER), QUEUE_HIGH and one
-read more in the engine's queue, http2.CONNECTION_WINDOW of uploads that no origin has taken, stream2.UPLOAD_AHEAD that one may
-not have taken.
+read more in the engine's queue, http2.CONNECTION_WINDOW of uploads that no origin has taken, exchange2.UPLOAD_AHEAD that one
+may not have taken.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from edgeproxy.edge.exchange import Exchange
+from edgeproxy.edge.exchange2 import Exchange2, Incoming
 from edgeproxy.edge.headers import RequestHead
 from edgeproxy.edge.http1 import Refusal
-from edgeproxy.edge.http2 import CANCEL, Http2Error, Http2Server
+from edgeproxy.edge.http2 import CANCEL, Ended, Http2Error, Http2Server
 from edgeproxy.edge.respond import page
-from edgeproxy.edge.stream2 import Incoming, Stream
 from edgeproxy.edge.tunnel import websocket_key
 from edgeproxy.limits import WRITE_HIGH_WATER
 
 if TYPE_CHECKING:
     from edgeproxy.edge.connection import Connection
+    from edgeproxy.edge.exchange import Fields
 
 QUEUE_HIGH: Final = 32 * 1024
 """Bytes queued over all streams above which no origin is read. No read is larger either."""
@@ -38,12 +40,15 @@ class Front2:
     """The session. `received` brings plaintext; the engine's adapter calls back as http2.Sink."""
 
     __slots__ = (
+        "_added",
         "_begun",
         "_flush_due",
+        "_read_at",
         "_waiting",
         "_watching",
         "_winding_up",
         "connection",
+        "free",
         "http2",
         "paused",
         "streams",
@@ -54,13 +59,20 @@ class Front2:
         worker = connection.worker
         self.connection = connection
         self.http2 = Http2Server(self, worker.request_fields, worker.limits)
-        self.streams: dict[int, Stream] = {}
-        """From the request to the end of both sides; answers that are complete but not sent yet included."""
-        self.paused: set[Stream] = set()
+        self.streams: dict[int, Exchange2 | None] = {}
+        """From the request to the end of both sides; answers that are complete but not sent yet included. None where the edge
+        has answered what never became an exchange."""
+        self.paused: set[Exchange2] = set()
         """Those whose origin is not read, because the client takes no more."""
         self.upload_ahead = 0
+        self.free = 0
+        """What the first read of an answer may bring where nothing is in its way; 0: ask `first_room`."""
+        self._added = 0
+        """Bytes queued since the last flush that were the end of an answer."""
+        self._read_at = 0.0
+        """time.perf_counter() at the last read."""
         self._flush_due = False
-        self._waiting: dict[Stream, tuple[tuple[int, int], float]] = {}
+        self._waiting: dict[int, tuple[tuple[int, int], float]] = {}
         """Streams that waited for the client when last looked at: for what, and since when."""
         self._watching = False
         self._winding_up = False
@@ -79,20 +91,26 @@ class Front2:
         if not self._begun:
             self._begun = True
             self.connection.expect(self.connection.worker.timeouts.idle)
+        connection, http2 = self.connection, self.http2
+        connection.worker.notice()
+        self._read_at = perf_counter()
+        if not http2.queued and not connection.full and http2.initial_window >= QUEUE_HIGH:
+            self.free = QUEUE_HIGH
         try:
-            self.http2.receive(data)
+            http2.receive(data)
         except Http2Error:
             self._end()
             return
-        if self.http2.has_output or self.http2.ended:
+        if http2.has_output or http2.ended:
             self.flush_soon()
+        if http2.requests >= connection.worker.limits.requests_per_connection:
+            self.drain()
 
     def client_closed(self) -> None:
         """The client will send no more; it may still read what needs no more windows than it has given."""
         for number, stream in list(self.streams.items()):
-            exchange = stream.exchange
-            if exchange is not None and (exchange.tunnel or not exchange.body_complete):
-                exchange.client_gone()
+            if stream is not None and stream.watched:
+                stream.client_gone()
                 self.http2.reset(number, CANCEL)
         self.http2.goaway()
         self.flush_soon()
@@ -104,10 +122,12 @@ class Front2:
         self.streams.clear()
         self.paused.clear()
         for stream in streams:
-            stream.gone()
+            if stream is not None:
+                stream.gone()
 
     def full(self) -> None:
-        """The client takes no more for now: nothing to do, since the queue fills and that stops the origins."""
+        """The client takes no more for now: the queue fills, and that stops the origins."""
+        self.free = 0
 
     def ready(self) -> None:
         """It does again."""
@@ -138,25 +158,32 @@ class Front2:
         connection.expect_nothing()
         now = connection.worker.now
         for stream in list(self.streams.values()):
-            stream.check(now)
+            if stream is not None:
+                stream.check(now)
         self._check_writes(now)
-        if self.paused or self.http2.queued or any(stream.watched for stream in self.streams.values()):
+        if self.paused or self.http2.queued or any(stream and stream.watched for stream in self.streams.values()):
             self.watch()
 
     def _check_writes(self, now: float) -> None:
         """Ends streams of whose answer the client has taken nothing for too long."""
         before, self._waiting = self._waiting, {}
-        for stream in list(self.streams.values()):
-            waits_for = stream.waits_for
-            if waits_for is None:
+        for number, stream in list(self.streams.items()):
+            queued = self.http2.queued_for(number)
+            if not queued and stream not in self.paused:
                 continue
-            was, since = before.get(stream, (None, now))
+            # Changes with every byte that the client takes.
+            waits_for = -1 if stream is None or stream.answered else stream.bytes_out, queued
+            was, since = before.get(number, (None, now))
             if was != waits_for:
                 since = now
             elif now - since > self.connection.worker.timeouts.write:
-                stream.take_nothing()
+                self.connection.worker.count_timeout("write")
+                if stream is not None:
+                    stream.gone()
+                self.http2.reset(number, CANCEL)
+                self.flush_soon()
                 continue
-            self._waiting[stream] = waits_for, since
+            self._waiting[number] = waits_for, since
 
     def watch(self) -> None:
         """Has `expired` called again and again while a stream waits for the client: one deadline for all of them."""
@@ -176,18 +203,17 @@ class Front2:
         connection = self.connection
         if not self.streams and not self._watching:
             connection.expect_nothing()
-        incoming = None
+        worker = connection.worker
+        exchange = Exchange2(connection, head, worker.next_request_id(), self._read_at, head.length == 0)
+        exchange.front, exchange.number = self, number
         if not end:
             key = b""
             if head.upgrade:
                 key = websocket_key()
                 head.head += b"sec-websocket-key: " + key + b"\r\n"
-            incoming = Incoming(connection.worker.now, key)
+            exchange.incoming = Incoming(worker.now, key)
             self.watch()
-        stream = self.streams[number] = Stream(self, number, incoming)
-        exchange = stream.exchange = Exchange(connection, stream, head)
-        if self.http2.requests == connection.worker.limits.requests_per_connection:
-            self.drain()
+        self.streams[number] = exchange
         exchange.start()
 
     def refused(self, number: int, method: bytes, refusal: Refusal, end: bool) -> None:
@@ -198,36 +224,41 @@ class Front2:
         request_id = connection.worker.next_request_id()
         fields, body = page(refusal.status, b"", request_id.decode("ascii"), "")
         connection.worker.record_refused(connection, refusal.status, refusal.reason, request_id, len(body))
-        stream = self.streams[number] = Stream(self, number, None)
-        stream.send_page(refusal.status, fields, body, head_only=method == b"HEAD")
+        self.streams[number] = None
+        self.send_page(number, refusal.status, fields, body, head_only=method == b"HEAD")
+        if self.http2.let_go(number):
+            self.finish_later(number)
+        self.queued(len(body))
 
     def body(self, number: int, data: bytes, end: bool) -> None:
         """Content of a request, or bytes of a tunnel."""
         stream = self.streams.get(number)
         if stream is not None:
-            stream.body(data, end)
+            stream.incoming_data(data, end)
+        else:
+            self.http2.consumed(number, len(data))
 
     def trailers(self, number: int, lines: list[bytes]) -> None:
         """The end of a request's body."""
         stream = self.streams.get(number)
         if stream is not None:
-            stream.body_end(lines)
+            stream.incoming_end(lines)
 
-    def closed(self, number: int, code: int) -> None:
-        """A stream is over."""
-        stream = self.streams.pop(number, None)
-        if stream is None:
-            return
-        if self.paused:
-            self.paused.discard(stream)
-        if stream.exchange is not None or stream.incoming is not None:
-            stream.gone()
-        if not self.streams:
+    def closed(self, ended: Sequence[Ended]) -> None:
+        """Streams are over."""
+        streams = self.streams
+        had = bool(streams)
+        for event in ended:
+            stream = streams.pop(event.stream_id, None)
+            if stream is not None and (not stream.answered or stream.incoming is not None):
+                stream.gone()
+        if had and not streams:
             self.connection.expect(self.connection.worker.timeouts.idle)
             self._watching = False
 
     def writable(self) -> None:
-        """The client takes more."""
+        """The client takes more, or has said how much it takes."""
+        self.free = 0
         self.flush_soon()
 
     # towards the client
@@ -242,9 +273,24 @@ class Front2:
 
     def first_room(self, number: int) -> int:
         """The same for a stream's first read, which brings its head."""
-        if not self.http2.queued and not self.connection.full and self.http2.initial_window >= QUEUE_HIGH:
-            return QUEUE_HIGH
         return self.room(number) or (HEAD_ROOM if self.http2.queued < QUEUE_HIGH and not self.connection.full else 0)
+
+    def send_page(self, number: int, status: int, fields: Fields, body: bytes, *, head_only: bool) -> None:
+        """An answer of the edge's own."""
+        self.http2.send_head(number, status, fields, head_only)
+        if not head_only:
+            self.http2.send_data(number, body, True)
+
+    def queued(self, size: int) -> None:
+        """An answer's end was queued, `size` bytes."""
+        self._added += size
+        if self._added >= QUEUE_HIGH:
+            self.free = 0
+            if self.http2.queued >= QUEUE_HIGH:
+                self.overfull()
+        if not self._flush_due:
+            self._flush_due = True
+            self.connection.worker.loop.call_soon(self._flush)
 
     def finish_later(self, number: int) -> None:
         """Stops a request's body that outlasts its answer."""
@@ -256,8 +302,10 @@ class Front2:
 
     def overfull(self) -> None:
         """The queue has reached its mark: no origin is read, those that have said nothing yet included."""
+        self.free = 0
         for stream in self.streams.values():
-            stream.pause()
+            if stream is not None:
+                stream.pause()
         self.watch()
 
     def _resume(self) -> None:
@@ -274,6 +322,7 @@ class Front2:
 
     def _flush(self) -> None:
         self._flush_due = False
+        self._added = 0
         connection, http2 = self.connection, self.http2
         if connection.closing or connection.full:
             return  # `ready` comes back to it

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from edgeproxy.limits import HEADER_MEMO_ENTRIES, HEADER_MEMO_LINE, RESPONSE_MEMO_ENTRIES, RESPONSE_MEMO_HEAD
+from edgeproxy.limits import HEADER_MEMO_ENTRIES, HEADER_MEMO_LINE
 from edgeproxy.model import wire_hostname
 
 # What a line means. KEEP is falsy on purpose: the hot loop only looks further at what is truthy.
@@ -26,10 +26,9 @@ TRANSFER = 4
 CONNECTION = 5
 EXPECT = 6
 UPGRADE = 7
-ACCEPT = 8
-FORWARDED = 9
+FORWARDED = 8
 """Dropped too, unless the peer is a trusted proxy."""
-REFUSE = 10
+REFUSE = 9
 
 Meaning = tuple[int, bytes, bytes]
 """(meaning, lower-case name, value)"""
@@ -42,6 +41,7 @@ _FIELD_LINE = re.compile(
 ).match
 _NAME = re.compile(TOKEN + rb"\Z").match
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z").match
+_ACCEPT = re.compile(rb"\r\n(?i:accept):[ \t]*([^\r\n]*)").findall
 _UNLIKE = re.compile(rb"[^0-9a-z]")
 _AUTHORITY = re.compile(
     rb"(\[[0-9A-Fa-f:.]{2,45}\]|[^\x00-\x20\[\]@:/?#\\<>\"^`{|}\x7f-\xff]{1,255})(?::([0-9]{1,5})?)?\Z"
@@ -61,7 +61,6 @@ _REQUEST_MEANINGS = {
     b"connection": CONNECTION,
     b"expect": EXPECT,
     b"upgrade": UPGRADE,
-    b"accept": ACCEPT,
     **dict.fromkeys(_HOP_BY_HOP, DROP),
 }
 _RESPONSE_MEANINGS = {
@@ -112,57 +111,78 @@ def parse_authority(value: bytes) -> str | None:
     return wire_hostname(match[1].decode("ascii")) or ""
 
 
-class _Lines(abc.ABC):
-    """Classifies field lines, and remembers them by their bytes; and names, for lines whose value is always another."""
+VALUES = 256
+"""Lines of one name that are remembered. A name with more of them is one whose value is always another (a request's id, a
+date of change): remembering those would drive out, and empty again and again, what does come again."""
 
-    __slots__ = ("_names", "memo")
+Field = tuple[bytes, bytes]
+"""(lower-case name, value) as HTTP/2 carries it."""
+
+
+class _Name:
+    """What is known of a field name."""
+
+    __slots__ = ("left", "lower", "meaning")
+
+    def __init__(self, lower: bytes, meaning: int) -> None:
+        self.lower = lower
+        self.meaning = meaning
+        self.left = 0 if lower in _ALWAYS_ANOTHER else VALUES
+        """Lines that may still be remembered."""
+
+
+class _Names(abc.ABC):
+    """Field names by their bytes as sent, each with what it means."""
+
+    __slots__ = ("_names",)
 
     def __init__(self) -> None:
-        self.memo: dict[bytes, Meaning | int] = {}
-        self._names: dict[bytes, tuple[int, bytes, bool]] = {}
-        """Raw name → meaning, lower-case name, whether lines of that name are remembered."""
+        self._names: dict[bytes, _Name] = {}
 
     @abc.abstractmethod
     def name_meaning(self, lower: bytes) -> int:
         """What a field of this lower-case name means."""
 
-    def classify(self, line: bytes) -> Meaning | int:
-        """What a line means that the memo does not know: KEEP, or a Meaning. Lines refused are not remembered."""
-        name, colon, value = line.partition(b":")
-        meaning, lower, repeats = self._names.get(name) or self._learn(name)
-        if meaning:
-            match = _FIELD_LINE(line)
-            if match is None:
-                return REFUSE, b"", line
-            result: Meaning | int = meaning, lower, match[2]
-        elif not colon or _VALUE(value) is None:
-            return REFUSE, b"", line
-        else:
-            result = KEEP
-        if repeats:
-            remember(self.memo, line, result)
-        return result
-
-    def _learn(self, name: bytes) -> tuple[int, bytes, bool]:
-        if _NAME(name) is None:
-            return REFUSE, name, False
-        lower = name.lower()
-        known = self.name_meaning(lower), lower, lower not in _ALWAYS_ANOTHER
-        if len(name) <= 64:
-            if len(self._names) >= NAMES:
-                self._names.clear()
-            self._names[name] = known
+    def _name(self, name: bytes) -> _Name:
+        known = self._names.get(name)
+        if known is None:
+            if _NAME(name) is None:
+                return _INVALID
+            lower = name.lower()
+            known = _Name(lower, self.name_meaning(lower))
+            if len(name) <= 64:
+                if len(self._names) >= NAMES:
+                    self._names.clear()
+                self._names[name] = known
         return known
 
 
-class RequestLines(_Lines):
+_INVALID = _Name(b"", REFUSE)
+
+
+class RequestLines(_Names):
     """Field lines of requests. `workspace_header` is the configured name (`origin.header`), any case."""
 
-    __slots__ = ("_edge_names",)
+    __slots__ = ("_edge_names", "memo")
 
     def __init__(self, workspace_header: str) -> None:
         super().__init__()
+        self.memo: dict[bytes, Meaning | int] = {}
         self._edge_names = EDGE_NAMES | {likeness(workspace_header.encode("ascii"))}
+
+    def classify(self, line: bytes) -> Meaning | int:
+        """What a line means that the memo does not know: KEEP, or a Meaning. Lines refused are not remembered."""
+        raw, colon, value = line.partition(b":")
+        name = self._name(raw)
+        if name.meaning == REFUSE or not colon or _VALUE(value) is None:
+            return REFUSE, b"", line
+        meaning: Meaning | int = (name.meaning, name.lower, value.strip(b" \t")) if name.meaning else KEEP
+        if name.left and len(line) <= HEADER_MEMO_LINE:
+            name.left -= 1
+            if len(self.memo) >= HEADER_MEMO_ENTRIES:  # emptied: see limits.HEADER_MEMO_ENTRIES
+                self.memo.clear()
+            self.memo[line] = meaning
+        return meaning
 
     def name_meaning(self, lower: bytes) -> int:
         """What a field of this lower-case name means in a request; used for HTTP/2 too."""
@@ -175,35 +195,37 @@ class RequestLines(_Lines):
         return _REQUEST_MEANINGS.get(lower, KEEP)
 
 
-class ResponseLines(_Lines):
-    """Field lines of origins' responses, and whole heads that came again."""
+class ResponseLines(_Names):
+    """Field lines of origins' responses."""
 
-    __slots__ = ("heads",)
+    __slots__ = ("memo",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.heads: dict[bytes, ResponseHead] = {}
-        """Heads of answers to anything but HEAD, by their bytes. Only one whose lines were all known already is put here,
-        so answers that are each another cost a look-up and drive nothing out."""
+        self.memo: dict[bytes, tuple[int, Field]] = {}
+        """Raw line → what it means, and itself as a field."""
 
-    def remember_head(self, raw: bytes, head: ResponseHead) -> None:
-        """Within bounds, as `remember`."""
-        if len(raw) <= RESPONSE_MEMO_HEAD:
-            if len(self.heads) >= RESPONSE_MEMO_ENTRIES:
-                self.heads.clear()
-            self.heads[raw] = head
+    def classify(self, line: bytes) -> tuple[int, Field]:
+        """What a line means that the memo does not know, and itself as a field. Lines refused are not remembered."""
+        raw, colon, value = line.partition(b":")
+        name = self._name(raw)
+        if name.meaning == REFUSE or not colon or _VALUE(value) is None:
+            return REFUSE, (b"", line)
+        known = name.meaning, (name.lower, value.strip(b" \t"))
+        if name.left and len(line) <= HEADER_MEMO_LINE:
+            name.left -= 1
+            if len(self.memo) >= HEADER_MEMO_ENTRIES:
+                self.memo.clear()
+            self.memo[line] = known
+        return known
+
+    def fields(self, lines: Iterable[bytes]) -> list[Field]:
+        """Valid lines as fields, in order."""
+        return [(self.memo.get(line) or self.classify(line))[1] for line in lines]
 
     def name_meaning(self, lower: bytes) -> int:
         """What a field of this lower-case name means in a response."""
         return _RESPONSE_MEANINGS.get(lower, KEEP)
-
-
-def remember(memo: dict[bytes, Meaning | int], line: bytes, meaning: Meaning | int) -> None:
-    """Puts a line into a memo within its bounds. A full memo is emptied: see limits.HEADER_MEMO_ENTRIES."""
-    if len(line) <= HEADER_MEMO_LINE:
-        if len(memo) >= HEADER_MEMO_ENTRIES:
-            memo.clear()
-        memo[line] = meaning
 
 
 def trailer_lines(lines: Iterable[bytes], lines_of: RequestLines | None = None) -> list[bytes] | None:
@@ -246,14 +268,18 @@ class RequestHead(msgspec.Struct, gc=False):
     """The client waits for 100 (Continue)."""
     upgrade: bool = False
     """A WebSocket is asked for. By extended CONNECT (version 2) `head` is that of a GET, without Sec-WebSocket-Key."""
-    accept: bytes = b""
-    """For the edge's own pages."""
     forwarded: tuple[tuple[bytes, bytes], ...] = ()
     """x-forwarded-*, forwarded and x-request-id as sent: (lower-case name, value). Only for trusted proxies."""
     close: bool = False
     """HTTP/1.1: the client wants the connection closed afterwards."""
     version: int = 1
     """1 for HTTP/1.1, 0 for HTTP/1.0, 2 for HTTP/2."""
+
+    @property
+    def accept(self) -> bytes:
+        """The value of the last Accept field, for the edge's own pages."""
+        found = _ACCEPT(self.head)
+        return found[-1] if found else b""
 
 
 LENGTH_CHUNKED = -1
@@ -267,11 +293,9 @@ class ResponseHead(msgspec.Struct, gc=False):
     reason: bytes
     lines: list[bytes]
     """Raw field lines to pass on, without CRLF. Content-Length among them where the origin sent one."""
+    fields: list[Field]
+    """The same for HTTP/2, :status first."""
     length: int
     """Bytes of the body that follows: 0.., LENGTH_CHUNKED or LENGTH_UNTIL_CLOSE."""
     keep: bool
     """Whether the origin's connection may serve another request."""
-    block: bytes = b""
-    """What front1 made of status and lines, kept since a head that is remembered comes again."""
-    fields: list[tuple[bytes, bytes]] | None = None
-    """What stream2 made of them."""

@@ -11,7 +11,6 @@ import http
 import re
 
 from edgeproxy.edge.headers import (
-    ACCEPT,
     CONNECTION,
     DROP,
     EXPECT,
@@ -23,6 +22,7 @@ from edgeproxy.edge.headers import (
     TOKEN,
     TRANSFER,
     UPGRADE,
+    Field,
     RequestHead,
     RequestLines,
     ResponseHead,
@@ -94,7 +94,7 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
     version = 0 if minor == b"0" else 1
 
     host: str | None = None
-    host_value = accept = b""
+    host_value = b""
     length = 0
     chunked = expect = close = upgrade_token = False
     options = _NONE
@@ -116,9 +116,6 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
             host = parse_authority(value)
             if host is None:
                 raise Refusal(400, "malformed Host")
-            continue
-        if kind == ACCEPT:
-            accept = value
             continue
         if dropped is None:
             dropped = []
@@ -195,7 +192,6 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
         length,
         expect and length != 0,
         upgrade,
-        accept,
         tuple(forwarded) if forwarded else (),
         close,
         version,
@@ -237,35 +233,29 @@ class ResponseError(Exception):
 def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, method: bytes) -> ResponseHead:
     """The head of a response to `method` without its empty line; raises ResponseError.
 
-    A head with status 1xx has length 0 and leaves the final answer to come. The same bytes may give the same object: it is
-    not to be changed.
+    A head with status 1xx has length 0 and leaves the final answer to come.
     """
-    if method != b"HEAD":
-        remembered = known_lines.heads.get(head)
-        if remembered is not None:
-            return remembered
-    fresh = method == b"HEAD"
     lines = head.split(b"\r\n")
     if len(lines) > limits.header_count + 1:
         raise ResponseError(f"more than {limits.header_count} header fields")
-    status, keep, reason = _parse_status_line(lines[0])
+    status, keep, reason, status_field = _parse_status_line(lines[0])
     length = -3
     dropped: list[bytes] | None = None
     options = _NONE
-    known, classify = known_lines.memo.get, known_lines.classify
+    fields = [status_field]
+    known, classify, keep_field = known_lines.memo.get, known_lines.classify, fields.append
     del lines[0]
     for line in lines:
-        meaning = known(line)
-        if meaning is None:
-            meaning = classify(line)
-            fresh = True
-        if not meaning:
+        kind, field = known(line) or classify(line)
+        if not kind:
+            keep_field(field)
             continue
-        kind, _, value = meaning  # type: ignore[misc]  # truthy: a Meaning
+        value = field[1]
         if kind == LENGTH:
             if length != -3 or not _DIGITS(value):
                 raise ResponseError("malformed, repeated or contradicted Content-Length")
             length = int(value)
+            keep_field(field)
             continue
         if dropped is None:
             dropped = []
@@ -278,39 +268,37 @@ def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, meth
             length = LENGTH_CHUNKED
         elif kind != DROP:
             raise ResponseError("malformed header field")
+    if dropped:
+        if len(dropped) == 1:  # nearly always: `Connection: keep-alive`, or nothing at all
+            lines.remove(dropped[0])
+        else:
+            lines = [line for line in lines if line not in dropped]
+    unsaid = _NONE
     if options:
         if b"close" in options:
             keep = False
-        nominated = options - {b"close", b"content-length", b"upgrade"}
-        if nominated:
-            dropped = (dropped or []) + [line for line in lines if line.partition(b":")[0].lower() in nominated]
+        unsaid = options - {b"close", b"content-length", b"upgrade"}
     if status < 200 or status == 204:
-        # RFC 9110 section 8.6: no Content-Length here; one that is there is not passed on.
         if length != -3:
-            dropped = (dropped or []) + [line for line in lines if line[:15].lower() == b"content-length:"]
+            unsaid |= {b"content-length"}  # RFC 9110 section 8.6: none here; one that is there is not passed on
         length = 0
     elif method == b"HEAD" or status == 304:
         length = 0
     elif length == -3:
         length, keep = LENGTH_UNTIL_CLOSE, False
-    if dropped:
-        if len(dropped) == 1:
-            lines.remove(dropped[0])
-        else:
-            lines = [line for line in lines if line not in dropped]
-    result = ResponseHead(status, reason, lines, length, keep)
-    if not fresh:
-        known_lines.remember_head(head, result)
-    return result
+    if unsaid:
+        lines = [line for line in lines if line.partition(b":")[0].lower() not in unsaid]
+        fields = [field for field in fields if field[0] not in unsaid]
+    return ResponseHead(status, reason, lines, fields, length, keep)
 
 
 @functools.lru_cache(maxsize=128)
-def _parse_status_line(line: bytes) -> tuple[int, bool, bytes]:
-    """Status, whether it is HTTP/1.1, and reason; raises ResponseError."""
+def _parse_status_line(line: bytes) -> tuple[int, bool, bytes, Field]:
+    """Status, whether it is HTTP/1.1, reason, and the status as HTTP/2 has it; raises ResponseError."""
     match = _STATUS_LINE(line)
     if match is None:
         raise ResponseError("malformed status line")
-    return int(match[2]), match[1] == b"1", match[3] or b""
+    return int(match[2]), match[1] == b"1", match[3] or b"", (b":status", match[2])
 
 
 class ChunkError(Exception):

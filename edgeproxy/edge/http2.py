@@ -18,9 +18,9 @@ from typing import Any, Final, Protocol
 
 import ngh2
 
-from edgeproxy.edge.headers import RequestHead, trailer_lines
+from edgeproxy.edge.headers import Field, RequestHead, trailer_lines
 from edgeproxy.edge.http1 import Refusal
-from edgeproxy.edge.http2_fields import Field, Malformed, RequestFields
+from edgeproxy.edge.http2_fields import Malformed, RequestFields
 from edgeproxy.limits import Limits
 
 NO_ERROR: Final = 0x0
@@ -58,6 +58,18 @@ class Http2Error(Exception):
     """The connection is over: the client broke the protocol or went beyond a bound. Only close the transport."""
 
 
+class Ended(Protocol):
+    """What is told of a stream that is over."""
+
+    @property
+    def stream_id(self) -> int:
+        """Its number."""
+
+    @property
+    def error_code(self) -> int:
+        """NO_ERROR where both sides have ended, else the code with which one has reset it."""
+
+
 class Sink(Protocol):
     """What a server calls while it takes in bytes, in the order of the client's frames.
 
@@ -76,12 +88,12 @@ class Sink(Protocol):
     def trailers(self, stream: int, lines: list[bytes]) -> None:
         """The end of the body, with the raw trailer lines that may be passed on."""
 
-    def closed(self, stream: int, code: int) -> None:
-        """The stream is over: both sides have ended (NO_ERROR), or one has reset it with this code. Comes for streams whose
-        request was malformed too, of which the sink heard nothing."""
+    def closed(self, ended: Sequence[Ended]) -> None:
+        """These streams are over, at least one. Streams whose request was malformed come too, of which the sink heard
+        nothing."""
 
     def writable(self) -> None:
-        """The client widened a window: `window()` may have grown for any stream."""
+        """The client widened a window, or has changed its settings: `window()` may be another one for any stream."""
 
 
 _STATUS_FIELDS: dict[int, Field] = {
@@ -173,16 +185,20 @@ class Http2Server:
         for event in events:
             kind = type(event)
             if kind is ngh2.RequestReceived:
-                self._request(event.stream_id, event.headers, event.end_stream)
+                if event.end_stream and (head := self._fields.plain(event.headers)) is not None:
+                    self.requests += 1
+                    self._sink.request(event.stream_id, head, True)
+                else:
+                    self._request(event.stream_id, event.headers, event.end_stream)
             elif kind is ngh2.StreamClosed:
-                self._closed(event.stream_id, event.error_code)
+                self._closed((event,))
             elif kind is ngh2.DataReceived:
                 self._body(event.stream_id, event.data, event.end_stream)
             elif kind is ngh2.WindowUpdated:
                 wider = True
             elif kind is ngh2.SettingsReceived:
-                wider = True
                 self.initial_window = event.settings.get(ngh2.Setting.INITIAL_WINDOW_SIZE, self.initial_window)
+                self._sink.writable()
             elif kind is ngh2.TrailersReceived:
                 self._trailers(event.stream_id, event.headers)
         if wider:
@@ -232,12 +248,14 @@ class Http2Server:
         else:
             self._sink.trailers(stream, lines)
 
-    def _closed(self, stream: int, code: int) -> None:
+    def _closed(self, ended: Sequence[Ended]) -> None:
         if self._open or self._unread or self._finishing:
-            self._open.discard(stream)
-            self._finishing.discard(stream)
-            self._let_go(stream)
-        self._sink.closed(stream, code)
+            for event in ended:
+                stream = event.stream_id
+                self._open.discard(stream)
+                self._finishing.discard(stream)
+                self._let_go(stream)
+        self._sink.closed(ended)
 
     def _let_go(self, stream: int) -> None:
         """Nobody will read this stream's body any more: gives its bytes back to the connection's window."""
@@ -276,18 +294,24 @@ class Http2Server:
 
     def send_head(self, stream: int, status: int, fields: Iterable[Field], end: bool = False) -> None:
         """The final head of a response. `fields` are lower-case, without connection-specific ones."""
-        self.send_fields(stream, self.with_status(status, fields), end)
-
-    @staticmethod
-    def with_status(status: int, fields: Iterable[Field]) -> list[Field]:
-        """The fields of a response with :status before them."""
-        return [_STATUS_FIELDS[status], *fields]
-
-    def send_fields(self, stream: int, fields: list[Field], end: bool = False) -> None:
-        """As `send_head`, for what `with_status` gave."""
-        if not self.ended:
+        if end:
+            self.respond(stream, [_STATUS_FIELDS[status], *fields], b"", True)
+        elif not self.ended:
             try:  # noqa: SIM105  # contextlib.suppress costs 0.3 µs
-                self._engine.send_response(stream, fields, end_stream=end)
+                self._engine.send_response(stream, [_STATUS_FIELDS[status], *fields])
+            except ngh2.StreamProtocolError:
+                pass  # the stream is gone; `closed` has said so
+
+    def respond(self, stream: int, fields: list[Field], body: bytes, end: bool) -> None:
+        """The final head, :status first among its fields, with the first part of the content, or (`end`) with all of it."""
+        if not self.ended:
+            engine = self._engine
+            try:
+                if body:
+                    engine.send_response(stream, fields)
+                    engine.send_data(stream, body, end_stream=end)
+                else:
+                    engine.send_response(stream, fields, end_stream=end)
             except ngh2.StreamProtocolError:
                 pass  # the stream is gone; `closed` has said so
 
@@ -370,9 +394,10 @@ class Http2Server:
         events: list[Any] = engine.events()
         if events and type(events[-1]) is ngh2.ConnectionClosed:
             self.ended = True
-        for event in events:
-            if type(event) is ngh2.StreamClosed:
-                self._closed(event.stream_id, event.error_code)
+        if events:
+            ended = [event for event in events if type(event) is ngh2.StreamClosed]
+            if ended:
+                self._closed(ended)
         return output
 
     def window(self, stream: int) -> int:

@@ -52,7 +52,8 @@ class Routes:
         self._known: dict[str, Route] = {}
         self.hits = 0
         """Answers from memory. Others are counted by `count`: "miss" (read from the map), "negative" and "error"."""
-        self._epoch = 0
+        self.epoch = 0
+        """A route whose own is another one is to be looked up again."""
         self._suffix = f".{config.platform.name}" if config.platform.name else ""
         self._reserved = frozenset(config.platform.reserved)
         self._never = {name for name in (config.platform.cname_target, config.api.hostname) if name}
@@ -64,7 +65,7 @@ class Routes:
         workspace, or MapError.
         """
         route = self._known.get(host)
-        if route is not None and route.epoch == self._epoch:
+        if route is not None and route.epoch == self.epoch:
             self.hits += 1
             return route if route.known or route.api else self._unknown(route)
         try:
@@ -77,7 +78,7 @@ class Routes:
                 raise
             return self._nobody()
         self._count("miss" if fresh.known else "negative")
-        fresh.epoch = self._epoch
+        fresh.epoch = self.epoch
         if route is not None:
             fresh.pool = route.pool if route.target == fresh.target else None
         elif len(self._known) >= self._config.limits.sites:
@@ -88,7 +89,7 @@ class Routes:
     def drop(self, changes: Iterable[Change] | None) -> None:
         """Forgets what changed; everything for None. Forgotten answers stay as the last known ones."""
         if changes is None:
-            self._epoch += 1
+            self.epoch += 1
             return
         for change in changes:
             if change.database != "sites":

@@ -10,8 +10,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Iterator
-from time import perf_counter
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -23,7 +22,7 @@ from edgeproxy.edge.certificate import Certificates, Cold, Denied, Found, Missin
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.headers import RequestHead, RequestLines, ResponseLines
 from edgeproxy.edge.hello import INTERNAL_ERROR
-from edgeproxy.edge.http2_fields import RequestFields, ResponseFields
+from edgeproxy.edge.http2_fields import RequestFields
 from edgeproxy.edge.obtain import Obtaining
 from edgeproxy.edge.reception import Reception
 from edgeproxy.edge.route import Route, Routes
@@ -78,7 +77,6 @@ class Worker:
         self.request_lines = RequestLines(start.config.origin.header)
         self.response_lines = ResponseLines()
         self.request_fields = RequestFields(self.request_lines, self.limits)
-        self.response_fields = ResponseFields()
         self.trusted = networks(start.config.listen.trusted_proxies)
         self.origin_networks = networks(start.config.origin.allow)
         self._start = start
@@ -88,13 +86,18 @@ class Worker:
         self._pools: dict[Target, Pool] = {}
         self._link: Link | None = None
         self._tasks: set[asyncio.Task[object]] = set()
-        self._ids: Iterator[int] = itertools.count(1)
-        self._id_prefix = f"{os.urandom(6).hex()}-".encode("ascii")
+        self._request_ids = request_ids(os.urandom(6).hex())
+        self.next_request_id: Callable[[], bytes] = self._request_ids.__next__
+        """Unique for this machine and beyond: random per worker, counted within it."""
+        self.own_host = start.config.origin.host == "origin" or start.config.origin.routing == "subdomain"
+        """Whether origins get their own Host instead of the client's."""
         self._stamp = -1
         self._over = asyncio.Event()
         self._origin_tls: ssl.SSLContext | None = None
         self._exhausted_said = 0.0
         self.access = Access(start.config, log.error)
+        self.record: Callable[[Exchange], None] = self.access.answered
+        """An exchange is over."""
 
     # life
 
@@ -400,43 +403,19 @@ class Worker:
 
     # records
 
-    def next_request_id(self) -> bytes:
-        """Unique for this machine and beyond: random per worker, counted within it."""
-        return self._id_prefix + b"%x" % next(self._ids)
-
-    def record(self, exchange: Exchange) -> None:
-        """An exchange is over."""
-        connection, request, route = exchange.connection, exchange.request, exchange.route
-        self.access.record(
-            request.host,
-            route.workspace if route is not None else "",
-            exchange.method,
-            request.target,
-            exchange.status,
-            exchange.bytes_in,
-            exchange.bytes_out,
-            exchange.started,
-            exchange.origin_seconds,
-            exchange.request_id,
-            connection.tls_version,
-            "ws" if exchange.tunnel else connection.protocol,
-            connection.peer,
-            exchange.error,
-        )
-
     def record_refused(
         self, connection: Connection | PlainConnection, status: int, reason: str, request_id: bytes, size: int
     ) -> None:
         """Something that never became a request was answered."""
         tls, protocol, peer = connection.tls_version, connection.protocol, connection.peer
-        self.access.record("", "", b"-", b"-", status, 0, size, perf_counter(), 0.0, request_id, tls, protocol, peer, reason)
+        self.access.record("", b"-", b"-", status, size, 0.0, request_id, tls, protocol, peer, reason)
 
     def record_plain(
         self, connection: PlainConnection, request: RequestHead, status: int, size: int, request_id: bytes
     ) -> None:
         """A request on port 80 was answered."""
-        method, target, peer, began = request.method, request.target, connection.peer, perf_counter()
-        self.access.record(request.host, "", method, target, status, 0, size, began, 0.0, request_id, "", "http", peer, "")
+        method, target, peer = request.method, request.target, connection.peer
+        self.access.record(request.host, method, target, status, size, 0.0, request_id, "", "http", peer, "")
 
     def count_handshake(self, result: str) -> None:
         """A handshake ended."""
@@ -450,6 +429,15 @@ class Worker:
         if self.now > self._exhausted_said + 10:
             self._exhausted_said = self.now
             self.log.warning(error.detail)
+
+
+_SUFFIXES = [b"%03x" % number for number in range(4096)]
+
+
+def request_ids(prefix: str) -> Iterator[bytes]:
+    """`prefix`, a hyphen and a hexadecimal number that counts up. Each is one call into C."""
+    blocks = (f"{prefix}-{number:x}".encode("ascii") for number in itertools.count())
+    return itertools.chain.from_iterable(map(block.__add__, _SUFFIXES) for block in blocks)
 
 
 def main(start: WorkerStart) -> int:

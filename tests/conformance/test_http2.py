@@ -28,8 +28,8 @@ from hyperframe.frame import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from edgeproxy.edge.headers import Field
 from edgeproxy.edge.http2 import CANCEL, CONNECTION_WINDOW, GLITCHES, MAX_CRUMBS, RESETS, STREAM_WINDOW, Http2Error, Http2Server
-from edgeproxy.edge.http2_fields import Field
 from edgeproxy.limits import WRITE_HIGH_WATER, Limits
 from edgeproxy.units import Size
 from tests.http2_peer import GET, POST, PREFACE, WEBSOCKET, RawClient, Recorder, data, fields_for

@@ -14,7 +14,7 @@ import h2.events
 import h2.settings
 from hyperframe.frame import GoAwayFrame
 
-from edgeproxy.edge.http2_fields import Field
+from edgeproxy.edge.headers import Field
 from tests.edge.harness import Edge
 
 

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,11 @@ import pytest
 from edgeproxy.config.structs import Config, Log, Metrics
 from edgeproxy.edge import access
 from edgeproxy.edge.access import Access, Histogram
+from edgeproxy.edge.exchange import Exchange
+from edgeproxy.edge.forwarding import Destination
+from edgeproxy.edge.headers import RequestHead
+from edgeproxy.edge.route import Route
+from edgeproxy.edge.upstream.target import parse_target
 from edgeproxy.limits import Limits
 from edgeproxy.link import counters
 
@@ -20,26 +26,47 @@ QUIET = Config(log=Log(access="off"))
 
 
 def record(holder: Access, **changes: Any) -> None:
-    seconds = changes.pop("seconds", 0.0)
-    holder.record(
-        **{
-            "host": "gallery.example.com",
-            "workspace": "acme-store",
-            "method": b"GET",
-            "target": b"/",
-            "status": 200,
-            "bytes_in": 0,
-            "bytes_out": 10,
-            "started": time.perf_counter() - seconds,
-            "origin_seconds": 0.0,
-            "request_id": b"1",
-            "tls": "TLSv1.3",
-            "protocol": "h1",
-            "client": "203.0.113.17",
-            "error": "",
-            **changes,
-        }
+    """An exchange that is over, or with protocol "http" an answer of port 80."""
+    given = {
+        "host": "gallery.example.com",
+        "method": b"GET",
+        "target": b"/",
+        "status": 200,
+        "bytes_out": 10,
+        "seconds": 0.0,
+        "request_id": b"1",
+        "tls": "TLSv1.3",
+        "protocol": "h1",
+        "client": "203.0.113.17",
+        "error": "",
+        "bytes_in": 0,
+        "origin_seconds": 0.0,
+        "workspace": "acme-store",
+        **changes,
+    }
+    if given["protocol"] == "http":
+        for name in ("bytes_in", "origin_seconds", "workspace"):
+            del given[name]
+        holder.record(**given)
+        return
+    target = parse_target("http://127.0.0.1")
+    route = Route(known=True, workspace=given["workspace"], target=target, header="workspace-id")
+    tunnel = given["protocol"] == "ws"
+    connection: Any = SimpleNamespace(
+        protocol="h1" if tunnel else given["protocol"], tls_version=given["tls"], peer=given["client"]
     )
+    exchange = Exchange(
+        connection,
+        RequestHead(given["method"], given["target"], given["host"], b""),
+        given["request_id"],
+        time.perf_counter() - given["seconds"],
+        True,
+        Destination(b"", route, b""),
+        tunnel=tunnel,
+    )
+    for name in ("status", "bytes_in", "bytes_out", "origin_seconds", "error"):
+        setattr(exchange, name, given[name])
+    holder.answered(exchange)
 
 
 def logging_to(path: Path) -> Config:

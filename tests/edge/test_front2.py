@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import hashlib
-import inspect
 import random
 import ssl
 from pathlib import Path
@@ -210,7 +209,7 @@ def held(edge: Edge) -> int:
         total += connection.transport.get_write_buffer_size()
         if isinstance(front, Front2):
             total += front.http2.queued + sum(
-                len(stream.incoming.buffer) for stream in front.streams.values() if stream.incoming
+                len(stream.incoming.buffer) for stream in front.streams.values() if stream is not None and stream.incoming
             )
     for pool in edge.worker._pools.values():
         total += sum(origin.transport.get_write_buffer_size() for origin in pool.open)
@@ -639,16 +638,14 @@ async def test_a_connection_ends_after_its_share_of_requests(
 
 
 async def test_the_access_log_tells_of_every_request(edge: Edge, script: Script) -> None:
-    lines: list[dict[str, object]] = []
-    names = list(inspect.signature(edge.worker.access.record).parameters)
-    edge.worker.access.record = lambda *line: lines.append(dict(zip(names, line, strict=True)))  # type: ignore[method-assign]
+    told: list[tuple[object, ...]] = []
+    edge.worker.record = lambda over: told.append((over.connection.protocol, over.status, over.bytes_in, over.bytes_out))
+    edge.worker.access.record = lambda *line: told.append((line[8], line[3]))  # type: ignore[method-assign]
     async with connected(edge) as client:
         await client.get(get())
         await client.answer(client.request([*POST, (b"content-length", b"3")], b"abc"))
         await client.get([(b":method", b"CONNECT"), (b":authority", b"gallery.test:443")])
-    told = [(line["protocol"], line["status"], line["bytes_in"], line["bytes_out"]) for line in lines]
-    assert told[:2] == [("h2", 200, 0, 5), ("h2", 200, 3, 5)]
-    assert told[2][:2] == ("h2", 405)
+    assert told == [("h2", 200, 0, 5), ("h2", 200, 3, 5), ("h2", 405)]
 
 
 async def test_uploads_reach_an_origin_by_tls_whole(tmp_path: Path, maps: MapProcess) -> None:

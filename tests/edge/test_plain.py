@@ -93,10 +93,10 @@ async def test_the_request_id_on_a_page_is_the_one_in_the_log(edge: Edge, monkey
     monkeypatch.setattr(edge.worker.access, "record", lambda *record: records.append(record))
     page = await ask(edge, get(b"/a", b"stranger.test", b"Accept: application/json"))
     told = json.loads(fields(page)[2])
-    assert (records[0][0], records[0][4], records[0][12]) == ("stranger.test", 404, "127.0.0.1")
-    assert records[0][9] == told["request_id"].encode()
+    assert (records[0][0], records[0][3], records[0][9]) == ("stranger.test", 404, "127.0.0.1")
+    assert records[0][6] == told["request_id"].encode()
     await ask(edge, get(b"/b", b"gallery.test"))
-    assert records[1][9] not in (b"", records[0][9])
+    assert records[1][6] not in (b"", records[0][6])
 
 
 async def test_what_is_no_request_is_logged_too(edge: Edge, monkeypatch: pytest.MonkeyPatch):
@@ -104,8 +104,8 @@ async def test_what_is_no_request_is_logged_too(edge: Edge, monkeypatch: pytest.
     monkeypatch.setattr(edge.worker.access, "record", lambda *record: records.append(record))
     page = await ask(edge, b"GET / HTTP/1.1\r\n\r\n")
     await ask(edge, b"GET /\nHost: gallery.test\n\n")
-    assert [(record[4], record[11], bool(record[13])) for record in records] == [(400, "http", True)] * 2
-    assert records[0][9] in page  # type: ignore[operator]
+    assert [(record[3], record[8], bool(record[10])) for record in records] == [(400, "http", True)] * 2
+    assert records[0][6] in page  # type: ignore[operator]
 
 
 async def test_who_never_reads_is_dropped(edge: Edge):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, cast
 
-from edgeproxy.edge.headers import LENGTH_CHUNKED, LENGTH_UNTIL_CLOSE, ResponseHead
+from edgeproxy.edge.headers import LENGTH_CHUNKED, LENGTH_UNTIL_CLOSE, RequestHead, ResponseHead
 from edgeproxy.edge.http1 import ChunkedDecoder, ChunkError, ResponseError, parse_response
 from edgeproxy.limits import RELAY_BUFFER, WRITE_HIGH_WATER
 
@@ -22,8 +22,7 @@ class Borrower(Protocol):
     interim* → (switched → tunnel_data*) | response → data* → end, or lost at any point before done.
     """
 
-    method: bytes
-    upgrade: bool
+    request: RequestHead
 
     def interim(self, head: ResponseHead) -> None:
         """A 1xx head, not 101."""
@@ -46,10 +45,10 @@ class Borrower(Protocol):
     def lost(self, reason: str, *, answered: bool, broken: bool) -> None:
         """The origin ended before `done`. `answered`: some byte of a response had come. `broken`: it broke the protocol."""
 
-    def origin_full(self) -> None:
+    def hold_body(self) -> None:
         """The origin takes no more for now."""
 
-    def origin_ready(self) -> None:
+    def release_body(self) -> None:
         """It does again."""
 
 
@@ -57,19 +56,20 @@ class OriginConnection(asyncio.BufferedProtocol):
     """A pooled connection. The pool makes it, `lend` begins a request, and it goes back by itself when the answer ends."""
 
     __slots__ = (
+        "_buffer",
         "_decoder",
         "_early",
         "_interim",
         "_left",
+        "_limit",
         "_paused",
         "_state",
         "_tells_when_sent",
         "borrower",
-        "deadline",
-        "limit",
         "pool",
         "request_sent",
         "requests",
+        "since",
         "transport",
         "worker",
     )
@@ -87,9 +87,12 @@ class OriginConnection(asyncio.BufferedProtocol):
         self._decoder: ChunkedDecoder | None = None
         self._paused = False
         self._tells_when_sent = False
-        self.limit = RELAY_BUFFER
-        """Bytes that the next read may bring; below RELAY_BUFFER where the client has less room (HTTP/2 windows)."""
-        self.deadline = 0.0
+        self._buffer = worker.buffer
+        self._limit = RELAY_BUFFER
+        """Bytes that the next read may bring, which is the size of the buffer; below RELAY_BUFFER where the client has less
+        room (HTTP/2 windows)."""
+        self.since = worker.now
+        """When something last happened, as of the worker's last sweep: see `look`."""
         self.requests = 0
         self.request_sent = False
         """Whether the whole request is on its way. A connection with an unfinished one cannot be used again."""
@@ -99,11 +102,10 @@ class OriginConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-        self.deadline = self.worker.now + self.worker.timeouts.origin_idle
+        self.since = self.worker.now
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        buffer = self.worker.buffer
-        return buffer if self.limit >= RELAY_BUFFER else buffer[: self.limit]
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         state = self._state
@@ -113,10 +115,10 @@ class OriginConnection(asyncio.BufferedProtocol):
             return
         worker = self.worker
         data = worker.buffer[:nbytes]
-        if state == _HEAD:
+        if state == _HEAD:  # whose time goes on: an origin that sends it byte by byte has no more than others
             self._head(bytes(data), borrower)
             return
-        self.deadline = worker.now + worker.timeouts.origin_response
+        self.since = worker.now
         if state == _BODY:
             self._left -= nbytes
             if self._left > 0:
@@ -133,7 +135,6 @@ class OriginConnection(asyncio.BufferedProtocol):
         elif state == _UNTIL_CLOSE:
             borrower.data(data, False)
         elif state == _TUNNEL:
-            self.deadline = self.worker.now + self.worker.timeouts.tunnel_idle
             borrower.tunnel_data(bytes(data))
 
     def eof_received(self) -> bool:
@@ -153,11 +154,11 @@ class OriginConnection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         if self.borrower is not None:
-            self.borrower.origin_full()
+            self.borrower.hold_body()
 
     def resume_writing(self) -> None:
         if self.borrower is not None:
-            self.borrower.origin_ready()
+            self.borrower.release_body()
 
     # the borrower's side
 
@@ -166,26 +167,31 @@ class OriginConnection(asyncio.BufferedProtocol):
         bytes; 0: there is none before `resume`."""
         self.borrower = borrower
         self._state = _HEAD
-        self._interim = 0
         self.requests += 1
         self.request_sent = whole
-        self.limit = room
-        self.deadline = self.worker.now + self.worker.timeouts.origin_response
+        self.since = self.worker.now
+        if room != self._limit:
+            self._room(room)
         if self._tells_when_sent:
             self._tells_when_sent = False
             self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-        if not room:
-            self.pause()
         self.transport.write(head)
+
+    def _room(self, room: int) -> None:
+        """The next read brings at most so much; 0: there is none."""
+        if room:
+            self._limit = room
+            self._buffer = self.worker.buffer[:room]
+        else:
+            self.pause()
 
     def send(self, data: bytes) -> None:
         """More of the request: body, chunks, or a tunnel's bytes."""
-        timeouts = self.worker.timeouts
-        self.deadline = self.worker.now + (timeouts.tunnel_idle if self._state == _TUNNEL else timeouts.origin_response)
+        self.since = self.worker.now
         self.transport.write(data)
 
     def tell_when_sent(self) -> None:
-        """For the rest of this request: `origin_full` at once where anything is not out yet, `origin_ready` when all is."""
+        """For the rest of this request: `hold_body` at once where anything is not out yet, `release_body` when all is."""
         if not self._tells_when_sent and self._state != _CLOSED:
             self._tells_when_sent = True
             # Not 0: a TLS transport calls itself full at its mark, not above it, and would never be ready again.
@@ -197,11 +203,13 @@ class OriginConnection(asyncio.BufferedProtocol):
             self._paused = True
             self.transport.pause_reading()
 
-    def resume(self) -> None:
-        """Read on."""
+    def resume(self, room: int = RELAY_BUFFER) -> None:
+        """Read on, at most `room` bytes at once."""
+        if room != self._limit:
+            self._room(room)
         if self._paused and self._state != _CLOSED:
             self._paused = False
-            self.deadline = self.worker.now + self.worker.timeouts.origin_response
+            self.since = self.worker.now
             self.transport.resume_reading()
 
     def abandon(self) -> None:
@@ -209,11 +217,16 @@ class OriginConnection(asyncio.BufferedProtocol):
         self.borrower = None
         self._unusable()
 
-    def expired(self) -> None:
-        """Its deadline has passed."""
-        borrower, answered = self.borrower, self._state != _HEAD or bool(self._early)
-        if self._paused:
-            return  # it waits for the client, whose own deadline counts
+    def look(self, now: float) -> None:
+        """Ends the connection if the origin has been silent for too long."""
+        timeouts = self.worker.timeouts
+        state = self._state
+        patience = (
+            timeouts.origin_idle if state == _IDLE else timeouts.tunnel_idle if state == _TUNNEL else timeouts.origin_response
+        )
+        if now - self.since <= patience or self._paused:
+            return  # paused, it waits for the client, whose own deadline counts
+        borrower, answered = self.borrower, state != _HEAD or bool(self._early)
         self.borrower = None
         self._unusable()
         if borrower is not None:
@@ -224,21 +237,21 @@ class OriginConnection(asyncio.BufferedProtocol):
     def _head(self, data: bytes, borrower: Borrower) -> None:
         if self._early:
             data = self._early + data
+            self._early = b""
+        worker = self.worker
+        limits = worker.limits
         while True:
             end = data.find(b"\r\n\r\n")
-            limits = self.worker.limits
             if end < 0:
                 self._early = data
-                self.deadline = self.worker.now + self.worker.timeouts.origin_response
                 if len(data) > limits.response_head:
                     self._broken("its header is too large")
                 return
-            self._early = b""
             if end > limits.response_head:
                 self._broken("its header is too large")
                 return
             try:
-                head = parse_response(data[:end], self.worker.response_lines, limits, borrower.method)
+                head = parse_response(data[:end], worker.response_lines, limits, borrower.request.method)
             except ResponseError as error:
                 self._broken(str(error))
                 return
@@ -253,20 +266,21 @@ class OriginConnection(asyncio.BufferedProtocol):
             if self._interim > limits.response_head:
                 self._broken("its interim answers are too many")
                 return
+            self.since = worker.now
             borrower.interim(head)
             if not data or self.borrower is not borrower:
                 return
-        self._body(head, data, borrower)
-
-    def _body(self, head: ResponseHead, data: bytes, borrower: Borrower) -> None:
         if not head.keep:
             self._keep_not()
-        length = head.length
-        if length == len(data):  # the whole answer in one read, as most are
+        if head.length == len(data):  # the whole answer in one read, as most are
             borrower.response(head, data, True)
             self._done()
-            return
-        self.deadline = self.worker.now + self.worker.timeouts.origin_response
+        else:
+            self._body(head, data, borrower)
+
+    def _body(self, head: ResponseHead, data: bytes, borrower: Borrower) -> None:
+        self.since = self.worker.now
+        length = head.length
         if length >= 0:
             left = length - len(data)
             if left > 0:
@@ -304,11 +318,11 @@ class OriginConnection(asyncio.BufferedProtocol):
             self._done()
 
     def _switch(self, head: ResponseHead, early: bytes, borrower: Borrower) -> None:
-        if not borrower.upgrade:
+        if not borrower.request.upgrade:
             self._broken("it switched protocols unasked")
             return
         self._state = _TUNNEL
-        self.deadline = self.worker.now + self.worker.timeouts.tunnel_idle
+        self.since = self.worker.now
         self._keep_not()
         borrower.switched(head, early)
 
@@ -322,15 +336,16 @@ class OriginConnection(asyncio.BufferedProtocol):
     def _done(self) -> None:
         """The answer is complete: back to the pool, if it can be used again."""
         self.borrower = None
-        self._decoder = None
         if self.requests < 0 or not self.request_sent or self._state == _CLOSED:
             self._unusable()
             return
         self._state = _IDLE
+        self.since = self.worker.now
+        if self._decoder is not None or self._interim:
+            self._decoder = None
+            self._interim = 0
         if self._paused:
             self.resume()
-        self.limit = RELAY_BUFFER
-        self.deadline = self.worker.now + self.worker.timeouts.origin_idle
         self.pool.release(self)
 
     def _keep_not(self) -> None:

@@ -35,18 +35,15 @@ class Pool:
 
     def __init__(self, worker: Worker, target: Target) -> None:
         self._worker = worker
+        self._idle_limit = worker.limits.origin_idle
         self.target = target
         self.idle: list[OriginConnection] = []
-        """Last used last: taken from the end, so that the rest can grow old and go."""
+        """Last used last. Take one from the end, so that the rest can grow old and go; where there is none, `wait`."""
         self.open: set[OriginConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._waiting: deque[tuple[float, Waiter]] = deque()
         self.used_at = worker.now
         self.closed = False
-
-    def take(self) -> OriginConnection | None:
-        """An idle connection, or None: then `wait`."""
-        return self.idle.pop() if self.idle else None
 
     def wait(self, waiter: Waiter) -> None:
         """Calls `waiter` back when a connection is there, or cannot be had in `timeouts.origin_connect`."""
@@ -64,7 +61,7 @@ class Pool:
         """A connection whose answer is complete."""
         if self._waiting:
             self._waiting.popleft()[1].connected(connection)
-        elif len(self.idle) < self._worker.limits.origin_idle and not self._worker.draining:
+        elif len(self.idle) < self._idle_limit and not self._worker.draining:
             self.idle.append(connection)
         else:
             connection.abandon()
@@ -81,8 +78,8 @@ class Pool:
         """Ends what is past its deadline; False when the whole pool is of no more use."""
         while self._waiting and self._waiting[0][0] < now:
             self._waiting.popleft()[1].not_connected(f"no connection to {self.target} within the time allowed", timeout=True)
-        for connection in [c for c in self.open if c.deadline < now]:
-            connection.expired()
+        for connection in list(self.open):
+            connection.look(now)
         if self.open or self._waiting or self._connecting:
             self.used_at = now
         return now - self.used_at < IDLE_POOL_SECONDS

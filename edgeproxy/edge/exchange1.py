@@ -1,0 +1,134 @@
+"""An exchange whose client speaks HTTP/1.1: how its answer goes on the wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeproxy.edge.exchange import Exchange, Fields
+from edgeproxy.edge.headers import RequestHead, ResponseHead
+from edgeproxy.edge.http1 import chunk, last_chunk, status_line
+from edgeproxy.edge.tunnel import Tunnel
+from edgeproxy.limits import RELAY_BUFFER
+
+if TYPE_CHECKING:
+    from edgeproxy.edge.front1 import Front1
+
+
+class Exchange1(Exchange, eq=False):
+    """See Exchange, whose methods these are."""
+
+    front: Front1 | None = None
+    """None once the answer is complete, or nobody waits for it any more."""
+    _chunked: bool = False
+    """The body goes out in chunks."""
+
+    def send_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
+        front = self.front
+        if front is None:
+            return
+        connection = self.connection
+        if not self.body_complete or connection.worker.draining:
+            front.close = True  # where the next request begins is known only when this one's body was read
+        if head.length >= 0 and not front.close:
+            connection.send(b"\r\n".join((status_line(head), *head.lines, b"", body)))
+        else:
+            self._send_other(front, head, body)
+        if done:
+            front.finished()
+        elif connection.full:
+            self.client_full()
+
+    def _send_other(self, front: Front1, head: ResponseHead, body: bytes) -> None:
+        """A response whose length is not known, or behind which the connection ends."""
+        parts = [status_line(head), *head.lines]
+        if head.length < 0:  # chunked, or until the origin closes
+            if self.request.version == 1:
+                self._chunked = True
+                parts.append(b"transfer-encoding: chunked")
+                body = chunk(body)
+            else:
+                front.close = True
+        if front.close:
+            parts.append(b"connection: close")
+        self.connection.send(b"\r\n".join((*parts, b"", body)))
+
+    def send_data(self, data: bytes | memoryview, done: bool) -> None:
+        front = self.front
+        if front is None:
+            return
+        if self._chunked:
+            self.connection.send(chunk(data))
+        else:
+            self.connection.send_large(data)
+        if done:
+            front.finished()
+
+    def send_end(self, trailers: list[bytes]) -> None:
+        front = self.front
+        if front is None:
+            return
+        if self._chunked:
+            self.connection.send(last_chunk(trailers))
+        front.finished()
+
+    def send_interim(self, head: ResponseHead) -> None:
+        self.connection.send(b"\r\n".join((status_line(head), *head.lines, b"", b"")))
+
+    def send_page(self, status: int, fields: Fields, body: bytes) -> None:
+        front = self.front
+        if front is None:
+            return
+        if not self.body_complete or self.connection.worker.draining:
+            front.close = True
+        front.send_page(status, fields, body, head_only=self.request.method == b"HEAD")
+        front.finished()
+
+    def truncate(self) -> None:
+        """Without the last chunk, or with fewer bytes than announced, and without close_notify."""
+        if self.front is not None:
+            self.front.leave()
+        self.connection.cut()
+
+    def open_tunnel(self, head: ResponseHead, early: bytes) -> None:
+        front = self.front
+        if front is None:
+            return
+        connection = self.connection
+        lines = [b"HTTP/1.1 101 Switching Protocols", *head.lines, b"connection: upgrade", b"upgrade: websocket", b"", early]
+        connection.send(b"\r\n".join(lines))
+        tunnel = connection.front = Tunnel(connection, self)
+        came = front.leave()
+        if came:
+            tunnel.received(came)
+
+    def send_tunnel(self, data: bytes) -> None:
+        connection = self.connection
+        connection.send_large(data)
+        connection.expect(connection.worker.timeouts.tunnel_idle)
+
+    def close_tunnel(self) -> None:
+        self.connection.close()
+
+    def room(self) -> int:
+        return 0 if self.connection.full else RELAY_BUFFER
+
+    def release_body(self) -> None:
+        if self.front is not None:
+            self.front.release_body(self)
+        else:
+            self.connection.resume_reading()
+
+    def hold_body(self) -> None:
+        if self.front is not None:
+            self.front.hold_body()
+        else:
+            self.connection.pause_reading()
+
+
+def exchange1(front: Front1, request: RequestHead, started: float) -> Exchange1:
+    """The exchange of a request that came at `started`, time.perf_counter()."""
+    connection = front.connection
+    whole = request.length == 0
+    exchange = Exchange1(connection, request, connection.worker.next_request_id(), started, whole)
+    exchange.front = front
+    return exchange
