@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
 
 from edgeproxy.edge.exchange import Exchange, Fields
@@ -187,6 +188,21 @@ class Exchange2(Exchange, eq=False):
         if not room:
             front.paused.add(self)
         return room
+
+    def response(self, head: ResponseHead, body: bytes, done: bool) -> None:
+        front = self.front
+        if not done or self.answered or self.incoming is not None or front.paused:
+            Exchange.response(self, head, body, done)
+            return
+        # What most answers are, whole and for a request without a body: all steps in one.
+        self.origin = None
+        self._over = self.answered = True
+        self.status = head.status
+        self.seconds = self.origin_seconds = perf_counter() - self.started
+        size = self.bytes_out = len(body)
+        front.http2.respond(self.number, head.fields, body, True)
+        front.queued(size)
+        self.connection.worker.record(self)
 
     def send_interim(self, head: ResponseHead) -> None:
         self.front.http2.send_interim(self.number, head.status, head.fields[1:])

@@ -249,7 +249,7 @@ class Front1:
     # towards the client
 
     def send_page(self, status: int, fields: Fields, body: bytes, *, head_only: bool) -> None:
-        parts = [status_line(ResponseHead(status, b"", [], [], 0, True))]
+        parts = [status_line(ResponseHead(status, b"", [], [], [], 0, True))]
         parts += [name + b": " + value for name, value in fields]
         if self.close:
             parts.append(b"connection: close")

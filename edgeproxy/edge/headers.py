@@ -33,6 +33,13 @@ REFUSE = 9
 Meaning = tuple[int, bytes, bytes]
 """(meaning, lower-case name, value)"""
 
+Field = tuple[bytes, bytes]
+"""(lower-case name, value) as HTTP/2 carries it."""
+
+ResponseLine = tuple[int, Field, int | bytes | frozenset[bytes] | None]
+"""(meaning, the line as a field, what it says): the length of Content-Length (None: malformed), the coding of
+Transfer-Encoding, the options of Connection."""
+
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _FIELD_LINE = re.compile(
     # The value begins and ends with a visible byte; blanks around it are not part of it (RFC 9110 section 5.5).
@@ -42,6 +49,7 @@ _FIELD_LINE = re.compile(
 _NAME = re.compile(TOKEN + rb"\Z").match
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z").match
 _ACCEPT = re.compile(rb"\r\n(?i:accept):[ \t]*([^\r\n]*)").findall
+_DIGITS = re.compile(rb"[0-9]{1,18}\Z").match
 _UNLIKE = re.compile(rb"[^0-9a-z]")
 _AUTHORITY = re.compile(
     rb"(\[[0-9A-Fa-f:.]{2,45}\]|[^\x00-\x20\[\]@:/?#\\<>\"^`{|}\x7f-\xff]{1,255})(?::([0-9]{1,5})?)?\Z"
@@ -115,8 +123,23 @@ VALUES = 256
 """Lines of one name that are remembered. A name with more of them is one whose value is always another (a request's id, a
 date of change): remembering those would drive out, and empty again and again, what does come again."""
 
-Field = tuple[bytes, bytes]
-"""(lower-case name, value) as HTTP/2 carries it."""
+
+NO_OPTIONS: frozenset[bytes] = frozenset()
+_connection_options: dict[bytes, frozenset[bytes]] = {
+    b"keep-alive": NO_OPTIONS,
+    b"Keep-Alive": NO_OPTIONS,
+    b"close": frozenset((b"close",)),
+}
+
+
+def connection_options(value: bytes) -> frozenset[bytes]:
+    """The options of a Connection field but keep-alive, lower case."""
+    known = _connection_options.get(value)
+    if known is not None:
+        return known
+    return frozenset(option for option in (part.strip(b" \t").lower() for part in value.split(b",")) if option) - {
+        b"keep-alive"
+    }
 
 
 class _Name:
@@ -202,16 +225,24 @@ class ResponseLines(_Names):
 
     def __init__(self) -> None:
         super().__init__()
-        self.memo: dict[bytes, tuple[int, Field]] = {}
-        """Raw line → what it means, and itself as a field."""
+        self.memo: dict[bytes, ResponseLine] = {}
 
-    def classify(self, line: bytes) -> tuple[int, Field]:
-        """What a line means that the memo does not know, and itself as a field. Lines refused are not remembered."""
+    def classify(self, line: bytes) -> ResponseLine:
+        """What a line is that the memo does not know. Lines refused are not remembered."""
         raw, colon, value = line.partition(b":")
-        name = self._name(raw)
-        if name.meaning == REFUSE or not colon or _VALUE(value) is None:
-            return REFUSE, (b"", line)
-        known = name.meaning, (name.lower, value.strip(b" \t"))
+        name = self._names.get(raw) or self._name(raw)
+        meaning = name.meaning
+        if meaning == REFUSE or not colon or _VALUE(value) is None:
+            return REFUSE, (b"", line), None
+        value = value.strip(b" \t")
+        says: int | bytes | frozenset[bytes] | None = None
+        if meaning == LENGTH:
+            says = int(value) if _DIGITS(value) else None
+        elif meaning == CONNECTION:
+            says = connection_options(value)
+        elif meaning == TRANSFER:
+            says = value.lower()
+        known = meaning, (name.lower, value), says
         if name.left and len(line) <= HEADER_MEMO_LINE:
             name.left -= 1
             if len(self.memo) >= HEADER_MEMO_ENTRIES:
@@ -291,11 +322,23 @@ class ResponseHead(msgspec.Struct, gc=False):
 
     status: int
     reason: bytes
-    lines: list[bytes]
-    """Raw field lines to pass on, without CRLF. Content-Length among them where the origin sent one."""
+    raw: list[bytes]
+    """All its field lines, without CRLF."""
+    dropped: list[bytes]
+    """Those of them that are not passed on."""
     fields: list[Field]
-    """The same for HTTP/2, :status first."""
+    """Those that are, as HTTP/2 has them, :status first."""
     length: int
     """Bytes of the body that follows: 0.., LENGTH_CHUNKED or LENGTH_UNTIL_CLOSE."""
     keep: bool
     """Whether the origin's connection may serve another request."""
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The lines that are passed on. Content-Length among them where the origin sent one."""
+        dropped = self.dropped
+        if len(dropped) == 1:  # nearly always: `Connection: keep-alive`, or nothing at all
+            lines = self.raw.copy()
+            lines.remove(dropped[0])
+            return lines
+        return [line for line in self.raw if line not in dropped] if dropped else self.raw

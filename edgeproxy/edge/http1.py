@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import http
 import re
+from typing import cast
 
 from edgeproxy.edge.headers import (
     CONNECTION,
@@ -19,6 +20,7 @@ from edgeproxy.edge.headers import (
     LENGTH,
     LENGTH_CHUNKED,
     LENGTH_UNTIL_CLOSE,
+    NO_OPTIONS,
     TOKEN,
     TRANSFER,
     UPGRADE,
@@ -27,6 +29,7 @@ from edgeproxy.edge.headers import (
     RequestLines,
     ResponseHead,
     ResponseLines,
+    connection_options,
     parse_authority,
 )
 from edgeproxy.limits import Limits
@@ -44,8 +47,6 @@ _CHUNK_LINE = re.compile(
 MAX_CHUNK_LINE = 256
 MAX_TRAILERS = 8 * 1024
 _REASONS = {status.value: status.phrase.encode("ascii") for status in http.HTTPStatus}
-_CLOSE = frozenset((b"close",))
-_NONE: frozenset[bytes] = frozenset()
 
 
 class Refusal(Exception):
@@ -55,23 +56,6 @@ class Refusal(Exception):
         super().__init__(reason)
         self.status = status
         self.reason = reason
-
-
-_connection_options: dict[bytes, frozenset[bytes]] = {
-    b"keep-alive": _NONE,
-    b"Keep-Alive": _NONE,
-    b"close": _CLOSE,
-}
-
-
-def connection_options(value: bytes) -> frozenset[bytes]:
-    """The options of a Connection field but keep-alive, lower case."""
-    known = _connection_options.get(value)
-    if known is not None:
-        return known
-    return frozenset(option for option in (part.strip(b" \t").lower() for part in value.split(b",")) if option) - {
-        b"keep-alive"
-    }
 
 
 def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> RequestHead:
@@ -97,7 +81,7 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
     host_value = b""
     length = 0
     chunked = expect = close = upgrade_token = False
-    options = _NONE
+    options = NO_OPTIONS
     have_length = False
     forwarded: list[tuple[bytes, bytes]] | None = None
     dropped: list[bytes] | None = None
@@ -240,40 +224,33 @@ def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, meth
         raise ResponseError(f"more than {limits.header_count} header fields")
     status, keep, reason, status_field = _parse_status_line(lines[0])
     length = -3
-    dropped: list[bytes] | None = None
-    options = _NONE
+    dropped: list[bytes] = []
+    options = NO_OPTIONS
     fields = [status_field]
     known, classify, keep_field = known_lines.memo.get, known_lines.classify, fields.append
     del lines[0]
     for line in lines:
-        kind, field = known(line) or classify(line)
+        kind, field, says = known(line) or classify(line)
         if not kind:
             keep_field(field)
             continue
-        value = field[1]
         if kind == LENGTH:
-            if length != -3 or not _DIGITS(value):
+            if length != -3 or says is None:
                 raise ResponseError("malformed, repeated or contradicted Content-Length")
-            length = int(value)
+            length = cast(int, says)
             keep_field(field)
             continue
-        if dropped is None:
-            dropped = []
         dropped.append(line)
         if kind == CONNECTION:
-            options = connection_options(value) | options if options else connection_options(value)
+            if says:
+                options |= cast("frozenset[bytes]", says)
         elif kind == TRANSFER:
-            if length != -3 or value.lower() != b"chunked" or not keep:
+            if length != -3 or says != b"chunked" or not keep:
                 raise ResponseError("a transfer coding other than one `chunked`, or one beside Content-Length")
             length = LENGTH_CHUNKED
         elif kind != DROP:
             raise ResponseError("malformed header field")
-    if dropped:
-        if len(dropped) == 1:  # nearly always: `Connection: keep-alive`, or nothing at all
-            lines.remove(dropped[0])
-        else:
-            lines = [line for line in lines if line not in dropped]
-    unsaid = _NONE
+    unsaid = NO_OPTIONS
     if options:
         if b"close" in options:
             keep = False
@@ -282,14 +259,14 @@ def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, meth
         if length != -3:
             unsaid |= {b"content-length"}  # RFC 9110 section 8.6: none here; one that is there is not passed on
         length = 0
-    elif method == b"HEAD" or status == 304:
+    elif status == 304 or method == b"HEAD":
         length = 0
     elif length == -3:
         length, keep = LENGTH_UNTIL_CLOSE, False
     if unsaid:
-        lines = [line for line in lines if line.partition(b":")[0].lower() not in unsaid]
+        dropped += [line for line in lines if line.partition(b":")[0].lower() in unsaid]
         fields = [field for field in fields if field[0] not in unsaid]
-    return ResponseHead(status, reason, lines, fields, length, keep)
+    return ResponseHead(status, reason, lines, dropped, fields, length, keep)
 
 
 @functools.lru_cache(maxsize=128)

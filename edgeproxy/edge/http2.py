@@ -20,7 +20,7 @@ import ngh2
 
 from edgeproxy.edge.headers import Field, RequestHead, trailer_lines
 from edgeproxy.edge.http1 import Refusal
-from edgeproxy.edge.http2_fields import Malformed, RequestFields
+from edgeproxy.edge.http2_fields import Malformed, Repeated, RequestFields
 from edgeproxy.limits import Limits
 
 NO_ERROR: Final = 0x0
@@ -116,6 +116,7 @@ class Http2Server:
         "_healed",
         "_malformed",
         "_open",
+        "_plain",
         "_sink",
         "_trailer_count",
         "_unread",
@@ -128,6 +129,7 @@ class Http2Server:
     def __init__(self, sink: Sink, fields: RequestFields, limits: Limits) -> None:
         self._sink = sink
         self._fields = fields
+        self._plain = Repeated(fields).head
         self._trailer_count = limits.header_count
         self._malformed = 0
         self._unread: dict[int, int] = {}
@@ -182,10 +184,11 @@ class Http2Server:
             # Known first: with that event the engine takes no more calls, and what stands before it may lead to some.
             self.ended = True
         wider = False
+        plain = self._plain
         for event in events:
             kind = type(event)
             if kind is ngh2.RequestReceived:
-                if event.end_stream and (head := self._fields.plain(event.headers)) is not None:
+                if event.end_stream and (head := plain(event.headers)) is not None:
                     self.requests += 1
                     self._sink.request(event.stream_id, head, True)
                 else:

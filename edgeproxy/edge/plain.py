@@ -159,7 +159,7 @@ class PlainConnection(asyncio.Protocol):
         self._end()
 
     def _send(self, status: int, fields: list[tuple[bytes, bytes]], body: bytes, *, close: bool) -> None:
-        parts = [status_line(ResponseHead(status, b"", [], [], 0, True))]
+        parts = [status_line(ResponseHead(status, b"", [], [], [], 0, True))]
         parts += [name + b": " + value for name, value in fields]
         if close:
             parts.append(b"connection: close")

@@ -262,8 +262,8 @@ def test_h11_agrees_on_every_accepted_response(status: int, lines: list[bytes]):
 
 
 def test_a_missing_reason_is_filled_in():
-    assert status_line(ResponseHead(404, b"", [], [], 0, True)) == b"HTTP/1.1 404 Not Found"
-    assert status_line(ResponseHead(299, b"", [], [], 0, True)) == b"HTTP/1.1 299 "
+    assert status_line(ResponseHead(404, b"", [], [], [], 0, True)) == b"HTTP/1.1 404 Not Found"
+    assert status_line(ResponseHead(299, b"", [], [], [], 0, True)) == b"HTTP/1.1 299 "
 
 
 # chunked bodies

@@ -241,28 +241,26 @@ class OriginConnection(asyncio.BufferedProtocol):
         worker = self.worker
         limits = worker.limits
         while True:
-            end = data.find(b"\r\n\r\n")
-            if end < 0:
-                self._early = data
-                if len(data) > limits.response_head:
-                    self._broken("its header is too large")
-                return
-            if end > limits.response_head:
+            raw, end, rest = data.partition(b"\r\n\r\n")
+            if len(raw) > limits.response_head:
                 self._broken("its header is too large")
                 return
+            if not end:
+                self._early = data
+                return
             try:
-                head = parse_response(data[:end], worker.response_lines, limits, borrower.request.method)
+                head = parse_response(raw, worker.response_lines, limits, borrower.request.method)
             except ResponseError as error:
                 self._broken(str(error))
                 return
-            data = data[end + 4 :]
+            data = rest
             if head.status >= 200:
                 break
             if head.status == 101:
                 self._switch(head, data, borrower)
                 return
             # HTTP/2 has no window for heads: what a client does not take of them is kept in memory.
-            self._interim += end + 4
+            self._interim += len(raw) + 4
             if self._interim > limits.response_head:
                 self._broken("its interim answers are too many")
                 return
