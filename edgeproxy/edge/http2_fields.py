@@ -78,7 +78,8 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
         else:
             # HOST, LENGTH, EXPECT, FORWARDED: all others were refused above.
             result = meaning, name, value
-        if len(name) + len(value) <= HEADER_MEMO_LINE:
+        # A class of its own marks what the client wants compressed by no table, since it is secret (RFC 7541 section 7.1.3).
+        if len(name) + len(value) <= HEADER_MEMO_LINE and field.__class__ is tuple:
             if len(self) >= HEADER_MEMO_ENTRIES:
                 self.clear()
             self[name, value] = result

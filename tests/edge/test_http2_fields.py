@@ -1,13 +1,17 @@
 """Fields of requests to heads for the origin, and the origin's lines to fields."""
 
+from typing import Any
+
+import ngh2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproxy.edge.headers import Field
 from edgeproxy.edge.http1 import Refusal
-from edgeproxy.edge.http2_fields import Malformed
+from edgeproxy.edge.http2_fields import Malformed, Repeated
 from edgeproxy.limits import HEADER_MEMO_ENTRIES, HEADER_MEMO_LINE, Limits
+from edgeproxy.units import Size
 from tests.http2_peer import GET, POST, WEBSOCKET, fields_for
 
 
@@ -230,3 +234,47 @@ def test_no_field_can_bring_a_line_of_its_own(rest: list[Field]) -> None:
     assert lines.pop() == b""
     assert len(lines) <= 2 + len(rest)
     assert not any(b"\n" in line or b"\r" in line or b"\0" in line for line in lines)
+
+
+def test_what_a_client_marks_as_secret_is_not_remembered() -> None:
+    fields = fields_for()
+    secret = ngh2.NeverIndexedHeader(b"x-key", b"secret")
+    for _ in range(2):
+        assert b"x-key: secret\r\n" in fields.head([*GET, secret, (b"a", b"b")], True).head
+    assert list(fields) == [(b"a", b"b")]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"/a", b"/b?c=d", b"/ ", b"*", b"/" + b"x" * 70, b"/" + b"y" * 40]),
+            st.sampled_from([b"GET", b"HEAD", b"POST", b"CONNECT"]),
+            st.sampled_from([b"gallery.example.com", b"b.example", b"bad host"]),
+            st.lists(st.tuples(names, values), max_size=3),
+            st.permutations(range(4)),
+        ),
+        max_size=8,
+    )
+)
+def test_what_is_known_of_the_request_before_changes_nothing(requests: list[Any]) -> None:
+    limits = Limits(request_line=Size(60), request_head=Size(160))
+    fields, repeated = fields_for(limits), Repeated(fields_for(limits))
+    for target, method, authority, rest, order in requests:
+        pseudo = [(b":method", method), (b":scheme", b"https"), (b":authority", authority), (b":path", target)]
+        request = (*(pseudo[n] for n in order), *rest)
+        outcomes = []
+        for head in (fields.plain, repeated.head):
+            try:
+                outcomes.append(head(request))
+            except Malformed:
+                outcomes.append(None)
+        assert outcomes[0] == outcomes[1]
+
+
+def test_a_request_like_the_one_before_but_for_its_path_is_the_same_but_for_its_path() -> None:
+    repeated = Repeated(fields_for())
+    for path in (b"/", b"/a", b"/a/b?c"):
+        head = repeated.head((*instead(GET, b":path", path), (b"a", b"b")))
+        assert head is not None
+        assert head.head == b"GET " + path + b" HTTP/1.1\r\nhost: gallery.example.com\r\na: b\r\n"
+        assert (head.target, head.host) == (path, "gallery.example.com")
