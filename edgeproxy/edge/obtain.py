@@ -6,21 +6,28 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME
 from edgeproxy.link.messages import LinkMessage, Obtain, Obtained
 
 if TYPE_CHECKING:
     from edgeproxy.edge.connection import Connection
 
+CLOCKS_APART = 1.0
+"""Seconds by which the controller may hold a deadline for over too early: it waits by another clock than it computes with."""
+
 
 class _Asked:
     """One name that was asked for, and the connections that wait for it."""
 
-    __slots__ = ("connections", "deadlines", "hostname", "request")
+    __slots__ = ("connections", "hostname", "request", "until")
 
     def __init__(self, hostname: str, request: Obtain) -> None:
         self.hostname = hostname
         self.request = request
+        self.until = request.deadline
+        """Unix time when the last of them stops waiting: whoever comes later waits longer than the request says."""
         self.connections: dict[Connection, float] = {}
 
 
@@ -29,7 +36,7 @@ class Obtaining:
 
     `send` gives a message to the controller if there is one; `present` goes on with a handshake when its name may have a
     certificate now; `deny` remembers an answer for some seconds. `wait` is how long a handshake may wait, in seconds, and
-    `bound` how many may wait at once.
+    `bound` how many may wait at once, and how many questions may be open.
     """
 
     def __init__(
@@ -57,12 +64,11 @@ class Obtaining:
             connection.alert(INTERNAL_ERROR, "overloaded")
             return
         hostname = connection.server_name
+        until = time.time() + self._wait
         asked = self._asked.get(hostname)
         if asked is None:
-            self._last += 1
-            request = Obtain(id=self._last, hostname=hostname, client_ip=connection.peer, deadline=time.time() + self._wait)
-            asked = self._asked[hostname] = self._by_id[request.id] = _Asked(hostname, request)
-            self._send(request)
+            asked = self._ask(hostname, connection.peer, until)
+        asked.until = until
         connection.waits()
         asked.connections[connection] = now + self._wait
         self.waiting += 1
@@ -76,6 +82,7 @@ class Obtaining:
     def again(self) -> None:
         """There is another controller: it is asked what the last one did not answer."""
         for asked in self._asked.values():
+            asked.request = msgspec.structs.replace(asked.request, deadline=asked.until)
             self._send(asked.request)
 
     def answered(self, message: Obtained) -> None:
@@ -84,6 +91,10 @@ class Obtaining:
         if asked is None:
             return
         del self._asked[asked.hostname]
+        if _ran_out(asked, message) and asked.connections:
+            again = self._ask(asked.hostname, asked.request.client_ip, asked.until)
+            again.connections = asked.connections
+            return
         if not message.ok:
             self._deny(asked.hostname, message.remember, message.denied)
         connections, asked.connections = asked.connections, {}
@@ -105,6 +116,26 @@ class Obtaining:
                 self.waiting -= 1
                 connection.waited()
                 connection.alert(INTERNAL_ERROR, "no_certificate_in_time")
-            if not asked.connections and asked.request.deadline < unix:
-                del self._asked[asked.hostname]
-                self._by_id.pop(asked.request.id, None)
+            if not asked.connections and asked.until < unix:
+                self._forget(asked)
+
+    def _ask(self, hostname: str, client_ip: str, until: float) -> _Asked:
+        if len(self._asked) >= self._bound:
+            # A stranger may name many hostnames and leave at once. Fewer than the bound wait, so nobody does for some.
+            self._forget(next(asked for asked in self._asked.values() if not asked.connections))
+        self._last += 1
+        request = Obtain(id=self._last, hostname=hostname, client_ip=client_ip, deadline=until)
+        asked = self._asked[hostname] = self._by_id[request.id] = _Asked(hostname, request)
+        self._send(request)
+        return asked
+
+    def _forget(self, asked: _Asked) -> None:
+        """No longer expects an answer."""
+        del self._asked[asked.hostname]
+        del self._by_id[asked.request.id]
+
+
+def _ran_out(asked: _Asked, message: Obtained) -> bool:
+    """Whether the controller only says that the time of the question is over, while some came later and wait on."""
+    over = asked.request.deadline <= time.time() + CLOCKS_APART
+    return over and asked.until > asked.request.deadline and not (message.ok or message.denied or message.remember)

@@ -84,9 +84,14 @@ class PlainConnection(asyncio.Protocol):
             self._request(data[:end])
             data = data[end + 4 :]
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way, and there was a request before."""
+        return self._answered and not self._buffer
+
     def drain(self) -> None:
         """Nothing on this port takes long, but what was accepted is answered once."""
-        if self._answered and not self._buffer:
+        if self.idle:
             self.close()
         else:
             self.deadline = min(self.deadline, self.worker.now + self.worker.idle_grace)

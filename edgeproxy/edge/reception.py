@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgeproxy.edge.accept import Acceptor, packed
 from edgeproxy.edge.connection import Connection
@@ -23,7 +23,11 @@ SLOTS = 10_000
 """Addresses whose place in the shared table is remembered: finding it costs 0.8 µs."""
 
 SHED_LOOK = 64
-"""Connections looked at, oldest first, for an idle one that can make room."""
+"""Connections looked at, oldest first, for an idle one that can make room. By so many at most the bound is exceeded: while
+those that were closed for it are not gone yet they are looked at too."""
+
+SHED_SECONDS = 2.0
+"""How long one that was closed to make room may take to be gone: its client need not read the last words."""
 
 SAY_AGAIN_SECONDS = 60.0
 
@@ -85,8 +89,7 @@ class Reception:
         """How many connections are in which state, for the metrics."""
         states = {"handshake": 0, "idle": 0, "active": 0}
         for connection in self.connections:
-            front = getattr(connection, "front", None)
-            states["handshake" if front is None else "idle" if front.idle else "active"] += 1
+            states[_state(connection)] += 1
         return states
 
     def _admission(self, kind: type[AnyConnection]) -> Callable[[socket.socket, str], None]:
@@ -116,7 +119,7 @@ class Reception:
             slot = self._slots[peer] = self._table.slot(packed(peer))
         if self._column.enter(slot) > limits.connections_per_address:
             self._worker.count_handshake("too_many_from_address")
-        elif len(self.connections) >= limits.connections and not self._shed():
+        elif not self._room():
             self._worker.count_handshake("too_many_connections")
         else:
             return slot
@@ -129,12 +132,18 @@ class Reception:
         if self._worker.draining and self.empty:
             self._emptied()
 
+    def _room(self) -> bool:
+        """Whether one more, counted in already, may stay. Counted are also those whose transport is still being made: a rush
+        is accepted faster than that."""
+        return self._column.connections <= self._worker.limits.connections or self._shed()
+
     def _shed(self) -> bool:
-        """Closes the oldest idle connection, if one is near."""
+        """Closes the oldest idle connection, if one is near. One that is closing already, or whose client still takes the end
+        of an answer, is not idle."""
         for connection in itertools.islice(self.connections, SHED_LOOK):
-            front = getattr(connection, "front", None)
-            if front is not None and front.idle:
+            if _state(connection) == "idle" and not connection.closing and not connection.transport.get_write_buffer_size():
                 connection.close()
+                connection.deadline = min(connection.deadline, self._worker.now + SHED_SECONDS)
                 return True
         return False
 
@@ -150,3 +159,10 @@ class Reception:
                 f"No new connections for a moment: {error.strerror}. Raise the limit of open files (LimitNOFILE=), or lower "
                 "limits.connections."
             )
+
+
+def _state(connection: AnyConnection) -> Literal["handshake", "idle", "active"]:
+    if isinstance(connection, PlainConnection):
+        return "idle" if connection.idle else "active"
+    front = connection.front
+    return "handshake" if front is None else "idle" if front.idle else "active"

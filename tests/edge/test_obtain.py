@@ -1,0 +1,316 @@
+"""Handshakes that wait for a certificate: one question per name, an end for each wait, and bounds on all of it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeproxy.edge import obtain
+from edgeproxy.edge.connection import Connection
+from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME
+from edgeproxy.edge.obtain import Obtaining
+from edgeproxy.link.messages import LinkMessage, Obtain, Obtained
+
+WAIT = 30.0
+BOUND = 5
+
+
+class Visitor:
+    """A connection as far as waiting goes."""
+
+    def __init__(self, name: str = "a.example", peer: str = "192.0.2.1") -> None:
+        self.server_name, self.peer = name, peer
+        self.story: list[Any] = []
+
+    def waits(self) -> None:
+        self.story.append("waits")
+
+    def waited(self) -> None:
+        self.story.append("waited")
+
+    def alert(self, alert: int, result: str) -> None:
+        self.story.append((alert, result))
+
+    def present(self, name: str) -> None:
+        self.story.append(("presented", name))
+
+
+class World:
+    """Obtaining, and everybody around it. One clock: Unix time and the loop's time go alike."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch | None = None, *, linked: bool = True) -> None:
+        self.now = 1000.0
+        self.linked = linked
+        self.sent: list[Obtain] = []
+        self.denied: list[tuple[str, float, bool]] = []
+        if monkeypatch is not None:
+            monkeypatch.setattr(obtain, "time", SimpleNamespace(time=lambda: self.unix))
+        self.obtaining = Obtaining(
+            send=self._send,
+            present=lambda connection, name: cast(Visitor, connection).present(name),
+            deny=lambda *told: self.denied.append(told),
+            wait=WAIT,
+            bound=BOUND,
+        )
+
+    @property
+    def unix(self) -> float:
+        return self.now + 1_800_000_000
+
+    def _send(self, message: LinkMessage) -> bool:
+        if self.linked:
+            self.sent.append(cast(Obtain, message))
+        return self.linked
+
+    def join(self, name: str = "a.example", peer: str = "192.0.2.1") -> Visitor:
+        visitor = Visitor(name, peer)
+        self.obtaining.join(cast(Connection, visitor), self.now)
+        return visitor
+
+    def leave(self, visitor: Visitor) -> None:
+        self.obtaining.leave(cast(Connection, visitor))
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.obtaining.sweep(self.now)
+
+    def answer(self, number: int = -1, **answer: Any) -> None:
+        self.obtaining.answered(Obtained(id=self.sent[number].id, **answer))
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+def test_the_first_of_a_name_asks_and_all_of_it_wait(world: World) -> None:
+    visitors = [world.join(peer=f"192.0.2.{number}") for number in range(3)]
+    (question,) = world.sent
+    assert (question.hostname, question.client_ip, question.deadline) == ("a.example", "192.0.2.0", world.unix + WAIT)
+    assert [visitor.story for visitor in visitors] == [["waits"]] * 3
+    assert world.obtaining.waiting == 3
+    world.answer(ok=True)
+    assert [visitor.story for visitor in visitors] == [["waits", "waited", ("presented", "a.example")]] * 3
+    assert world.obtaining.waiting == 0
+    assert world.denied == []
+
+
+def test_each_name_has_a_question_of_its_own(world: World) -> None:
+    one, other = world.join("a.example"), world.join("b.example")
+    assert [question.hostname for question in world.sent] == ["a.example", "b.example"]
+    assert world.sent[0].id != world.sent[1].id
+    world.answer(1, ok=True)
+    assert one.story == ["waits"]
+    assert other.story[-1] == ("presented", "b.example")
+
+
+@pytest.mark.parametrize(
+    ("denied", "ending"), [(True, (UNRECOGNIZED_NAME, "denied")), (False, (INTERNAL_ERROR, "no_certificate"))]
+)
+def test_a_no_ends_every_wait_and_is_noted_for_as_long_as_it_counts(world: World, denied: bool, ending: object) -> None:
+    visitors = [world.join(), world.join()]
+    world.answer(ok=False, denied=denied, remember=60.0)
+    assert [visitor.story for visitor in visitors] == [["waits", "waited", ending]] * 2
+    assert world.denied == [("a.example", 60.0, denied)]
+    assert world.obtaining.waiting == 0
+
+
+def test_after_an_answer_the_next_visitor_asks_anew(world: World) -> None:
+    world.join()
+    world.answer(ok=True)
+    world.join()
+    assert len({question.id for question in world.sent}) == 2
+
+
+def test_an_answer_to_nothing_is_nothing(world: World) -> None:
+    world.join()
+    world.obtaining.answered(Obtained(id=77, ok=False, denied=True, remember=60.0))
+    world.answer(ok=True)
+    world.answer(ok=False, denied=True, remember=60.0)  # a second one, by the controller before
+    assert world.denied == []
+
+
+def test_only_so_many_wait(world: World) -> None:
+    visitors = [world.join(f"{number}.example") for number in range(BOUND)]
+    refused = [world.join("more.example"), world.join("0.example")]
+    assert [visitor.story for visitor in refused] == [[(INTERNAL_ERROR, "overloaded")]] * 2
+    assert len(world.sent) == BOUND
+    world.leave(visitors[0])
+    assert world.join("0.example").story == ["waits"]
+
+
+def test_who_leaves_is_told_nothing_and_the_next_visitor_has_the_answer(world: World) -> None:
+    gone = world.join()
+    world.leave(gone)
+    world.leave(gone)
+    assert world.obtaining.waiting == 0
+    next_one = world.join()
+    assert len(world.sent) == 1
+    world.answer(ok=True)
+    assert gone.story == ["waits"]
+    assert next_one.story[-1] == ("presented", "a.example")
+
+
+def test_leaving_without_having_waited_changes_nothing(world: World) -> None:
+    waiting = world.join()
+    world.leave(Visitor())
+    world.leave(Visitor("b.example"))
+    assert world.obtaining.waiting == 1
+    world.answer(ok=True)
+    assert waiting.story[-1] == ("presented", "a.example")
+
+
+def test_each_waits_for_its_own_time(world: World) -> None:
+    first = world.join()
+    world.passes(20)
+    second = world.join()
+    world.passes(10)
+    assert first.story == ["waits"]  # to the very end of it
+    world.passes(1)
+    assert first.story == ["waits", "waited", (INTERNAL_ERROR, "no_certificate_in_time")]
+    assert second.story == ["waits"]
+    assert world.obtaining.waiting == 1
+    world.passes(20)
+    assert second.story[-1] == (INTERNAL_ERROR, "no_certificate_in_time")
+    assert world.obtaining.waiting == 0
+
+
+def test_a_certificate_that_took_longer_than_the_first_may_wait_is_in_time_for_those_who_came_later(world: World) -> None:
+    first = world.join()
+    world.passes(20)
+    second = world.join()
+    world.now += 9.99
+    world.answer(0, ok=False)  # what the controller says when the question's own time is over, by its clock
+    world.passes(0.1)
+    assert first.story[-1] == (INTERNAL_ERROR, "no_certificate_in_time")
+    assert second.story == ["waits"]
+    assert [question.hostname for question in world.sent] == ["a.example"] * 2
+    assert world.sent[1].deadline == world.sent[0].deadline + 20
+    assert world.denied == []
+    world.answer(1, ok=True)
+    assert second.story[-1] == ("presented", "a.example")
+
+
+def test_a_question_whose_time_is_over_for_all_is_not_asked_again(world: World) -> None:
+    visitor = world.join()
+    world.now += WAIT + 0.001
+    world.answer(ok=False)
+    assert len(world.sent) == 1
+    assert visitor.story[-1] == (INTERNAL_ERROR, "no_certificate")
+
+
+def test_who_came_later_is_not_asked_for_without_end(world: World) -> None:
+    world.join()
+    world.passes(1)
+    second = world.join()
+    world.now += WAIT - 1
+    for _ in range(5):
+        world.answer(ok=False)
+    assert len(world.sent) == 2
+    assert second.story[-1] == (INTERNAL_ERROR, "no_certificate")
+
+
+def test_a_failure_that_came_early_is_an_answer(world: World) -> None:
+    world.join()
+    world.passes(10)
+    late = world.join()
+    world.answer(ok=False)
+    assert len(world.sent) == 1
+    assert late.story[-1] == (INTERNAL_ERROR, "no_certificate")
+
+
+def test_another_controller_is_asked_what_the_last_one_left_open(world: World) -> None:
+    world.join("a.example")
+    world.join("b.example")
+    world.answer(0, ok=True)
+    world.obtaining.again()
+    assert [question.hostname for question in world.sent] == ["a.example", "b.example", "b.example"]
+    assert world.sent[2] == world.sent[1]
+    visitor = world.join("b.example")
+    world.answer(2, ok=True)
+    assert visitor.story[-1] == ("presented", "b.example")
+
+
+def test_another_controller_is_told_how_long_the_last_visitor_waits(world: World) -> None:
+    world.linked = False
+    world.join()
+    for _ in range(3):  # there is always somebody, long after the first has gone
+        world.passes(20)
+        last = world.join()
+    world.linked = True
+    world.obtaining.again()
+    assert world.sent[0].deadline == world.unix + WAIT
+    world.answer(ok=True)
+    assert last.story[-1] == ("presented", "a.example")
+
+
+def test_what_nobody_waits_for_any_more_is_not_asked_of_another_controller(world: World) -> None:
+    world.linked = False
+    world.leave(world.join())
+    world.passes(WAIT + 1)
+    world.linked = True
+    world.obtaining.again()
+    assert world.sent == []
+
+
+def test_names_whose_visitors_leave_at_once_are_not_kept_without_end(world: World) -> None:
+    world.linked = False  # nobody answers
+    for number in range(100):
+        world.leave(world.join(f"{number}.example"))
+    kept = world.join("kept.example")
+    for number in range(100):
+        world.leave(world.join(f"more{number}.example"))
+    world.linked = True
+    world.obtaining.again()
+    assert len(world.sent) <= BOUND
+    (question,) = [question for question in world.sent if question.hostname == "kept.example"]
+    world.obtaining.answered(Obtained(id=question.id, ok=True))
+    assert kept.story[-1] == ("presented", "kept.example")
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["join", "join", "join", "leave", "leave", "answer", "denied", "failed", "again", "unlink", "pass", "pass long"]
+        ),
+        st.integers(0, 15),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+def test_whatever_happens_everybody_who_waits_is_told_once(steps: list[tuple[str, int]]) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        world = World(monkeypatch)
+        everybody: list[Visitor] = []
+        left: set[Visitor] = set()
+        for step, number in steps:
+            match step:
+                case "join":
+                    everybody.append(world.join(f"{number}.example"))
+                case "leave" if everybody:
+                    left.add(everybody[number % len(everybody)])
+                    world.leave(everybody[number % len(everybody)])
+                case "answer" | "denied" | "failed" if world.sent:
+                    world.answer(number % len(world.sent), ok=step == "answer", denied=step == "denied")
+                case "again" | "unlink":
+                    world.linked = step == "again"
+                    if world.linked:
+                        world.obtaining.again()
+                case "pass" | "pass long":
+                    world.passes(WAIT + 1 if step == "pass long" else number)
+            waiting = [visitor for visitor in everybody if visitor.story == ["waits"] and visitor not in left]
+            assert world.obtaining.waiting == len(waiting) <= BOUND
+            assert len(world.obtaining._asked) == len(world.obtaining._by_id) <= BOUND
+        world.passes(WAIT + 1)
+        world.passes(WAIT + 1)
+        assert world.obtaining.waiting == 0
+        assert not world.obtaining._asked
+        for visitor in everybody:
+            ended = visitor.story[0] != "waits" or (len(visitor.story) == 3 and visitor.story[1] == "waited")
+            assert ended or (visitor in left and visitor.story == ["waits"])
