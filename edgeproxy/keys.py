@@ -17,6 +17,7 @@ from typing import Literal
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from edgeproxy import disk
 from edgeproxy.config.structs import Config
 from edgeproxy.errors import ConfigError, StateError
 
@@ -112,15 +113,17 @@ def _create(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        try:
-            with contextlib.suppress(FileExistsError):  # another start was quicker: its key counts
-                os.link(temporary, path)
-        finally:
-            temporary.unlink()
+        with contextlib.suppress(FileExistsError):  # another start was quicker: its key counts
+            os.link(temporary, path)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
     except OSError as error:
+        if disk.is_full(error):
+            raise disk.full(StateError, path) from error
         raise StateError(f"The state key cannot be made: {path}: {error.strerror}.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -129,3 +131,13 @@ def test_a_password_in_a_store_url_is_not_repeated(tmp_path: Path) -> None:
 def test_a_relative_store_lies_in_the_state_directory_and_an_absolute_one_where_it_says(tmp_path: Path) -> None:
     assert store_path(config(), tmp_path) == tmp_path / "edgeproxy.db"
     assert store_path(config(url="sqlite:////srv/edge.db"), tmp_path) == Path("/srv/edge.db")
+
+
+def test_a_full_disk_is_told_and_no_half_of_a_key_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StateError, match=r"The disk is full: .*/state\.key cannot be written"):
+        root_key(config(), tmp_path, may_create=True)
+    assert list(tmp_path.iterdir()) == []

@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup
 from anyio.to_thread import run_sync
 
 import edgeproxy
+from edgeproxy import disk
 from edgeproxy.control import logs
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.desk import Desk
@@ -27,7 +28,7 @@ from edgeproxy.control.faults import Faults
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.parent import Parent
 from edgeproxy.control.plane import Plane, open_plane
-from edgeproxy.errors import EdgeError, MapError
+from edgeproxy.errors import EdgeError
 from edgeproxy.link.start import ChildStart
 
 log = structlog.get_logger("controller")
@@ -53,6 +54,10 @@ def main(start: ChildStart) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     anyio.run(Controller(start).run)
     return 0
+
+
+MAP_LOOK_SECONDS = 0.1
+"""How often it is looked meanwhile whether that is hopeless."""
 
 
 class Controller:
@@ -165,12 +170,20 @@ class Controller:
         log.info("the controller is ready", seconds=round(time.time() - self.context.born_at, 3))
 
     async def _first_map(self, plane: Plane) -> None:
-        with anyio.move_on_after(MAP_SECONDS):
-            await plane.publisher.published(await plane.store.head_change())
-            return
-        log.warning("the published map is not up to date yet", reached=plane.publisher.reached)
-        if plane.publisher.reached < 0 and plane.publisher.error is not None:
-            raise MapError(plane.publisher.error.detail)
+        publisher = plane.publisher
+        published = asyncio.ensure_future(publisher.published(await plane.store.head_change()))
+        try:
+            with anyio.move_on_after(MAP_SECONDS):
+                while not (await asyncio.wait((published,), timeout=MAP_LOOK_SECONDS))[0]:
+                    if publisher.error is not None and publisher.error.code == disk.FULL:
+                        break  # no second try makes room
+                else:
+                    return
+        finally:
+            published.cancel()
+        if publisher.error is not None and (publisher.reached < 0 or plane.writer.fresh):
+            raise publisher.error
+        log.warning("the published map is not up to date yet", reached=publisher.reached)
 
     async def keep(self, part: str, run: Callable[[], Awaitable[None]]) -> None:
         """Runs a part for ever: what it raises is noted and logged, and it is started again after a pause."""

@@ -303,7 +303,8 @@ class Publisher:
         started = time.monotonic()
         head = await self._store.head_change()
         made = "made" if first else "made anew"
-        log.log(logging.INFO if first else logging.WARNING, f"the published map is being {made}", why=why)
+        if self.error is None:  # else it has been said, and the reason for another try too
+            log.log(logging.INFO if first else logging.WARNING, f"the published map is being {made}", why=why)
         rebuild = await run_sync(self._writer.rebuilding)
         with rebuild:
             puts, _ = await self._records("sites", list(self._settings.edge_names))

@@ -18,6 +18,7 @@ import stat
 import sys
 from pathlib import Path
 
+from edgeproxy import disk
 from edgeproxy.errors import MapError
 from edgeproxy.published.records import CHANGES_RING, SCHEMA
 
@@ -175,4 +176,8 @@ def create_current(path: Path, word: int, group: int | None) -> None:
             os.close(descriptor)
         temporary.rename(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if disk.is_full(error):
+            raise disk.full(MapError, path) from error
         raise MapError(f"The published map cannot be made: {path}: {error.strerror}.") from error

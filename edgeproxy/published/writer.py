@@ -8,6 +8,7 @@ moves the word, since the generation is nothing but the number of the newest cha
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import threading
@@ -20,6 +21,7 @@ from typing import Self, TypeAlias
 import lmdb
 import msgspec
 
+from edgeproxy import disk
 from edgeproxy.errors import MapError
 from edgeproxy.published import layout
 from edgeproxy.published.records import CHANGES_RING, Change, Record
@@ -105,7 +107,7 @@ class MapWriter:
         try:
             return int(self._env.reader_check())
         except lmdb.Error as error:
-            raise _failed(error) from error
+            raise _failed(error, self._directory) from error
 
     # changing it
 
@@ -152,7 +154,7 @@ class MapWriter:
                 if settings is not None:
                     transaction.put(layout.META_SETTINGS, settings, db=meta)
         except lmdb.Error as error:
-            raise _failed(error) from error
+            raise _failed(error, self._directory) from error
         if announced:
             self._move(sequence)
         return announced
@@ -181,8 +183,12 @@ class MapWriter:
             except FileExistsError:
                 epoch += 1
             except OSError as error:
-                raise MapError(f"The published map cannot be made: {folder}: {error.strerror}.") from error
-        return Rebuild(self, folder, epoch)
+                raise _not_made(error, folder) from error
+        try:
+            return Rebuild(self, folder, epoch)
+        except MapError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def reopen(self) -> bool:
         """Opens the map that `current` names, if it is usable; whether it is."""
@@ -251,7 +257,7 @@ class MapWriter:
                 value: bytes | None = transaction.get(name)
                 return value
         except lmdb.Error as error:
-            raise _failed(error) from error
+            raise _failed(error, self._directory) from error
 
     def _move(self, sequence: int) -> None:
         """Moves the word forward, never back: another writer may have been quicker."""
@@ -281,7 +287,7 @@ class MapWriter:
             self._directory.mkdir(mode=0o750, exist_ok=True)
             self._permissions(self._directory)
         except OSError as error:
-            raise MapError(f"The published map cannot be made: {self._directory}: {error.strerror}.") from error
+            raise _not_made(error, self._directory) from error
 
     def _permissions(self, folder: Path) -> None:
         """Modes are set outright: the program runs under umask 077. chmod opens nothing, so no lock is lost by it."""
@@ -362,7 +368,7 @@ class Rebuild:
             self._env.close()
             env, kinds = _open(self._folder, create=False)
         except lmdb.Error as error:
-            raise _failed(error) from error
+            raise _failed(error, self._folder) from error
         try:
             self._writer._permissions(self._folder)
             self._writer._install(env, kinds, self._epoch, sequence)
@@ -380,7 +386,7 @@ class Rebuild:
                             cursor.putmulti(items)
                         items.clear()
         except lmdb.Error as error:
-            raise _failed(error) from error
+            raise _failed(error, self._folder) from error
 
 
 def _open(folder: Path, *, create: bool, sync: bool = True) -> tuple[lmdb.Environment, dict[str, lmdb._Database]]:
@@ -400,13 +406,13 @@ def _open(folder: Path, *, create: bool, sync: bool = True) -> tuple[lmdb.Enviro
             metasync=False,
         )
     except lmdb.Error as error:
-        raise _failed(error) from error
+        raise _failed(error, folder) from error
     try:
         names: Sequence[str] = (*layout.DATABASES, *layout.INTERNAL_DATABASES)
         return env, {name: env.open_db(name.encode(), create=create) for name in names}
     except lmdb.Error as error:
         env.close()
-        raise _failed(error) from error
+        raise _failed(error, folder) from error
 
 
 def _allocate_lock(folder: Path) -> None:
@@ -420,7 +426,7 @@ def _allocate_lock(folder: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise MapError(f"The published map cannot be made: {folder}: {error.strerror}. Make room there.") from error
+        raise _not_made(error, folder) from error
 
 
 def _is_cut(env: lmdb.Environment, data: Path) -> bool:
@@ -451,7 +457,16 @@ def _key(database: str, name: str) -> bytes:
 _DAMAGE = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)
 
 
-def _failed(error: Exception) -> MapError:
+def _failed(error: Exception, folder: Path) -> MapError:
     if isinstance(error, _DAMAGE):
         return MapError(f"The published map is damaged: {error}. It is made anew.", code=DAMAGED)
-    return MapError(f"The published map cannot be written: {error}. Readers go on with what it has.")
+    # LMDB has EIO for a write that was cut short ("filesystem full?" says its source, mdb_page_flush).
+    if isinstance(error, lmdb.DiskError) or (os.strerror(errno.EIO) in str(error) and disk.has_no_room(folder)):
+        return disk.full(MapError, folder)
+    return MapError(f"The published map cannot be written: {folder}: {error}. Readers go on with what it has.")
+
+
+def _not_made(error: OSError, path: Path) -> MapError:
+    if disk.is_full(error):
+        return disk.full(MapError, path)
+    return MapError(f"The published map cannot be made: {path}: {error.strerror}.")

@@ -8,6 +8,7 @@ import os
 import struct
 from pathlib import Path
 
+from edgeproxy import disk
 from edgeproxy.errors import StateError
 from edgeproxy.supervision.identity import Identities
 
@@ -43,6 +44,8 @@ class StateLock:
         try:
             self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
+            if disk.is_full(error):
+                raise disk.full(StateError, self.path) from None
             raise StateError(
                 f"{self.path} cannot be opened: {error.strerror}. "
                 "The state directory must belong to the user who starts the program."
@@ -56,7 +59,8 @@ class StateLock:
                 raise DirectoryLocked(directory, f"process {holder}" if holder else "another process") from None
             raise StateError(f"{self.path} cannot be locked: {error.strerror}.") from None
         os.ftruncate(self.descriptor, 0)
-        os.write(self.descriptor, b"%d\n" % os.getpid())
+        with contextlib.suppress(OSError):  # for people only; on a full disk the lock alone will do
+            os.write(self.descriptor, b"%d\n" % os.getpid())
 
     def close(self) -> None:
         """Frees it; in a child only its copy of the descriptor. The file stays: without it two could lock two files."""
@@ -77,6 +81,8 @@ def prepare(directory: Path, identities: Identities) -> None:
         if not directory.is_dir():
             raise StateError(f"state.directory: {directory} is not a directory.") from None
     except OSError as error:
+        if disk.is_full(error):
+            raise disk.full(StateError, directory) from None
         raise StateError(
             f"The state directory {directory} cannot be made: {error.strerror}. "
             f"Make it yourself (install -d -m 0700 -o USER {directory}), or set state.directory to one that you may write."

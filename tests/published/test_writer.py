@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import shutil
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgeproxy import disk
 from edgeproxy.errors import MapError
 from edgeproxy.published import layout
 from edgeproxy.published.records import CHANGES_RING, Change, Site
@@ -440,3 +442,24 @@ def test_the_table_of_readers_has_its_blocks_before_anybody_reads(tmp_path: Path
     assert status.st_blocks * 512 >= status.st_size
     assert stat.S_IMODE(status.st_mode) == layout.LOCK_MODE
     writer.close()
+
+
+def test_a_full_disk_is_told_and_nothing_half_made_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    writer = MapWriter(tmp_path)
+    assert writer.fresh
+    for function in ("posix_fallocate", "fsync"):  # the table of readers; the word that says which map counts
+        with monkeypatch.context() as patch:
+            patch.setattr(os, function, full)
+            with pytest.raises(MapError, match="The disk is full") as caught:
+                writer.rebuild([("sites", "a.example.com", A)], 1)
+        assert caught.value.code == disk.FULL
+        assert names(tmp_path) == []
+    writer.rebuild([("sites", "a.example.com", A)], 1)
+    assert names(tmp_path) == ["1-1", "current"]
+    writer.close()
+    again = MapWriter(tmp_path)
+    assert not again.fresh
+    again.close()

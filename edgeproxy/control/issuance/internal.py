@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from edgeproxy import disk
 from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.certificates import (
     Issued,
@@ -113,12 +115,16 @@ class InternalIssuer:
 
     def _export(self, pem: bytes) -> None:
         """Writes the root's certificate where people find it. It is public: everyone may read it."""
+        temporary = self._root_file.with_suffix(".new")
         try:
             if self._root_file.exists() and self._root_file.read_bytes() == pem:
                 return
-            temporary = self._root_file.with_suffix(".new")
             temporary.write_bytes(pem)
             temporary.chmod(0o644)
             temporary.replace(self._root_file)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            if disk.is_full(error):
+                raise disk.full(StateError, self._root_file) from None
             raise StateError(f"{self._root_file} cannot be written: {error.strerror}.") from None

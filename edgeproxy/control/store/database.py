@@ -13,6 +13,7 @@ import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from edgeproxy import disk
 from edgeproxy.control.store import schema
 from edgeproxy.control.store.rows import Database as MapDatabase
 from edgeproxy.errors import StateError
@@ -153,14 +154,16 @@ def translated(path: Path) -> Iterator[None]:
                 f"The store is damaged: {path}. What is published goes on being served. Stop the edge and put a backup in its "
                 f"place. SQLite says: {in_one_line(str(cause))}"
             ) from error
-        what, cure = _PASSING.get("_".join(name.split("_")[:2]), ("The store cannot be used just now", "Try again."))
+        kind = "_".join(name.split("_")[:2])
+        if kind == "SQLITE_FULL" or (kind in ("SQLITE_IOERR", "SQLITE_CANTOPEN") and disk.has_no_room(path)):
+            raise disk.full(StateError, path) from error
+        what, cure = _PASSING.get(kind, ("The store cannot be used just now", "Try again."))
         raise StateError(
             f"{what}: {path}. Nothing of this was saved. {cure} SQLite says: {in_one_line(str(cause))}", retryable=True
         ) from error
 
 
 _PASSING = {
-    "SQLITE_FULL": ("The disk is full", "Make room there, and try again."),
     "SQLITE_BUSY": ("The store is locked by another process", "Try again."),
     "SQLITE_READONLY": ("The store is read-only", "Let the service's user write it."),
     "SQLITE_IOERR": ("The disk of the store does not work", "Look at the disk and at the kernel's log."),

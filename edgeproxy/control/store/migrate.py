@@ -13,6 +13,7 @@ import sqlalchemy
 from alembic.util import CommandError
 from sqlalchemy import event
 
+from edgeproxy import disk
 from edgeproxy.control.store import schema
 from edgeproxy.errors import StateError
 
@@ -38,9 +39,11 @@ def migrate(path: Path) -> None:
         # SQLAlchemy's own text goes on with the statement and a link.
         cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
         name = getattr(cause, "sqlite_errorname", "")
-        cure = " Is there room on its disk?" if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")) else ""
+        no_room = isinstance(error, OSError) and disk.is_full(error)
+        if no_room or name.startswith("SQLITE_FULL") or (name.startswith("SQLITE_IOERR") and disk.has_no_room(path)):
+            raise disk.full(StateError, path) from error
         raise StateError(
-            f"The store cannot be brought to schema {schema.VERSION}: {path}: {cause}. It is as it was.{cure}"
+            f"The store cannot be brought to schema {schema.VERSION}: {path}: {cause}. It is as it was."
         ) from error
 
 

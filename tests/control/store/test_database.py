@@ -125,8 +125,10 @@ def test_errors_are_told_apart_by_whether_trying_again_may_help() -> None:
 
     assert not raised("SQLITE_CORRUPT_INDEX").retryable
     assert not raised("SQLITE_NOTADB").retryable
+    full = raised("SQLITE_FULL")
+    assert full.retryable
+    assert full.detail == "The disk is full: /state/edgeproxy.db cannot be written. Make room there, and try again."
     for name, text in (
-        ("SQLITE_FULL", "disk is full"),
         ("SQLITE_BUSY_SNAPSHOT", "locked"),
         ("SQLITE_READONLY_DIRECTORY", "read-only"),
         ("SQLITE_IOERR_FSYNC", "disk of the store does not work"),

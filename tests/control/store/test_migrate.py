@@ -116,4 +116,6 @@ def test_a_full_disk_is_told_in_one_sentence_with_its_cure(tmp_path: Path, monke
     monkeypatch.setattr("edgeproxy.control.store.migrate._upgrade", full)
     with pytest.raises(StateError) as caught:
         migrate(tmp_path / "edgeproxy.db")
-    assert caught.value.detail.endswith("edgeproxy.db: database or disk is full. It is as it was. Is there room on its disk?")
+    assert (
+        caught.value.detail == f"The disk is full: {tmp_path}/edgeproxy.db cannot be written. Make room there, and try again."
+    )
