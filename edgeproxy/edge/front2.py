@@ -40,9 +40,9 @@ class Front2:
     """The session. `received` brings plaintext; the engine's adapter calls back as http2.Sink."""
 
     __slots__ = (
-        "_added",
         "_begun",
         "_flush_due",
+        "_held",
         "_read_at",
         "_waiting",
         "_watching",
@@ -67,8 +67,8 @@ class Front2:
         self.upload_ahead = 0
         self.free = 0
         """What the first read of an answer may bring where nothing is in its way; 0: ask `first_room`."""
-        self._added = 0
-        """Bytes queued since the last flush that were the end of an answer."""
+        self._held = 0
+        """Bytes that were queued after the last flush, and those of answers that were ended since."""
         self._read_at = 0.0
         """time.perf_counter() at the last read."""
         self._flush_due = False
@@ -94,8 +94,8 @@ class Front2:
         connection, http2 = self.connection, self.http2
         connection.worker.notice()
         self._read_at = perf_counter()
-        if not http2.queued and not connection.full and http2.initial_window >= QUEUE_HIGH:
-            self.free = QUEUE_HIGH
+        free = self._held < QUEUE_HIGH and not connection.full and http2.initial_window >= QUEUE_HIGH
+        self.free = QUEUE_HIGH if free else 0
         try:
             http2.receive(data)
         except Http2Error:
@@ -283,8 +283,8 @@ class Front2:
 
     def queued(self, size: int) -> None:
         """An answer's end was queued, `size` bytes."""
-        self._added += size
-        if self._added >= QUEUE_HIGH:
+        self._held += size
+        if self._held >= QUEUE_HIGH:
             self.free = 0
             if self.http2.queued >= QUEUE_HIGH:
                 self.overfull()
@@ -322,7 +322,6 @@ class Front2:
 
     def _flush(self) -> None:
         self._flush_due = False
-        self._added = 0
         connection, http2 = self.connection, self.http2
         if connection.closing or connection.full:
             return  # `ready` comes back to it
@@ -334,12 +333,13 @@ class Front2:
         except Http2Error:
             self._end()
             return
+        queued = self._held = http2.queued
         if output:
             connection.send(output)
         if http2.ended:
             connection.close()
             return
-        if http2.queued or self.paused:
+        if queued or self.paused:
             self.watch()
-            if http2.queued < QUEUE_HIGH // 2:
+            if queued < QUEUE_HIGH // 2:
                 self._resume()
