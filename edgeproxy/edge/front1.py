@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Front1:
-    """The session. `received` brings plaintext; the exchange calls back with the answer (exchange.ClientSide)."""
+    """The session. `received` brings plaintext; its exchange calls back with the answer (exchange1)."""
 
     __slots__ = (
         "_buffer",

@@ -199,7 +199,12 @@ class RequestLines(_Names):
         name = self._name(raw)
         if name.meaning == REFUSE or not colon or _VALUE(value) is None:
             return REFUSE, b"", line
-        meaning: Meaning | int = (name.meaning, name.lower, value.strip(b" \t")) if name.meaning else KEEP
+        meaning: Meaning | int = KEEP
+        if name.meaning:
+            value = value.strip(b" \t")
+            # A Connection that only says keep-alive says nothing.
+            silent = name.meaning == CONNECTION and not connection_options(value)
+            meaning = DROP if silent else name.meaning, name.lower, value
         if name.left and len(line) <= HEADER_MEMO_LINE:
             name.left -= 1
             if len(self.memo) >= HEADER_MEMO_ENTRIES:  # emptied: see limits.HEADER_MEMO_ENTRIES

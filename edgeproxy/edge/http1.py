@@ -25,6 +25,7 @@ from edgeproxy.edge.headers import (
     TRANSFER,
     UPGRADE,
     Field,
+    Meaning,
     RequestHead,
     RequestLines,
     ResponseHead,
@@ -34,7 +35,8 @@ from edgeproxy.edge.headers import (
 )
 from edgeproxy.limits import Limits
 
-_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21\x22\x24-\x7e]+) HTTP/([0-9])\.([0-9])\Z").match
+_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21\x22\x24-\x7e]+) HTTP/1\.([0-9])\Z").match
+_OTHER_VERSION = re.compile(TOKEN + rb" [\x21\x22\x24-\x7e]+ HTTP/[0-9]\.[0-9]\Z").match
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(/[^#]*|\?[^#]*)?\Z").match
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?\Z").match
 _DIGITS = re.compile(rb"[0-9]{1,18}\Z").match
@@ -43,6 +45,9 @@ _CHUNK_LINE = re.compile(
     # blanks, no bare CR or LF, at which some servers end the line and others do not).
     rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\Z"
 ).match
+
+_NOT_NOMINATED = frozenset((b"close", b"upgrade", b"host", b"content-length", b"transfer-encoding", b"connection"))
+"""Options of a request's Connection that name no field to be dropped: what frames and routes a message is never one."""
 
 MAX_CHUNK_LINE = 256
 MAX_TRAILERS = 8 * 1024
@@ -66,25 +71,51 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
     lines = head.split(b"\r\n")
     if len(lines) > limits.header_count + 1:
         raise Refusal(431, f"more than {limits.header_count} header fields")
-    request_line = lines[0]
-    if len(request_line) > limits.request_line:
-        raise Refusal(414, "request line too long")
-    match = _REQUEST_LINE(request_line)
-    if match is None:
-        raise Refusal(400, "malformed request line")
-    method, target, major, minor = match.groups()
-    if major != b"1":
-        raise Refusal(505, "HTTP version not supported on this connection")
+    match = _REQUEST_LINE(lines[0])
+    if match is None or len(lines[0]) > limits.request_line:
+        raise _request_line_fault(lines[0], limits)
+    method, target, minor = match.groups()
     version = 0 if minor == b"0" else 1
+    authority, dropped, said = _sort_fields(lines, known_lines)
+    host = parse_authority(authority)
+    if host is None:
+        raise Refusal(400, "malformed Host")
+    # Persistent connections of HTTP/1.0 are not offered: nothing but monitoring still speaks it.
+    request = RequestHead(method, target, host, head, authority, 0, False, False, (), version == 0, version)
+    if said and (options := _apply(said, request)):
+        dropped += _nominated(options, lines, dropped)
+    rewritten = version == 0
+    if target[0] != 0x2F:  # "/"
+        request.target, rewritten = _other_target(method, target, authority), True
+    if method == b"CONNECT" or method == b"TRACE":
+        raise Refusal(405, f"{method.decode('ascii')} is not offered")
+    if rewritten:
+        lines[0] = method + b" " + request.target + b" HTTP/1.1"
+    elif not dropped:
+        request.head += b"\r\n"
+        return request
+    for line in dropped:
+        lines.remove(line)
+    lines.append(b"")
+    request.head = b"\r\n".join(lines)
+    return request
 
-    host: str | None = None
-    host_value = b""
-    length = 0
-    chunked = expect = close = upgrade_token = False
-    options = NO_OPTIONS
-    have_length = False
-    forwarded: list[tuple[bytes, bytes]] | None = None
-    dropped: list[bytes] | None = None
+
+def _request_line_fault(line: bytes, limits: Limits) -> Refusal:
+    """What is wrong with a request line that is not taken."""
+    if len(line) > limits.request_line:
+        return Refusal(414, "request line too long")
+    if _OTHER_VERSION(line) is not None:
+        return Refusal(505, "HTTP version not supported on this connection")
+    return Refusal(400, "malformed request line")
+
+
+def _sort_fields(lines: list[bytes], known_lines: RequestLines) -> tuple[bytes, list[bytes], list[Meaning]]:
+    """The value of Host, the lines that are not passed on, and the meanings of those among them that say something of the
+    message or of the connection. The first of `lines` is the request line. Raises Refusal."""
+    authority: bytes | None = None
+    dropped: list[bytes] = []
+    said: list[Meaning] = []
     known, classify = known_lines.memo.get, known_lines.classify
     for line in lines[1:]:
         meaning = known(line)
@@ -92,94 +123,73 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
             meaning = classify(line)
         if not meaning:
             continue
-        kind, name, value = meaning  # type: ignore[misc]  # truthy: a Meaning
+        kind = meaning[0]  # type: ignore[index]  # truthy: a Meaning
         if kind == HOST:
-            if host is not None:
+            if authority is not None:
                 raise Refusal(400, "more than one Host")
-            host_value = value
-            host = parse_authority(value)
-            if host is None:
-                raise Refusal(400, "malformed Host")
+            authority = meaning[2]  # type: ignore[index]
             continue
-        if dropped is None:
-            dropped = []
         dropped.append(line)
-        if kind == DROP:
-            continue
-        if kind == CONNECTION:
-            options = connection_options(value) | options if options else connection_options(value)
-        elif kind == LENGTH:
-            if have_length or not _DIGITS(value):
+        if kind != DROP:
+            said.append(meaning)  # type: ignore[arg-type]
+    if authority is None:
+        raise Refusal(400, "no Host")
+    return authority, dropped, said
+
+
+def _apply(said: list[Meaning], request: RequestHead) -> frozenset[bytes]:
+    """Notes in the request what its fields say; the options of Connection. Raises Refusal."""
+    options = NO_OPTIONS
+    length = -1
+    chunked = expect = websocket = False
+    for kind, name, value in said:
+        if kind == LENGTH:
+            if length >= 0 or not _DIGITS(value):
                 raise Refusal(400, "malformed or repeated Content-Length")
-            have_length = True
             length = int(value)
+        elif kind == CONNECTION:
+            options |= connection_options(value)
         elif kind == TRANSFER:
-            if chunked or value != b"chunked" or version == 0:
-                raise Refusal(400 if version == 0 or chunked else 501, "a transfer coding other than one exact `chunked`")
+            if chunked or value != b"chunked" or request.version == 0:
+                status = 400 if request.version == 0 or chunked else 501
+                raise Refusal(status, "a transfer coding other than one exact `chunked`")
             chunked = True
         elif kind == FORWARDED:
-            if forwarded is None:
-                forwarded = []
-            forwarded.append((name, value))
+            request.forwarded += ((name, value),)
         elif kind == EXPECT:
             if value.lower() != b"100-continue":
                 raise Refusal(417, "an expectation other than 100-continue")
-            expect = version == 1
+            expect = request.version == 1
         elif kind == UPGRADE:
-            upgrade_token = value.lower() == b"websocket"
+            websocket = value.lower() == b"websocket"
         else:
             raise Refusal(400, "malformed header field")
-
-    if host is None:
-        raise Refusal(400, "no Host")
-    if chunked:
-        if have_length:
-            raise Refusal(400, "both Content-Length and Transfer-Encoding")
-        length = -1
-    upgrade = False
+    if chunked and length >= 0:
+        raise Refusal(400, "both Content-Length and Transfer-Encoding")
+    if chunked or length > 0:
+        request.length = length  # -1 where it is chunked
+        request.expect = expect
     if options:
-        close = b"close" in options
-        if upgrade_token and b"upgrade" in options and version == 1:
-            if method != b"GET" or length:
-                raise Refusal(400, "a WebSocket begins with a GET without a body")
-            upgrade = True
-        nominated = options - {b"close", b"upgrade", b"host", b"content-length", b"transfer-encoding", b"connection"}
-        if nominated:
-            dropped = (dropped or []) + [line for line in lines[1:] if line.partition(b":")[0].lower() in nominated]
-    if version == 0:
-        # Persistent connections of HTTP/1.0 are not offered: nothing but monitoring still speaks it.
-        close = True
-    rewrite = version == 0
-    if target[0] != 0x2F:  # "/"
-        target, rewrite = _other_target(method, target, host_value), True
-    if method == b"CONNECT" or method == b"TRACE":
-        raise Refusal(405, f"{method.decode('ascii')} is not offered")
-    if dropped:
-        if len(dropped) == 1:  # nearly always: `Connection: keep-alive`, or nothing at all
-            lines.remove(dropped[0])
-        else:
-            lines = [line for line in lines if line not in dropped]
-        if rewrite:
-            lines[0] = method + b" " + target + b" HTTP/1.1"
-        lines.append(b"")
-        head = b"\r\n".join(lines)
-    elif rewrite:
-        head = b"\r\n".join((method + b" " + target + b" HTTP/1.1", *lines[1:], b""))
-    else:
-        head += b"\r\n"
-    return RequestHead(
-        method,
-        target,
-        host,
-        head,
-        host_value,
-        length,
-        expect and length != 0,
-        upgrade,
-        tuple(forwarded) if forwarded else (),
-        close,
-        version,
-    )
+        request.close = request.close or b"close" in options
+        request.upgrade = _upgraded(request) if websocket and b"upgrade" in options else False
+    return options
+
+
+def _upgraded(request: RequestHead) -> bool:
+    """Whether a request that asks for a WebSocket gets one; raises Refusal."""
+    if request.version == 0:  # RFC 9110 section 7.8: Upgrade of an HTTP/1.0 request is ignored
+        return False
+    if request.method != b"GET" or request.length:
+        raise Refusal(400, "a WebSocket begins with a GET without a body")
+    return True
+
+
+def _nominated(options: frozenset[bytes], lines: list[bytes], dropped: list[bytes]) -> list[bytes]:
+    """The lines that are dropped because Connection names them (RFC 9110 section 7.6.1), but for those in `dropped`."""
+    names = options - _NOT_NOMINATED
+    if not names:
+        return []
+    return [line for line in lines[1:] if line.partition(b":")[0].lower() in names and line not in dropped]
 
 
 def _other_target(method: bytes, target: bytes, host_value: bytes) -> bytes:

@@ -77,6 +77,26 @@ def test_http_1_0_is_forwarded_as_1_1_and_closed():
     assert head.version == 0
 
 
+def test_every_line_that_is_dropped_or_nominated_goes_however_often_it_came():
+    nominated = (b"Connection: close, X-A, te, host, content-length", b"X-A: 1", b"x-a: 1", b"X-A: 1", b"TE: a", b"TE: a")
+    head = request(b"POST / HTTP/1.1", b"Host: a.test", b"X-B: 1", *nominated, b"X-B: 1", b"Content-Length: 3", b"Via: x")
+    assert head.head == b"POST / HTTP/1.1\r\nHost: a.test\r\nX-B: 1\r\nX-B: 1\r\n"
+    assert (head.close, head.length) == (True, 3)
+
+
+def test_several_connection_fields_count_together_and_keep_alive_counts_nothing():
+    fields = (b"Connection: keep-alive", b"Connection: x-a", b"X-A: 1", b"Connection: Upgrade", b"Upgrade: websocket")
+    head = request(b"GET / HTTP/1.1", b"Host: a.test", *fields)
+    assert (head.head, head.upgrade, head.close) == (b"GET / HTTP/1.1\r\nHost: a.test\r\n", True, False)
+    assert request(b"GET / HTTP/1.1", b"Host: a.test", b"Connection: Keep-Alive").head == head.head
+
+
+def test_a_client_of_http_1_0_neither_expects_nor_upgrades():
+    head = request(b"PUT / HTTP/1.0", b"Host: a.test", b"Content-Length: 3", b"Expect: 100-continue")
+    assert (head.length, head.expect) == (3, False)
+    assert not request(b"GET / HTTP/1.0", b"Host: a.test", b"Connection: Upgrade", b"Upgrade: websocket").upgrade
+
+
 def test_a_websocket_needs_the_whole_spell():
     spell = (b"GET / HTTP/1.1", b"Host: a.test", b"Upgrade: WebSocket")
     assert request(*spell, b"Connection: keep-alive, Upgrade").upgrade
