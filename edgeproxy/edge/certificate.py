@@ -142,6 +142,8 @@ class Certificates:
         self._on_fault = on_fault
         self._minimum = ssl.TLSVersion.TLSv1_3 if config.tls.minimum == "1.3" else ssl.TLSVersion.TLSv1_2
         self._protocols = ["h2", "http/1.1"] if config.http.h2 else ["http/1.1"]
+        self.protocols = frozenset(protocol.encode("ascii") for protocol in self._protocols)
+        """What visitors may speak over TLS, as in ClientHello.alpn."""
         self._on_demand = config.issuance.on_demand
         self._gate = bool(config.issuance.allow.gate)
         self._patterns = config.issuance.allow.patterns

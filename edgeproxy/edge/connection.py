@@ -11,7 +11,15 @@ from edgeproxy.edge import forwarding
 from edgeproxy.edge.forwarding import Destination
 from edgeproxy.edge.front1 import Front1
 from edgeproxy.edge.front2 import Front2
-from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME, ClientHello, HelloError, alert_record, parse
+from edgeproxy.edge.hello import (
+    INTERNAL_ERROR,
+    NO_APPLICATION_PROTOCOL,
+    UNRECOGNIZED_NAME,
+    ClientHello,
+    HelloError,
+    alert_record,
+    parse,
+)
 from edgeproxy.edge.respond import plain_http_answer
 from edgeproxy.edge.route import Route
 from edgeproxy.edge.tls import STEP, TlsLayer
@@ -201,6 +209,11 @@ class Connection(asyncio.BufferedProtocol):
                 self.alert(UNRECOGNIZED_NAME, "denied")
             else:
                 self.wrap(context, (name,))
+            return
+        if hello.alpn and worker.certificates.protocols.isdisjoint(hello.alpn):
+            # RFC 7301 section 3.2. OpenSSL under Python's ssl would go on without a protocol, and HTTP/1.1 would be spoken to
+            # somebody who never offered it (ALPACA's way in). Who sends no list at all speaks HTTP/1.1.
+            self.alert(NO_APPLICATION_PROTOCOL, "no_protocol")
             return
         worker.present(self, name)
 

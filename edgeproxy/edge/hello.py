@@ -24,7 +24,8 @@ DECODE_ERROR: Final = 50
 PROTOCOL_VERSION: Final = 70
 INTERNAL_ERROR: Final = 80
 UNRECOGNIZED_NAME: Final = 112
-"""Alerts that the edge sends (RFC 8446 section 6)."""
+NO_APPLICATION_PROTOCOL: Final = 120
+"""Alerts that the edge sends (RFC 8446 section 6; the last is RFC 7301's)."""
 
 TLS_1_2: Final = 0x0303
 TLS_1_3: Final = 0x0304

@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from edgeproxy.config.structs import Allow, Issuance, Timeouts
+from edgeproxy.config.structs import Allow, Http, Issuance, Timeouts
 from edgeproxy.edge.connection import Connection
 from edgeproxy.limits import Limits
 from edgeproxy.link.messages import LinkMessage, Obtain, Obtained
@@ -78,6 +78,45 @@ async def test_a_client_without_sni_is_refused(edge: Edge):
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):
         await asyncio.open_connection("127.0.0.1", edge.port, ssl=context)
+
+
+async def agreed(edge: Edge, *offered: str) -> str | None:
+    """The protocol that a client gets who offers these; raises ssl.SSLError."""
+    _, writer = await edge.connect("gallery.test", context=edge.client_context(*offered))
+    writer.close()
+    return writer.get_extra_info("ssl_object").selected_alpn_protocol()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("offered", "protocol"),
+    [(("h2", "http/1.1"), "h2"), (("foo", "http/1.1"), "http/1.1"), (("acme-tls/1", "h2"), "h2"), ((), None)],
+)
+async def test_the_protocol_is_agreed_on(edge: Edge, offered: tuple[str, ...], protocol: str | None):
+    assert await agreed(edge, *offered) == protocol
+
+
+@pytest.mark.parametrize("offered", [("foo",), ("h3", "http/1.0"), ("acme-tls/1", "foo")])
+async def test_a_client_with_no_protocol_in_common_is_told_so(edge: Edge, offered: tuple[str, ...]):
+    with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
+        await agreed(edge, *offered)
+
+
+async def test_without_http2_a_client_that_speaks_nothing_else_is_told_so(
+    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess
+):
+    edge = Edge(tmp_path, config_for(origin[1], http=Http(h2=False)), maps)
+    edge.add_site("gallery.test", "w")
+    async with edge.running():
+        assert await agreed(edge, "h2", "http/1.1") == "http/1.1"
+        with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
+            await agreed(edge, "h2")
+
+
+async def test_a_client_without_alpn_speaks_http_1_1(edge: Edge):
+    reader, writer = await edge.connect("gallery.test", context=edge.client_context())
+    writer.write(GET % b"gallery.test")
+    assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 200 OK")
+    writer.close()
 
 
 async def test_plain_http_on_the_tls_port_is_told_so(edge: Edge):
