@@ -16,6 +16,7 @@ NEEDED = (
     # command, Debian's package, what its absence skips
     ("pebble", "pebble", "certificates from a real ACME server"),
     ("pebble-challtestsrv", "pebble", "certificates from a real ACME server"),
+    ("knotd", "knot", "dynamic DNS updates at a real server"),
     ("nginx", "nginx-light", "a real nginx as origin"),
     ("curl", "curl", "curl as client, and README's commands"),
     ("h2load", "nghttp2-client", "HTTP/2 under load"),
