@@ -15,9 +15,11 @@ SCRIPT = ROOT / "scripts" / "environment.py"
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A checkout with nothing but the script and empty locks."""
+    """A checkout with nothing but the script and empty locks, on a machine whose own programs are in `system`."""
     (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "environment.py").write_text(SCRIPT.read_text())
+    text = SCRIPT.read_text()
+    assert 'SYSTEM = "/usr/bin"\n' in text
+    (tmp_path / "scripts" / "environment.py").write_text(text.replace('"/usr/bin"\n', f'"{tmp_path}/system"\n'))
     for lock in ("requirements.lock", "requirements-dev.lock"):
         (tmp_path / lock).touch()
     return tmp_path
@@ -62,6 +64,15 @@ def test_a_missing_venv_is_told_by_the_name_of_its_package(checkout, tmp_path):
     assert done.returncode == 1
     assert "a package of its own: python3.11-venv" in done.stderr
     assert "python3.11-venv could not be installed" in done.stderr or "sudo apt-get install python3.11-venv" in done.stderr
+
+
+@pytest.mark.parametrize("venv", [True, False])
+def test_the_systems_own_python_of_the_same_version_is_used_where_it_has_venv(checkout, tmp_path, venv):
+    stand_in(tmp_path / "bin", "python3", f"echo 3 11 {tmp_path}/bin/python3")
+    stand_in(tmp_path / "bin", "apt-get", "exit 1")
+    stand_in(tmp_path / "system", "python3.11", f'case "$*" in *ensurepip*) exit {0 if venv else 1};; *) echo 3 11;; esac')
+    done = make(checkout, "run", path=tmp_path / "bin")
+    assert f"Making .venv with {tmp_path}/{'system/python3.11' if venv else 'bin/python3'} …" in done.stderr
 
 
 def test_a_second_run_does_nothing(checkout):
