@@ -91,7 +91,8 @@ class Api(Section, frozen=True):
     """The HTTP API under a public name."""
 
     hostname: str = ""
-    """The name under which the edge serves its API over TLS. Reserved and pinned. Empty: only on the admin socket."""
+    """The name under which the edge will serve its API over TLS; for now it answers 503 there. Reserved and pinned, so that no
+    customer can have it. Empty: the API is only on the admin socket."""
 
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call the API from a browser. Not built yet: anything but an empty list is refused."""
