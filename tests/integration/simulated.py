@@ -1,0 +1,66 @@
+"""Simulated time for what speaks with real servers: it stands still while anything happens, and jumps when nothing does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import time
+from collections.abc import Callable
+from typing import Self
+
+QUIET = 0.03
+"""Real seconds without any event after which the next sleeper's time has come."""
+
+
+class SimulatedTime:
+    """Unix time, for `clock`, `monotonic` and `sleep` at once; an async context manager.
+
+    `busy` says whether a server has something to do, `stirred` when (monotonic) it last had. A machine that is slow makes
+    time pass early at worst: an hour of waiting is never shorter than an hour, and what happens in it may come later.
+    """
+
+    def __init__(self) -> None:
+        self.now = time.time()
+        self.busy: Callable[[], bool] = lambda: False
+        self.stirred: Callable[[], float] = lambda: 0.0
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._count = 0
+        self._touched = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Until that much of this time has passed."""
+        self._touched = time.monotonic()
+        self._count += 1
+        future = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self.now + seconds, self._count, future))
+        await future
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(QUIET / 4)
+            quiet = time.monotonic() - max(self._touched, self.stirred())
+            if self._sleepers and not self.busy() and quiet >= QUIET:
+                self._jump()
+
+    def _jump(self) -> None:
+        self._touched = time.monotonic()
+        self.now = max(self.now, self._sleepers[0][0])
+        while self._sleepers and self._sleepers[0][0] <= self.now:
+            future = heapq.heappop(self._sleepers)[2]
+            if not future.done():
+                future.set_result(None)
