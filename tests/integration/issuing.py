@@ -102,10 +102,12 @@ class Issuing:
             await self.upkeep.resume_unfinished()
             await self.upkeep.renew_due()
 
-    async def leaf(self, name: str) -> x509.Certificate | None:
-        """The certificate that the name has now."""
+    async def leaf(self, name: str) -> x509.Certificate:
+        """The certificate that the name has now; it must have one."""
         stored = await self.store.current_certificate(name, self.time())
-        return None if stored is None else x509.load_pem_x509_certificates(stored.chain)[0]
+        if stored is None:
+            raise AssertionError(f"{name} has no certificate")
+        return x509.load_pem_x509_certificates(stored.chain)[0]
 
     async def waits(self, name: str) -> float:
         """Seconds until the name is tried again; 0 where nothing failed."""

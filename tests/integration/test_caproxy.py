@@ -168,8 +168,8 @@ async def test_profiles_are_offered_and_shape_the_certificate(ca, tmp_path):
     ca.newer.lives["shortlived"] = 160 * 3600
     async with Issuing(tmp_path, ca, profile="shortlived") as issuing:
         await issuing.obtain(NAME)
-        stored = await issuing.store.current_certificate(NAME)
-        assert stored.not_after - stored.not_before == 160 * 3600
+        leaf = await issuing.leaf(NAME)
+        assert (leaf.not_valid_after_utc - leaf.not_valid_before_utc).total_seconds() == 160 * 3600
         assert [(made.profile, made.names) for made in ca.newer.orders.values()] == [("shortlived", (NAME,))]
         assert (await order(issuing, ca, [NAME], profile="tlsserver")).problem == "invalidProfile"
 
