@@ -15,7 +15,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Bounds that an operator may change. Reaching one has a defined, tested answer."""
 
     connections: int = 20_000
-    """Open client connections per worker. Above it new connections are closed at once, idle ones first."""
+    """Open client connections per worker. Above it the oldest of those that have said nothing for a second makes room, else the
+    oldest idle one; where there is none the new connection is closed at once."""
 
     connections_per_address: int = 512
     """Open client connections per client address, over all workers of the machine (approximate by one report)."""

@@ -86,7 +86,6 @@ class Connection(asyncio.BufferedProtocol):
         "destination",
         "front",
         "full",
-        "opened",
         "peer",
         "protocol",
         "server_name",
@@ -116,7 +115,6 @@ class Connection(asyncio.BufferedProtocol):
         """The client takes nothing for now: the transport's queue is above its mark."""
         self.deadline = worker.now + worker.timeouts.handshake
         self.write_deadline = math.inf
-        self.opened = worker.now
         self._early = b""
         self._tls: TlsLayer | None = None
         self._names: tuple[str, ...] = ()
@@ -186,6 +184,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             hello = parse(early, self.worker.limits.client_hello)
         except HelloError as error:
+            self.worker.reception.heard(self)
             if error.plain_http:
                 self.worker.count_handshake("plain_http")
                 self.transport.write(plain_http_answer())
@@ -198,6 +197,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _hello_complete(self, hello: ClientHello) -> None:
         worker = self.worker
+        worker.reception.heard(self)
         name = hello.server_name or worker.config.tls.default_hostname
         if not name:
             self.alert(UNRECOGNIZED_NAME, "no_name")

@@ -120,6 +120,8 @@ class PlainConnection(asyncio.Protocol):
 
     def _request(self, head: bytes) -> None:
         worker = self.worker
+        if not self._answered:
+            worker.reception.heard(self)
         try:
             request = parse_request(head, worker.request_lines, worker.limits)
         except Refusal as refusal:
@@ -157,6 +159,7 @@ class PlainConnection(asyncio.Protocol):
         return 308, *moved(location)
 
     def _refuse(self, status: int, reason: str) -> None:
+        self.worker.reception.heard(self)
         request_id = self.worker.next_request_id()
         fields, body = page(status, b"", request_id.decode("ascii"), "")
         self._send(status, fields, body, close=True)

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
-from edgeproxy.edge.accept import Acceptor, packed
+from edgeproxy.edge.accept import BATCH, Acceptor, packed
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.plain import PlainConnection
 from edgeproxy.link.table import Table
@@ -28,6 +28,10 @@ those that were closed for it are not gone yet they are looked at too."""
 
 SHED_SECONDS = 2.0
 """How long one that was closed to make room may take to be gone: its client need not read the last words."""
+
+SILENT_SECONDS = 1.0
+"""How long a client has to say what it wants before its connection is the first to go where room is needed: a round trip, and
+one packet lost on the way."""
 
 SAY_AGAIN_SECONDS = 60.0
 
@@ -50,6 +54,9 @@ class Reception:
         self._exhausted_said = float("-inf")
         self.connections: dict[AnyConnection, None] = {}
         """Oldest first."""
+        self._silent: dict[AnyConnection, float] = {}
+        """Those of them whose ClientHello, or first request on port 80, has not come whole; and since when they are here, by
+        the worker's last sweep."""
 
     def open(self, sockets: Mapping[str, socket.socket]) -> None:
         """Accepts from sockets keyed "https HOST:PORT" and "http HOST:PORT"."""
@@ -77,12 +84,18 @@ class Reception:
     def opened(self, connection: AnyConnection) -> None:
         """A connection's transport is there."""
         self.connections[connection] = None
+        self._silent[connection] = self._worker.now
         if self._worker.draining:
             connection.drain()
+
+    def heard(self, connection: AnyConnection) -> None:
+        """A client has said what it wants."""
+        self._silent.pop(connection, None)
 
     def closed(self, connection: AnyConnection) -> None:
         """A connection is gone."""
         self.connections.pop(connection, None)
+        self._silent.pop(connection, None)
         self._leave(connection.slot)
 
     def states(self) -> dict[str, int]:
@@ -138,6 +151,21 @@ class Reception:
         return self._column.connections <= self._worker.limits.connections or self._shed()
 
     def _shed(self) -> bool:
+        """Closes the connection that is the least loss: one that says nothing, else one that is idle."""
+        return self._shed_silent() or self._shed_idle()
+
+    def _shed_silent(self) -> bool:
+        """Drops the oldest connection whose client has had time to say something and has not."""
+        connection, since = next(iter(self._silent.items()), (None, 0.0))
+        if connection is None or self._worker.now - since < SILENT_SECONDS:
+            return False
+        del self._silent[connection]
+        if not connection.closing:
+            self._worker.count_handshake("shed")
+            connection.abort()
+        return True
+
+    def _shed_idle(self) -> bool:
         """Closes the oldest idle connection, if one is near. One that is closing already, or whose client still takes the end
         of an answer, is not idle."""
         for connection in itertools.islice(self.connections, SHED_LOOK):
@@ -151,7 +179,11 @@ class Reception:
         return self._column.connections > self._table.mean_connections() * ABOVE_MEAN + SLACK
 
     def _no_room(self, error: OSError) -> None:
-        self._shed()
+        if self._shed_silent():
+            for _ in range(BATCH - 1):  # as many as are then accepted at once: silence costs an attacker nothing
+                self._shed_silent()
+        else:
+            self._shed_idle()
         worker = self._worker
         if worker.now > self._exhausted_said + SAY_AGAIN_SECONDS:
             self._exhausted_said = worker.now

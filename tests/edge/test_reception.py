@@ -16,6 +16,7 @@ import pytest
 
 from edgeproxy.config.structs import Timeouts
 from edgeproxy.edge import reception
+from edgeproxy.edge.accept import BATCH
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.reception import AnyConnection, Reception
 from edgeproxy.edge.worker import Worker
@@ -64,8 +65,12 @@ class Door(Edge):
 
 
 @pytest.fixture
-async def limited(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess) -> AsyncIterator[Any]:
-    """Makes a running worker under given limits; everything that is opened through it is closed at the end."""
+async def limited(
+    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Any]:
+    """Makes a running worker under given limits, which gives clients a minute to say something; everything that is opened
+    through it is closed at the end."""
+    monkeypatch.setattr(reception, "SILENT_SECONDS", 60.0)
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(**limits: int) -> Door:
@@ -212,6 +217,50 @@ async def test_an_idle_visitor_of_port_80_makes_room_too(limited: Any) -> None:
     await closed((reader, writer))
 
 
+async def test_who_says_nothing_goes_before_who_is_idle_and_the_oldest_first(
+    limited: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge = await limited(connections=5)
+    idle = await edge.visitor()
+    silent: list[Streams] = []
+    for port in (edge.port, edge.http_port) * 2:
+        silent.append(await edge.plain(port=port))
+        await until(lambda: edge.ours(silent[-1]) is not None)
+    silent[2][1].write(b"\x16\x03\x01\x02")  # a ClientHello begins
+    silent[3][1].write(b"GET / HT")
+    await until(lambda: counted(edge) == 5)
+    monkeypatch.setattr(reception, "SILENT_SECONDS", 0.0)
+    came = []
+    while silent:
+        came.append(await edge.visitor())
+        await closed(silent.pop(0))
+        await until(lambda: counted(edge) == 5)
+        assert all(edge.keeps(streams) for streams in (idle, *silent, *came))
+    assert handshakes(edge, "shed") == 4
+    await edge.visitor()
+    await closed(idle)
+
+
+async def test_a_client_has_a_moment_to_say_something(limited: Any) -> None:
+    edge = await limited(connections=2)
+    idle, new = await edge.visitor(), await edge.plain()
+    await edge.visitor()
+    await closed(idle)
+    assert edge.keeps(new)
+
+
+async def test_who_has_spoken_once_is_not_silent_any_more(limited: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "SILENT_SECONDS", 0.0)
+    edge = await limited(connections=3)
+    reader, writer = await edge.plain(port=edge.http_port)
+    writer.write(REQUEST + b"GET / HT")
+    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+    refused = await edge.plain()
+    refused[1].write(b"no TLS")  # and lingers
+    assert await asyncio.wait_for(refused[0].readexactly(7), 30)
+    assert edge.worker.reception._silent == {}
+
+
 async def unread(edge: Door) -> tuple[Streams, Connection, int]:
     """A visitor who does not read: its connection is idle with bytes that are not sent yet; how many it was given."""
     streams = await edge.visitor()
@@ -273,6 +322,19 @@ async def test_running_out_of_descriptors_makes_room_and_is_told_now_and_then(
     monkeypatch.setattr(reception, "SAY_AGAIN_SECONDS", -1.0)
     edge.worker.reception._no_room(error)
     assert "Too many open files" in capfd.readouterr().err
+
+
+async def test_running_out_of_descriptors_by_silence_makes_room_for_as_many_as_are_accepted_at_once(
+    limited: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge = await limited()
+    idle = await edge.visitor()
+    silent = [await edge.plain() for _ in range(BATCH + 2)]
+    await until(lambda: len(edge.worker.connections) == BATCH + 3)
+    monkeypatch.setattr(reception, "SILENT_SECONDS", 0.0)
+    edge.worker.reception._no_room(OSError(errno.EMFILE, "Too many open files"))
+    await asyncio.gather(*(closed(streams) for streams in silent[:BATCH]))
+    assert all(edge.keeps(streams) for streams in (idle, *silent[BATCH:]))
 
 
 async def test_a_worker_with_many_more_than_the_others_lets_them_go_first() -> None:
