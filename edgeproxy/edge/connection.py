@@ -204,11 +204,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self.server_name = name
         if hello.acme_challenge:
-            context = worker.certificates.challenge_context(name)
-            if context is None:
-                self.alert(UNRECOGNIZED_NAME, "denied")
-            else:
-                self.wrap(context, (name,))
+            worker.present_challenge(self, name)
             return
         if hello.alpn and worker.certificates.protocols.isdisjoint(hello.alpn):
             # RFC 7301 section 3.2. OpenSSL under Python's ssl would go on without a protocol, and HTTP/1.1 would be spoken to

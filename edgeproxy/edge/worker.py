@@ -21,7 +21,7 @@ from edgeproxy.edge.access import Access
 from edgeproxy.edge.certificate import Certificates, Cold, Denied, Found, Missing
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.headers import RequestHead, RequestLines, ResponseLines
-from edgeproxy.edge.hello import INTERNAL_ERROR
+from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME
 from edgeproxy.edge.http2_fields import RequestFields
 from edgeproxy.edge.obtain import Obtaining
 from edgeproxy.edge.reception import Reception
@@ -257,6 +257,19 @@ class Worker:
     def present(self, connection: Connection, name: str) -> None:
         """Goes on with a handshake for this name: with its context, after a wait, or with an alert."""
         self._present(connection, name, asked=False)
+
+    def present_challenge(self, connection: Connection, name: str) -> None:
+        """Goes on with the handshake of a CA that asks for the answer to a challenge, or ends it with an alert."""
+        try:
+            context = self.certificates.challenge_context(name)
+        except MapError as error:
+            self._fault(error)
+            connection.alert(INTERNAL_ERROR, "map_error")
+            return
+        if context is None:
+            connection.alert(UNRECOGNIZED_NAME, "denied")
+        else:
+            connection.wrap(context, (name,))
 
     def _present_obtained(self, connection: Connection, name: str) -> None:
         self._present(connection, name, asked=True)

@@ -267,6 +267,25 @@ async def test_a_challenge_is_answered_and_nothing_else_said(edge: Edge):
     writer.close()
 
 
+async def challenged(edge: Edge, hostname: str) -> str:
+    """How a CA that asks for the answer to a challenge is refused."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["acme-tls/1"])
+    with pytest.raises(ssl.SSLError) as caught:
+        await asyncio.open_connection("127.0.0.1", edge.port, ssl=context, server_hostname=hostname)
+    return str(caught.value).replace("_", " ").lower()
+
+
+async def test_a_challenge_that_is_not_pending_or_cannot_be_used_is_refused(edge: Edge):
+    assert UNRECOGNIZED_NAME in await challenged(edge, "gallery.test")
+    chain, key = self_signed("broken.test")
+    sealed = edge.sealer.seal(key, b"alpn:another.test")
+    edge.publish(("challenges", "alpn:broken.test", Challenge(hostname="broken.test", chain=chain, sealed_key=sealed)))
+    assert INTERNAL_ERROR in await challenged(edge, "broken.test")
+    assert fields(await edge.exchange("gallery.test", GET % b"gallery.test"))[0] == 200
+
+
 async def test_sessions_resume_for_their_own_name_only(edge: Edge):
     edge.add_certificate("both", "one.test", "two.test")
     edge.add_site("one.test", "w", certificate="both")
