@@ -24,8 +24,8 @@ from edgeproxy.control.issuance.renewal import renew_at, retry_delay
 from edgeproxy.control.issuance.upkeep import Upkeep
 from edgeproxy.control.store import Failure, GateRoute, Store, StoredCertificate
 from edgeproxy.errors import Conflict, EdgeError, Fault, IssuanceDenied, IssuanceError
+from edgeproxy.model import covers, wildcard_of, wire_hostname
 from edgeproxy.model import hostname as checked_hostname
-from edgeproxy.model import wire_hostname
 from edgeproxy.published.seal import Sealer
 
 log = structlog.get_logger("issuance")
@@ -165,7 +165,7 @@ class Issuance:
             known = self._gate.known(name)
             if known is not None and known.verdict is GateVerdict.DENY:
                 return Outcome(False, True, known.detail, known.lifetime)
-        present = await self._present(name)
+        present = await self._present(name, admission)
         if admission.verdict is Verdict.ASK_GATE and not (present and await self._store.get_gate_route(name)):
             refusal = await self._ask_gate(name, client_ip)
             if refusal is not None:
@@ -207,7 +207,7 @@ class Issuance:
             raise IssuanceDenied(admission.reason)
         if admission.verdict is Verdict.ASK_GATE and (refusal := await self._ask_gate(name, "")) is not None:
             raise _refused(refusal)
-        if not force and (present := await self._present(name)):
+        if not force and (present := await self._present(name, admission)):
             return present
         if by_operator:
             self._operator_failures.pop(admission.certificate, None)
@@ -266,9 +266,14 @@ class Issuance:
             return admit(name, self._config, None), 0.0
         return admit(name, self._config, Registration(domain.hostname, domain.state)), domain.created_at
 
-    async def _present(self, name: str) -> StoredCertificate | None:
-        """The valid certificate that serves the name already: its own, or a wildcard's."""
-        return await self._store.current_certificate(name, self._clock())
+    async def _present(self, name: str, admission: Admission) -> StoredCertificate | None:
+        """The valid certificate under which the map has the name already: its own, or a wildcard's (publish.site_for). One
+        that a removed domain has left covers the name too, perhaps, and serves nobody."""
+        present = await self._store.current_certificate(admission.certificate, self._clock())
+        if present is None or admission.certificate in present.names or admission.source in ("registered", "gate"):
+            return present
+        wildcard = wildcard_of(name)
+        return present if any(covers(pattern, wildcard) for pattern in self._config.issuance.allow.patterns) else None
 
     async def _ask_gate(self, name: str, client_ip: str, *, afresh: bool = False) -> Outcome | None:
         """Asks, and notes the route; an Outcome where it does not say yes."""
