@@ -141,7 +141,7 @@ class Certificates:
         self._share_tickets = share_tickets
         self._on_fault = on_fault
         self._minimum = ssl.TLSVersion.TLSv1_3 if config.tls.minimum == "1.3" else ssl.TLSVersion.TLSv1_2
-        self._protocols = ["h2", "http/1.1"] if config.http.h2 else ["http/1.1"]
+        self._protocols = ["h2", "http/1.1", "http/1.0"] if config.http.h2 else ["http/1.1", "http/1.0"]
         self.protocols = frozenset(protocol.encode("ascii") for protocol in self._protocols)
         """What visitors may speak over TLS, as in ClientHello.alpn."""
         self._on_demand = config.issuance.on_demand

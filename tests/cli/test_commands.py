@@ -134,7 +134,8 @@ def test_control_c_breaks_a_command_off_without_a_traceback(tmp_path):
         listener.bind(str(path))
         listener.listen()
         listener.settimeout(PATIENCE)
-        command = [sys.executable, "-m", "edgeproxy", "status", "--socket", str(path)]
+        # Whoever runs these tests in the background may have them ignore control-C; a person's terminal does not.
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "edgeproxy", "status", "--socket", str(path)]
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
         try:

@@ -89,13 +89,19 @@ async def agreed(edge: Edge, *offered: str) -> str | None:
 
 @pytest.mark.parametrize(
     ("offered", "protocol"),
-    [(("h2", "http/1.1"), "h2"), (("foo", "http/1.1"), "http/1.1"), (("acme-tls/1", "h2"), "h2"), ((), None)],
+    [
+        (("h2", "http/1.1"), "h2"),
+        (("foo", "http/1.1"), "http/1.1"),
+        (("acme-tls/1", "h2"), "h2"),
+        (("http/1.0",), "http/1.0"),
+        ((), None),
+    ],
 )
 async def test_the_protocol_is_agreed_on(edge: Edge, offered: tuple[str, ...], protocol: str | None):
     assert await agreed(edge, *offered) == protocol
 
 
-@pytest.mark.parametrize("offered", [("foo",), ("h3", "http/1.0"), ("acme-tls/1", "foo")])
+@pytest.mark.parametrize("offered", [("foo",), ("h3", "http/0.9"), ("acme-tls/1", "foo")])
 async def test_a_client_with_no_protocol_in_common_is_told_so(edge: Edge, offered: tuple[str, ...]):
     with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
         await agreed(edge, *offered)
