@@ -10,21 +10,27 @@ from typing import Any
 from sqlalchemy import ColumnElement, ScalarSelect, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from edgeproxy.control.store.base import Part, fields, listed, map_key, page, parent_of, wildcard
+from edgeproxy.control.store.base import fields, listed, map_key, page, parent_of, wildcard
 from edgeproxy.control.store.database import Write
-from edgeproxy.control.store.rows import StoredCertificate
+from edgeproxy.control.store.history import History, counts_again, ended
+from edgeproxy.control.store.rows import CUSTOM, StoredCertificate
 from edgeproxy.control.store.schema import certificate_names, certificates
 from edgeproxy.errors import Conflict, InvalidName, NotFound
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 
 
-class Certificates(Part):
+class Certificates(History):
     """Certificate rows and their names."""
 
-    async def add_certificate(self, certificate: StoredCertificate, now: float) -> int:
-        """Adds a certificate, which is from then on the newest for its names. Returns the change number at which workers
-        have it. Raises Conflict where the id exists, InvalidName where id or names do not fit."""
+    async def add_certificate(self, certificate: StoredCertificate, now: float, *, actor: str = "edge") -> int:
+        """Adds a certificate, which is from then on the newest for its names; but one of the edge's own stays behind an
+        uploaded one that `holds`. An uploaded one takes the place of those uploaded before, whose keys are destroyed; one
+        that is there already is only made the newest again. `actor` had it made.
+
+        Returns the change number at which workers have it. Raises Conflict where the id exists, InvalidName where id or
+        names do not fit.
+        """
         if not _ID.match(certificate.id):
             raise InvalidName("A certificate's id is 1 to 128 letters, digits, dots, hyphens or underscores.")
         if not certificate.names:
@@ -32,51 +38,71 @@ class Certificates(Part):
         names = tuple(dict.fromkeys(map_key(name) for name in certificate.names))
         async with self.database.write() as write:
             there = await write.connection.scalar(select(certificates.c.id).where(certificates.c.id == certificate.id))
-            if there is not None:
+            if there is not None and not certificate.custom:
                 raise Conflict(f"There is a certificate with the id {certificate.id} already.")
-            older = await _newest(write.connection, names)
-            await write.connection.execute(
-                certificates.insert().values(
-                    id=certificate.id,
-                    chain=certificate.chain,
-                    sealed_key=certificate.sealed_key,
-                    not_before=certificate.not_before,
-                    not_after=certificate.not_after,
-                    renew_at=None if math.isinf(certificate.renew_at) else certificate.renew_at,
-                    issuer=certificate.issuer,
-                    added_at=now,
-                )
-            )
+            older = await load(write.connection, sorted(set((await _newest(write.connection, names)).values())))
+            held = [] if certificate.custom else [other for other in older if other.holds(now)]
             number = await write.head() + 1
-            rows = [
-                {
-                    "name": name,
-                    "number": number,
-                    "parent": parent_of(name),
-                    "not_after": certificate.not_after,
-                    "certificate_id": certificate.id,
-                    "position": position,
-                }
-                for position, name in enumerate(names)
-            ]
-            await write.connection.execute(certificate_names.insert(), rows)
-            for other in set(older.values()):
-                await _settle(write, other, now)
+            if there is None:
+                await self._insert(write, certificate, names, number, actor, now)
+            else:
+                await _to_top(write, certificate, number)
+            if certificate.custom:
+                for other_id in await _uploaded(write.connection, names, without=certificate.id):
+                    await self._remove(write, other_id, now, by=actor, why="another was uploaded")
+            for other in held:
+                # There are two changes at least, of the certificate and of a name: the number is given to no other.
+                await _to_top(write, other, number + 1)
+            for other in older:
+                why = "the edge's own took its place" if other.custom else "renewed"
+                await _settle(write, other.id, now, by=actor, why="one was uploaded" if certificate.custom else why)
+            await _settle(write, certificate.id, now, by=actor, why="an uploaded one goes before it")
             write.changed("certificates", certificate.id)
             for name in names:
                 write.changed("sites", name)
         return write.number
 
+    async def _insert(
+        self, write: Write, certificate: StoredCertificate, names: Sequence[str], number: int, actor: str, now: float
+    ) -> None:
+        await write.connection.execute(
+            certificates.insert().values(
+                id=certificate.id,
+                chain=certificate.chain,
+                sealed_key=certificate.sealed_key,
+                not_before=certificate.not_before,
+                not_after=certificate.not_after,
+                renew_at=None if math.isinf(certificate.renew_at) else certificate.renew_at,
+                issuer=certificate.issuer,
+                added_at=now,
+                serial=certificate.serial,
+                auto_renew=certificate.auto_renew,
+            )
+        )
+        rows = [
+            {
+                "name": name,
+                "number": number,
+                "parent": parent_of(name),
+                "not_after": certificate.not_after,
+                "certificate_id": certificate.id,
+                "position": position,
+            }
+            for position, name in enumerate(names)
+        ]
+        await write.connection.execute(certificate_names.insert(), rows)
+        await self._begun(write, certificate, names, actor, now)
+
     async def get_certificate(self, certificate_id: str) -> StoredCertificate | None:
         """A certificate by its id."""
         async with self.database.read() as connection:
-            return next(iter(await _load(connection, [certificate_id])), None)
+            return next(iter(await load(connection, [certificate_id])), None)
 
     async def current_certificate(self, hostname: str, now: float = 0.0) -> StoredCertificate | None:
         """The newest certificate that covers a hostname and outlives `now`: its own first, else its wildcard's."""
         async with self.database.read() as connection:
             best = await chosen(connection, [hostname], now)
-            return next(iter(await _load(connection, list(best.values()))), None)
+            return next(iter(await load(connection, list(best.values()))), None)
 
     async def current_certificate_ids(self, hostnames: Sequence[str], now: float = 0.0) -> dict[str, str]:
         """The ids of what `current_certificate` gives, for those of the hostnames that have one."""
@@ -87,7 +113,7 @@ class Certificates(Part):
         """A page of certificates behind the id `after`, by id; superseded ones too."""
         query = select(certificates.c.id).where(certificates.c.id > after).order_by(certificates.c.id).limit(page(limit))
         async with self.database.read() as connection:
-            return await _load(connection, (await connection.scalars(query)).all())
+            return await load(connection, (await connection.scalars(query)).all())
 
     async def count_certificates(self) -> int:
         """How many there are that no newer one has superseded."""
@@ -104,7 +130,7 @@ class Certificates(Part):
             .limit(page(limit))
         )
         async with self.database.read() as connection:
-            return await _load(connection, (await connection.scalars(query)).all())
+            return await load(connection, (await connection.scalars(query)).all())
 
     async def set_renewal(self, certificate_id: str, renew_at: float) -> None:
         """Moves the time from which a certificate is to be renewed (never: math.inf), if there is that certificate."""
@@ -115,38 +141,45 @@ class Certificates(Part):
                 .values(renew_at=None if math.isinf(renew_at) else renew_at)
             )
 
-    async def remove_certificate(self, certificate_id: str, now: float) -> int:
+    async def remove_certificate(self, certificate_id: str, now: float, *, actor: str = "edge", why: str = "removed") -> int:
         """Deletes a certificate with its key; the one before it counts again. Returns the change number; raises
         NotFound."""
         async with self.database.write() as write:
-            if not await self._remove(write, certificate_id, now):
+            if not await self._remove(write, certificate_id, now, by=actor, why=why):
                 raise NotFound(f"There is no certificate {certificate_id}.")
         return write.number
 
     async def remove_expired_certificates(self, before: float, now: float, limit: int = 100) -> int:
-        """Deletes superseded certificates that expired before a time, with their keys. How many."""
-        query = (
-            select(certificates.c.id)
-            .where(certificates.c.not_after < before, certificates.c.superseded_at.is_not(None))
-            .limit(page(limit))
-        )
+        """Deletes superseded certificates that expired before a time, or that were revoked, with their keys. How many."""
+        rows = certificates.c
+        expired = select(rows.id).where(rows.not_after < before, rows.superseded_at.is_not(None)).limit(page(limit))
+        revoked = select(rows.id).where(rows.revocation > "", rows.revoked_at.is_not(None), rows.superseded_at.is_not(None))
         async with self.database.write() as write:
-            ids = (await write.connection.scalars(query)).all()
+            ids = (await write.connection.scalars(expired)).all() or (
+                await write.connection.scalars(revoked.limit(page(limit)))
+            ).all()
             for certificate_id in ids:
-                await self._remove(write, certificate_id, now)
+                await self._remove(write, certificate_id, now, by="edge", why="expired")
         return len(ids)
 
-    async def _remove(self, write: Write, certificate_id: str, now: float) -> bool:
-        query = select(certificate_names.c.name).where(certificate_names.c.certificate_id == certificate_id)
-        names = (await write.connection.scalars(query)).all()
-        await write.connection.execute(certificates.delete().where(certificates.c.id == certificate_id))
-        for other in set((await _newest(write.connection, names)).values()):
-            await _settle(write, other, now)
-        if names:
-            write.changed("certificates", certificate_id)
-        for name in names:
-            write.changed("sites", name)
-        return bool(names)
+    async def _remove(self, write: Write, certificate_id: str, now: float, *, by: str, why: str) -> bool:
+        return await remove(write, certificate_id, now, by=by, why=why)
+
+
+async def remove(write: Write, certificate_id: str, now: float, *, by: str, why: str) -> bool:
+    """Deletes a certificate with its key, within a transaction; whether there was one."""
+    query = select(certificate_names.c.name).where(certificate_names.c.certificate_id == certificate_id)
+    names = (await write.connection.scalars(query)).all()
+    await write.connection.execute(certificates.delete().where(certificates.c.id == certificate_id))
+    await ended(write, [certificate_id], by, why, now)
+    for other in set((await _newest(write.connection, names)).values()):
+        await _settle(write, other, now)
+    if names:
+        write.destroyed()
+        write.changed("certificates", certificate_id)
+    for name in names:
+        write.changed("sites", name)
+    return bool(names)
 
 
 def newest_of(name: ColumnElement[str], now: float) -> ScalarSelect[str]:
@@ -172,12 +205,40 @@ async def _newest(connection: AsyncConnection, names: Iterable[str]) -> dict[str
     return {row.name: row.certificate_id for row in await connection.execute(query)}
 
 
-async def _settle(write: Write, certificate_id: str, now: float) -> None:
+async def _uploaded(connection: AsyncConnection, names: Iterable[str], *, without: str) -> list[str]:
+    """The ids of uploaded certificates of names, but one."""
+    query = (
+        select(certificates.c.id)
+        .join(certificate_names, certificate_names.c.certificate_id == certificates.c.id)
+        .where(certificate_names.c.name.in_(list(names)), certificates.c.issuer == CUSTOM, certificates.c.id != without)
+        .distinct()
+    )
+    return list((await connection.scalars(query)).all())
+
+
+async def _to_top(write: Write, certificate: StoredCertificate, number: int) -> None:
+    """Makes a certificate that is there the newest of its names, with the settings that it comes with."""
+    await write.connection.execute(
+        certificate_names.update().where(certificate_names.c.certificate_id == certificate.id).values(number=number)
+    )
+    await write.connection.execute(
+        certificates.update()
+        .where(certificates.c.id == certificate.id)
+        .values(
+            auto_renew=certificate.auto_renew,
+            renew_at=None if math.isinf(certificate.renew_at) else certificate.renew_at,
+        )
+    )
+    for name in certificate.names:
+        write.changed("sites", name)
+
+
+async def _settle(write: Write, certificate_id: str, now: float, *, by: str = "edge", why: str = "replaced") -> None:
     """Notes whether a certificate is the newest for any of its names."""
     query = select(certificate_names.c.name).where(certificate_names.c.certificate_id == certificate_id)
     names = (await write.connection.scalars(query)).all()
     counts = certificate_id in (await _newest(write.connection, names)).values()
-    await write.connection.execute(
+    result = await write.connection.execute(
         certificates.update()
         .where(
             certificates.c.id == certificate_id,
@@ -185,9 +246,13 @@ async def _settle(write: Write, certificate_id: str, now: float) -> None:
         )
         .values(superseded_at=None if counts else now)
     )
+    if result.rowcount and counts:
+        await counts_again(write, certificate_id)
+    elif result.rowcount:
+        await ended(write, [certificate_id], by, why, now)
 
 
-async def _load(connection: AsyncConnection, ids: Any) -> list[StoredCertificate]:
+async def load(connection: AsyncConnection, ids: Any) -> list[StoredCertificate]:
     """Certificates with their names, in the order of their ids given."""
     if not ids:
         return []

@@ -10,8 +10,13 @@ from sqlalchemy import case, delete, func, select, union
 from edgeproxy.control.store import schema
 from edgeproxy.control.store.base import Part, fields, listed, page, wildcard
 from edgeproxy.control.store.certificates import newest_of
-from edgeproxy.control.store.rows import LogEntry, SiteFacts, Summary
+from edgeproxy.control.store.rows import CUSTOM, LogEntry, SiteFacts, Summary
 from edgeproxy.published.records import Certificate, Challenge
+
+DAY = 86_400.0
+
+UPLOADED_LEFT = ((0, "expired"), (1, "1_day"), (7, "7_days"), (30, "30_days"))
+"""Classes of uploaded certificates by what is left of their lives: at most so many days. Above the last: "longer"."""
 
 
 class ChangeLog(Part):
@@ -47,6 +52,10 @@ class ChangeLog(Part):
         state = case((rows.not_after <= now, "expired"), (rows.renew_at <= now, "due"), else_="valid")
         grouped = select(state.label("state"), func.count().label("rows")).where(rows.superseded_at.is_(None)).group_by(state)
         soonest = select(func.min(rows.not_after)).where(rows.not_after > now, rows.superseded_at.is_(None))
+        left = case(*((rows.not_after <= now + days * DAY, text) for days, text in UPLOADED_LEFT), else_="longer")
+        uploaded = select(left.label("left"), func.count().label("rows")).where(
+            rows.issuer == CUSTOM, rows.superseded_at.is_(None)
+        )
         async with self.database.read() as connection:
             by_state = await connection.execute(select(domains.state, func.count().label("rows")).group_by(domains.state))
             certificates = {"valid": 0, "due": 0, "expired": 0} | {
@@ -59,6 +68,8 @@ class ChangeLog(Part):
                 gate_routes=await connection.scalar(select(func.count()).select_from(schema.gate_routes)) or 0,
                 orders=await connection.scalar(select(func.count()).select_from(schema.orders)) or 0,
                 failures=await connection.scalar(select(func.count()).select_from(schema.failures)) or 0,
+                uploaded=dict.fromkeys([text for _, text in UPLOADED_LEFT] + ["longer"], 0)
+                | {row.left: row.rows for row in await connection.execute(uploaded.group_by(left))},
             )
 
     async def site_facts(self, hostnames: Sequence[str], now: float) -> list[SiteFacts]:

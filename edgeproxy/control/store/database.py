@@ -24,6 +24,9 @@ CONNECTIONS = 5
 BUSY_SECONDS = 5.0
 """How long to wait for a lock that another process holds."""
 
+SCRUB_SECONDS = 0.25
+"""How long the wiping of deleted secrets waits for readers. Writers wait meanwhile; it is tried again."""
+
 MAX_LOG = 1_000_000
 """Changes in the log at most. The publisher keeps it far shorter; where no map can be written for days, the log is cut
 here and the map rebuilt."""
@@ -35,13 +38,18 @@ CUT_EVERY = 1024
 class Write:
     """A writing transaction: a connection, and the keys of the published map that it concerns."""
 
-    __slots__ = ("_keys", "connection", "number")
+    __slots__ = ("_keys", "connection", "destroys", "number")
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
         self.number = 0
         """After the transaction: the number of its last change; 0 where it logged none."""
+        self.destroys = False
         self._keys: dict[tuple[MapDatabase, str], None] = {}
+
+    def destroyed(self) -> None:
+        """Notes that a private key was deleted: what is left of it in SQLite's log is to be wiped out (`Database.scrub`)."""
+        self.destroys = True
 
     def changed(self, database: MapDatabase, key: str) -> None:
         """Notes that the map's value under this key may be another one. Goes into the change log with the commit."""
@@ -77,6 +85,8 @@ class Database:
         self.path = path
         self.changed = asyncio.Event()
         """Set after each commit that logged a change. Whoever follows the log clears it before it looks."""
+        self.destroyed = asyncio.Event()
+        """Set after each commit that deleted a private key, until `scrub` has wiped it out of the files."""
         self._lock = asyncio.Lock()
         self._identity = _identity(path)
         url = sqlalchemy.URL.create("sqlite+aiosqlite", database=str(path))
@@ -113,6 +123,20 @@ class Database:
                 await write.log()
         if write.number:
             self.changed.set()
+        if write.destroys:
+            self.destroyed.set()
+
+    async def scrub(self) -> bool:
+        """Wipes deleted secrets out of the files. SQLite has overwritten their rows (`secure_delete`), but in its
+        write-ahead log the old pages stay until it is cut. Whether that could be done: a reader may be in the way for a
+        moment. Raises StateError."""
+        self.destroyed.clear()
+        with translated(self.path):
+            async with self._lock:
+                done = await asyncio.to_thread(_cut_log, self.path)
+        if not done:
+            self.destroyed.set()
+        return done
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -123,6 +147,16 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def _cut_log(path: Path) -> bool:
+    """Brings the log's pages into the database and cuts it to nothing; False where a reader still needs it."""
+    connection = sqlite3.connect(path, timeout=SCRUB_SECONDS, isolation_level=None)
+    try:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.close()
+    return not busy
+
+
 def _prepare(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # no implicit transactions: `_begin` says when and which
     cursor = connection.cursor()
@@ -130,6 +164,7 @@ def _prepare(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA secure_delete = ON")  # a deleted key is overwritten, and not only no longer found
     cursor.close()
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import false, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields, map_key, page, parent_of
+from edgeproxy.control.store.certificates import remove
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.rows import AuditEntry, Domain
-from edgeproxy.control.store.schema import audit, domains
+from edgeproxy.control.store.schema import audit, certificate_names, domains, gate_routes
 from edgeproxy.errors import Conflict, NotFound
 from edgeproxy.model import SERVED, DomainState, wildcard_of
 
@@ -100,12 +101,19 @@ class Domains(Part):
             verified_at=verified_at,
         )
 
-    async def remove_domain(self, hostname: str, *, actor: str, now: float) -> Domain:
-        """Ends a registration; the name is refused as soon as the change is published. Its certificates stay in the
-        store, unused. Returns what was registered; raises NotFound."""
+    async def remove_domain(self, hostname: str, *, actor: str, now: float, destroy_keys: bool = False) -> Domain:
+        """Ends a registration; the name is refused as soon as the change is published. Returns what was registered; raises
+        NotFound.
+
+        With `destroy_keys` certificates that nothing else in the store needs go with it, keys and all; without it they stay,
+        for a name that is served on other grounds.
+        """
         async with self.database.write() as write:
             domain = await _existing(write, hostname)
             await write.connection.execute(domains.delete().where(domains.c.hostname == hostname))
+            if destroy_keys:
+                for certificate_id in await _needed_by_nobody(write, hostname):
+                    await remove(write, certificate_id, now, by=actor, why="its domain was removed")
             await audited(write, now, actor, "domain.removed", hostname, f"workspace {domain.workspace_id}")
             write.changed("sites", hostname)
         return domain
@@ -134,3 +142,25 @@ async def _existing(write: Write, hostname: str) -> Domain:
     if row is None:
         raise NotFound(f"{hostname} is not registered.")
     return domain_of(row)
+
+
+async def _needed_by_nobody(write: Write, hostname: str) -> list[str]:
+    """The ids of certificates of a name that none of their names needs: no domain and no route of the gate is under it, nor,
+    for a wildcard, beneath it."""
+    mine = select(certificate_names.c.certificate_id).where(certificate_names.c.name == hostname)
+    query = select(certificate_names.c.certificate_id, certificate_names.c.name).where(
+        certificate_names.c.certificate_id.in_(mine)
+    )
+    needed: dict[str, bool] = {}
+    for certificate_id, name in (await write.connection.execute(query)).all():
+        needed[certificate_id] = needed.get(certificate_id, False) or await _in_use(write, name)
+    return [certificate_id for certificate_id, use in needed.items() if not use]
+
+
+async def _in_use(write: Write, name: str) -> bool:
+    for table in (domains, gate_routes):
+        beneath = table.c.parent == name[2:] if name.startswith("*.") else false()
+        query = select(table.c.hostname).where(or_(table.c.hostname == name, beneath)).limit(1)
+        if await write.connection.scalar(query) is not None:
+            return True
+    return False

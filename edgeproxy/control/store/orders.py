@@ -27,17 +27,28 @@ class Accounts(Part):
             row = (await connection.execute(select(accounts).where(accounts.c.directory == directory))).first()
         if row is None:
             return None
+        context, coming = b"account:" + directory.encode(), row.sealed_next_key
         return Account(
-            **fields(row, "sealed_key"), key=self._account_sealer.open(row.sealed_key, b"account:" + directory.encode())
+            **fields(row, "sealed_key", "sealed_next_key"),
+            key=self._account_sealer.open(row.sealed_key, context),
+            next_key=None if coming is None else self._account_sealer.open(coming, context),
         )
 
     async def save_account(self, account: Account, now: float) -> None:
         """Makes or replaces the account at its directory."""
-        sealed = self._account_sealer.seal(account.key, b"account:" + account.directory.encode())
-        values = {"url": account.url, "sealed_key": sealed, "contact": account.contact}
+        context = b"account:" + account.directory.encode()
+        coming = account.next_key
+        values = {
+            "url": account.url,
+            "sealed_key": self._account_sealer.seal(account.key, context),
+            "sealed_next_key": None if coming is None else self._account_sealer.seal(coming, context),
+            "contact": account.contact,
+            "key_changed_at": account.key_changed_at,
+        }
         statement = insert(accounts).values(directory=account.directory, created_at=now, **values)
         async with self.database.write() as write:
             await write.connection.execute(statement.on_conflict_do_update(index_elements=["directory"], set_=values))
+            write.destroyed()
 
 
 class Orders(Part):
@@ -69,7 +80,8 @@ class Orders(Part):
     async def delete_order(self, hostname: str) -> None:
         """Forgets the order for a name, if there is one."""
         async with self.database.write() as write:
-            await write.connection.execute(delete(orders).where(orders.c.hostname == hostname))
+            if (await write.connection.execute(delete(orders).where(orders.c.hostname == hostname))).rowcount:
+                write.destroyed()
 
     async def list_orders(self, limit: int = 1000, after: str = "") -> list[Order]:
         """A page of orders behind the name `after`, by name."""

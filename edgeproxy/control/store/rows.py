@@ -10,6 +10,19 @@ from edgeproxy.model import DomainState
 
 Database = Literal["sites", "certificates", "challenges", "tickets"]
 
+CUSTOM = "custom"
+"""`StoredCertificate.issuer` of what somebody uploaded."""
+
+LAST_DAY = 86_400.0
+"""Seconds before an uploaded certificate's end from which the edge's own may take its place: a day has room for the
+retries after 1, 10 and 100 minutes."""
+
+
+def replace_at(not_before: float, not_after: float) -> float:
+    """Unix time from which the edge's own may take an uploaded certificate's place: a day before its end, or for lives
+    under ten days when a tenth of it is left. Pure."""
+    return not_after - min(LAST_DAY, max(0.0, not_after - not_before) / 10)
+
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What every row has in common."""
@@ -44,11 +57,50 @@ class StoredCertificate(Row, frozen=True, kw_only=True):
     renew_at: float
     """When to renew it; never: math.inf."""
     issuer: str = ""
-    """The ACME directory, or "internal"."""
+    """The ACME directory, "internal", or CUSTOM."""
     added_at: float = 0.0
     """Set by the store."""
     superseded_at: float | None = None
     """Set by the store when every one of its names has a newer certificate."""
+    serial: str = ""
+    """The leaf's serial number, lower-case hex."""
+    auto_renew: bool = True
+    """Of an uploaded one: whether the edge's own may take its place at its end."""
+    warned: int | None = None
+    """The fewest days before its end of which a warning was given; 0: that it has ended. None: no warning yet."""
+    revocation: str | None = None
+    """Why it was or is to be revoked, as RFC 5280 names reasons; None: it is not."""
+    revoked_at: float | None = None
+    """When its CA took the revocation; None: not yet."""
+
+    @property
+    def custom(self) -> bool:
+        """Whether somebody uploaded it."""
+        return self.issuer == CUSTOM
+
+    def holds(self, now: float) -> bool:
+        """Whether it is an uploaded one that goes before whatever the edge obtains by itself."""
+        end = replace_at(self.not_before, self.not_after) if self.auto_renew else self.not_after
+        return self.custom and now < end
+
+
+class HistoryEntry(Row, frozen=True, kw_only=True):
+    """That a name had a certificate: from whom, since when, and why it ended. Stays when the certificate is deleted."""
+
+    number: int
+    name: str
+    certificate_id: str
+    serial: str
+    issuer: str
+    """As of StoredCertificate."""
+    not_after: float
+    added_at: float
+    added_by: str
+    """Who had it made: "uid:0", or "edge" by itself."""
+    ended_at: float | None = None
+    """When it ceased to be the newest of the name; None: it is."""
+    ended_by: str = ""
+    ended_why: str = ""
 
 
 class Account(Row, frozen=True, kw_only=True):
@@ -62,6 +114,10 @@ class Account(Row, frozen=True, kw_only=True):
     contact: str = ""
     created_at: float = 0.0
     """Set by the store."""
+    next_key: bytes | None = None
+    """A key that is to take the place of `key`, until the CA is known to have taken it. The store seals it."""
+    key_changed_at: float | None = None
+    """When `key` last took the place of another; None: it is the first."""
 
     def __repr__(self) -> str:
         return f"Account(directory={self.directory!r}, url={self.url!r})"
@@ -158,6 +214,8 @@ class Summary(Row, frozen=True, kw_only=True):
     gate_routes: int
     orders: int
     failures: int
+    uploaded: dict[str, int] = {}
+    """Uploaded certificates in use, by what is left of them: "expired", "1_day", "7_days", "30_days", "longer"."""
 
 
 class SiteFacts(Row, frozen=True, kw_only=True):

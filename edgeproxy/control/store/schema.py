@@ -6,9 +6,9 @@ MAX_FAILURES, challenges by their age, the change log by what the map has reache
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, true
 
-VERSION = 1
+VERSION = 2
 """The schema that this program writes. Equals the number of the newest migration."""
 
 READABLE_FROM = 1
@@ -82,6 +82,14 @@ certificates = Table(
     Column("issuer", String, nullable=False),
     Column("added_at", Float, nullable=False),
     Column("superseded_at", Float),
+    Column("serial", String, nullable=False, server_default=""),
+    Column("auto_renew", Boolean, nullable=False, server_default=true()),
+    Column("warned", Integer),
+    Column("revocation", String),
+    Column("revoked_at", Float),
+    Index("certificates_by_serial", "serial"),
+    Index("certificates_by_issuer", "issuer", "not_after"),
+    Index("certificates_by_revocation", "revocation"),
     Index("certificates_by_renewal", "superseded_at", "renew_at", "not_after"),
     Index("certificates_by_expiry", "not_after", "superseded_at"),
 )
@@ -100,6 +108,24 @@ certificate_names = Table(
     comment="number: the change that added it, so the newest of a name is the highest",
 )
 
+certificate_history = Table(
+    "certificate_history",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("name", String, nullable=False),
+    Column("certificate_id", String, nullable=False),
+    Column("serial", String, nullable=False),
+    Column("issuer", String, nullable=False),
+    Column("not_after", Float, nullable=False),
+    Column("added_at", Float, nullable=False),
+    Column("added_by", String, nullable=False),
+    Column("ended_at", Float),
+    Column("ended_by", String, nullable=False, server_default=""),
+    Column("ended_why", Text, nullable=False, server_default=""),
+    Index("certificate_history_by_name", "name", "number"),
+    Index("certificate_history_by_certificate", "certificate_id"),
+)
+
 accounts = Table(
     "accounts",
     metadata,
@@ -108,6 +134,8 @@ accounts = Table(
     Column("sealed_key", LargeBinary, nullable=False),
     Column("contact", String, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("sealed_next_key", LargeBinary),
+    Column("key_changed_at", Float),
 )
 
 orders = Table(

@@ -8,14 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import alembic.command
 import pytest
 import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from cryptography import x509
 
 from edgeproxy.control.store import opening, schema
 from edgeproxy.control.store.migrate import migrate
 from edgeproxy.errors import StateError
+from tests.certificates import self_signed
 from tests.control.store.making import opened
 
 
@@ -119,3 +122,34 @@ def test_a_full_disk_is_told_in_one_sentence_with_its_cure(tmp_path: Path, monke
     assert (
         caught.value.detail == f"The disk is full: {tmp_path}/edgeproxy.db cannot be written. Make room there, and try again."
     )
+
+
+def test_certificates_of_the_first_schema_get_their_serials_and_a_history(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "edgeproxy.db"
+    chain, _ = self_signed("a.example.com")
+    with monkeypatch.context() as patch:
+        upgrade = alembic.command.upgrade
+        patch.setattr(alembic.command, "upgrade", lambda config, _head: upgrade(config, "0001"))
+        patch.setattr(schema, "VERSION", 1)
+        migrate(path)
+    connection = sqlite3.connect(path)
+    columns = "(id, chain, sealed_key, not_before, not_after, issuer, added_at, superseded_at)"
+    rows = [("c1", chain, b"k", 1.0, 2.0, "internal", 3.0, 4.0), ("c2", b"junk", b"k", 1.0, 2.0, "internal", 5.0, None)]
+    connection.executemany(f"INSERT INTO certificates {columns} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    names = "INSERT INTO certificate_names VALUES ('a.example.com', ?, 'example.com', 2.0, ?, 0)"
+    connection.executemany(names, [(1, "c1"), (2, "c2")])
+    connection.commit()
+    connection.close()
+    migrate(path)
+    connection = sqlite3.connect(path)
+    serial = f"{x509.load_pem_x509_certificate(chain).serial_number:x}"
+    assert connection.execute("SELECT id, serial, auto_renew FROM certificates ORDER BY id").fetchall() == [
+        ("c1", serial, 1),
+        ("c2", "", 1),
+    ]
+    history = "SELECT certificate_id, serial, issuer, added_at, ended_at, ended_why FROM certificate_history ORDER BY number"
+    assert connection.execute(history).fetchall() == [
+        ("c1", serial, "internal", 3.0, 4.0, "replaced"),
+        ("c2", "", "internal", 5.0, None, ""),
+    ]
+    connection.close()
