@@ -9,6 +9,7 @@ from typing import Protocol
 import anyio
 import structlog
 
+from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.issuer import Issuer
 from edgeproxy.control.issuance.renewal import DAY
 from edgeproxy.control.store import Failure, Store, StoredCertificate
@@ -21,6 +22,9 @@ LOOK_SECONDS = 30.0
 
 PAGE = 100
 """Certificates renewed in one look; further ones come with the next."""
+
+RESUMED_AT_ONCE = 8
+"""Unfinished orders that are continued at once: as many fail in one look at a CA that is away, not thousands."""
 
 RETRY_SECONDS = 600.0
 """Until a renewal is looked at again that failed for a reason that is not remembered of its name."""
@@ -50,12 +54,14 @@ class Upkeep:
         self._store = store
         self._issuer = issuer
         self._clock = clock
+        self._resumed = ""
+        self._ca_away = False
 
     async def run(self) -> None:
         """Until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._prepare)
-            tasks.start_soon(self.resume_unfinished)
+            tasks.start_soon(self._keep_resuming)
             while True:
                 try:
                     await self.renew_due()
@@ -100,19 +106,35 @@ class Upkeep:
         except EdgeError as error:
             log.warning("the certificate authority cannot be used yet", detail=error.detail)
 
+    async def _keep_resuming(self) -> None:
+        while True:
+            await self.resume_unfinished()
+            await anyio.sleep(LOOK_SECONDS)
+
     async def resume_unfinished(self) -> None:
-        """Continues what an earlier process left; returns when each has succeeded or failed."""
+        """Continues what an earlier process left, and what waits for the CA to be well again; returns when each has succeeded
+        or failed. Once the CA has no answer for one, the others are left for the next look."""
         try:
             names = await self._issuer.unsettled()
         except EdgeError as error:
             log.error("unfinished orders could not be continued", detail=error.detail)
             return
+        # from behind the one that was tried last: nobody's order is left out for ever because of those before it
+        names = [name for name in names if name > self._resumed] + [name for name in names if name <= self._resumed]
+        self._ca_away = False
+        at_once = anyio.Semaphore(RESUMED_AT_ONCE)
         async with anyio.create_task_group() as tasks:
             for name in names:
-                tasks.start_soon(self._resume_one, name)
+                tasks.start_soon(self._resume_one, name, at_once)
 
-    async def _resume_one(self, name: str) -> None:
-        try:
-            await self._desk.resume(name)
-        except EdgeError as error:
-            log.warning("an unfinished order failed", hostname=name, detail=error.detail)
+    async def _resume_one(self, name: str, at_once: anyio.Semaphore) -> None:
+        async with at_once:
+            if self._ca_away:
+                return
+            self._resumed = name
+            try:
+                await self._desk.resume(name)
+            except EdgeError as error:
+                log.warning("an unfinished order failed", hostname=name, detail=error.detail)
+                if isinstance(error, CaRefused) and error.about_the_ca:
+                    self._ca_away = True

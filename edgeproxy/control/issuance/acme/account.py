@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import Callable
 
+import structlog
 from acme import messages
 from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.b64 import b64encode
@@ -15,11 +17,20 @@ from josepy.jwk import JWKEC
 from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.acme.transport import Transport
-from edgeproxy.control.issuance.acme.wire import Directory
+from edgeproxy.control.issuance.acme.wire import Account as AccountAnswer
+from edgeproxy.control.issuance.acme.wire import Directory, read
 from edgeproxy.control.issuance.certificates import key_pem, load_key, new_key
 from edgeproxy.control.store import Account as AccountRow
 from edgeproxy.control.store import Store
 from edgeproxy.errors import Fault, IssuanceError
+
+REFUSED_SECONDS = 60.0
+"""For how long nothing is asked of a CA that wants something of the account's owner first: terms to be agreed to."""
+
+REPLACED_SECONDS = 86_400.0
+"""Seconds between two accounts made because the CA had deactivated the one before."""
+
+log = structlog.get_logger("issuance")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,9 +58,17 @@ class Accounts:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._account: Account | None = None
+        self._refusal: CaRefused | None = None
+        self._refused_at = 0.0
+        self._replaced_at = -math.inf
 
     async def get(self) -> Account:
-        """The account; made at the first call ever. Callers at the same time get the same one. Raises IssuanceError."""
+        """The account; made at the first call ever. Callers at the same time get the same one.
+
+        Raises IssuanceError; where the CA wanted something of the account's owner a moment ago, its words again.
+        """
+        if self._refusal is not None and self._transport.monotonic() - self._refused_at < REFUSED_SECONDS:
+            raise self._refusal.with_traceback(None)
         if self._account is not None:
             return self._account
         async with self._lock:
@@ -61,13 +80,73 @@ class Accounts:
                     self._account = await self._register(row)
             return self._account
 
-    async def again(self, unknown: Account) -> Account:
-        """Registers the same key anew: the CA said that it does not know `unknown` (any more)."""
+    async def again(self, account: Account, error: CaRefused) -> Account:
+        """What to go on with after the CA complained of `account` (`error.about_the_account`).
+
+        The same key registered anew where the CA does not know it (any more), a fresh one where it says that the account
+        is deactivated: once in REPLACED_SECONDS, or a CA that does not want us would be sent one after another. Raises
+        `error` where the account is as it should be, CaRefused where nothing helps.
+        """
         async with self._lock:
-            if self._account is unknown or self._account is None:
-                row = await self._store.account(self._transport.directory_url)
-                self._account = await self._register(row)
+            if self._account is not None and self._account is not account:
+                return self._account
+            if error.problem == "userActionRequired":
+                self._refuse(error)
+                raise error
+            row = await self._store.account(self._transport.directory_url)
+            if row is None:
+                self._account = await self._register(None)
+            elif error.problem == "accountDoesNotExist":
+                self._account = await self._register_again(row)
+            else:
+                self._account = await self._looked_up(account, row, error)
             return self._account
+
+    async def _register_again(self, row: AccountRow) -> Account:
+        """Registers the same key: its account, an old or a new one. A CA that deactivated it says so now."""
+        try:
+            return await self._register(row)
+        except CaRefused as error:
+            if error.problem != "unauthorized":
+                raise
+            return await self._replace(error)
+
+    async def _looked_up(self, account: Account, row: AccountRow, error: CaRefused) -> Account:
+        """Asks the CA what became of an account that may not do what it always did (RFC 8555 sections 7.3.1 and 7.3.6)."""
+        try:
+            answer = await self._transport.post_new("new_account", {"onlyReturnExisting": True}, account.key, None)
+        except CaRefused as refused:
+            if refused.problem == "accountDoesNotExist":
+                return await self._register_again(row)
+            if refused.problem == "unauthorized":
+                return await self._replace(refused)
+            raise
+        if read(answer.body, AccountAnswer).status != "valid":
+            return await self._replace(error)
+        if answer.location in ("", account.kid):
+            raise error
+        await self._save(row.key, answer.location)
+        return _account(answer.location, row.key)
+
+    async def _replace(self, error: CaRefused) -> Account:
+        now = self._transport.monotonic()
+        if now - self._replaced_at < REPLACED_SECONDS:
+            deactivated = CaRefused(
+                "The CA has deactivated our account again, after a new one was made. Ask the CA why; a further account is made "
+                f"in {round((self._replaced_at + REPLACED_SECONDS - now) / 3600)} hours. {error.detail}",
+                problem="deactivated",
+                fault=Fault.OPERATOR,
+                status=error.status,
+            )
+            self._refuse(deactivated)
+            raise deactivated
+        log.warning("the CA has deactivated our account; a new one is made", ca=self._transport.host, detail=error.detail)
+        # Noted before it is tried: what the CA says to the new key may be the same.
+        self._replaced_at = now
+        return await self._register(None)
+
+    def _refuse(self, error: CaRefused) -> None:
+        self._refusal, self._refused_at = error, self._transport.monotonic()
 
     async def _register(self, row: AccountRow | None) -> Account:
         directory = await self._transport.directory()
@@ -90,20 +169,12 @@ class Accounts:
         # and the CA answers with the same account (RFC 8555 section 7.3.1).
         pem = row.key if row is not None else key_pem(new_key("p256"))
         if row is None:
-            await self._store.save_account(
-                AccountRow(directory=self._transport.directory_url, key=pem, contact=self._config.issuance.email, url=""),
-                self._clock(),
-            )
+            await self._save(pem, "")
         account = _account("", pem)
-        answer = await self._transport.post(directory.new_account, self._request(account, directory), account.key, None)
+        answer = await self._transport.post_new("new_account", self._request(account, directory), account.key, None)
         if not answer.location:
             raise CaRefused("The CA made an account but did not say where.", problem="malformed", status=answer.status)
-        await self._store.save_account(
-            AccountRow(
-                directory=self._transport.directory_url, key=pem, contact=self._config.issuance.email, url=answer.location
-            ),
-            self._clock(),
-        )
+        await self._save(pem, answer.location)
         return _account(answer.location, pem)
 
     async def _save(self, pem: bytes, url: str) -> None:

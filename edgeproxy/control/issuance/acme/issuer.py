@@ -27,6 +27,10 @@ from edgeproxy.published.seal import Sealer
 log = structlog.get_logger("issuance")
 
 
+EARLY = 5.0
+"""Seconds by which a renewed certificate may lie in the future and be served all the same: no two clocks are equal."""
+
+
 class AcmeIssuer:
     """Issues through the ACME directory of the configuration. Fulfils `Issuer`."""
 
@@ -75,12 +79,13 @@ class AcmeIssuer:
                     return await self._attempt(name, row, kinds, progress)
                 except OrderGone:
                     if row is None or known_gone:
+                        await self._store.delete_order(name)
                         raise
                     known_gone = True
                 except CaRefused as error:
                     left = kinds[kinds.index(error.challenge) + 1 :] if error.challenge in kinds else ()
                     if not left or not error.another_challenge_may_help:
-                        if not error.about_the_ca and error.problem not in ("slow", "rateLimited"):
+                        if not error.order_lives:
                             await self._store.delete_order(name)
                         raise
                     progress(f"{error.challenge} failed; trying {left[0]}")
@@ -137,14 +142,19 @@ class AcmeIssuer:
 
     async def _attempt(self, name: str, row: OrderRow | None, kinds: tuple[str, ...], progress: Progress) -> Issued:
         """One order from its beginning, or from where `row` says that it was left."""
-        account = await self._accounts.get()
+        try:
+            account = await self._accounts.get()
+        except IssuanceError as error:
+            if row is None and error.retryable:  # the CA is away: the order is made once it is back, without another visitor
+                await self._want(name, kinds[0])
+            raise
         try:
             return await self._order(account, name, row, kinds, progress)
         except CaRefused as error:
-            if error.problem != "accountDoesNotExist":
+            if not error.about_the_account:
                 raise
-        # a CA that lost our account lost its orders with it
-        account = await self._accounts.again(account)
+            account = await self._accounts.again(account, error)
+        # an account that is gone took its orders with it
         return await self._order(account, name, None, kinds, progress)
 
     async def _order(
@@ -158,7 +168,8 @@ class AcmeIssuer:
         else:
             progress("Continuing the order that was begun before")
             key = load_key(row.key)
-            found = await (ordering.find() if not row.url else self._known(ordering, row.url))
+            if row.step != "wanted":
+                found = await (ordering.find() if not row.url else self._known(ordering, row.url))
         if found is None:
             progress("Ordering the certificate")
             found = await ordering.create()
@@ -185,7 +196,22 @@ class AcmeIssuer:
             await ordering.validate(order, kinds, show, progress)
             order = OrderState(status="ready", finalize=order.finalize)
         order = await ordering.finalize(url, order, key, progress)
-        return await ordering.download(order, key, self._clock())
+        issued = await ordering.download(order, key, self._clock())
+        await self._refuse_early(name, issued)
+        return issued
+
+    async def _refuse_early(self, name: str, issued: Issued) -> None:
+        """Leaves a certificate that is not valid yet with the CA, while an older one serves the name well."""
+        early = issued.not_before - self._clock()
+        present = await self._store.current_certificate(name, issued.not_before) if early > EARLY else None
+        if present is not None and present.not_before <= self._clock():
+            raise CaRefused(
+                f"The CA's new certificate for {name} is valid only in {round(early)} s, by this machine's clock; the present "
+                "one is served until then. Look whether this machine's clock is right.",
+                problem="early",
+                retry_after=early,
+                status=200,
+            )
 
     async def _known(self, ordering: Ordering, url: str) -> tuple[str, OrderState]:
         order = await ordering.fetch(url)
@@ -196,6 +222,13 @@ class AcmeIssuer:
     async def _key(self) -> PrivateKey:
         kind = self._config.tls.key_type
         return await asyncio.to_thread(new_key, kind) if kind == "rsa2048" else new_key(kind)
+
+    async def _want(self, name: str, challenge: str) -> None:
+        """Notes a name for which nothing was asked of the CA yet."""
+        now = self._clock()
+        key, data = key_pem(await self._key()), challenge.encode("ascii")
+        row = OrderRow(hostname=name, directory=self.directory, step="wanted", key=key, data=data, started_at=now)
+        await self._store.save_order(row, now)
 
     async def _save(self, name: str, url: str, step: str, key: PrivateKey, challenge: str) -> OrderRow:
         now = self._clock()

@@ -27,6 +27,9 @@ VALIDATION_TIME = 120.0
 FINALIZE_TIME = 120.0
 """Seconds that a CA may take to sign."""
 
+AGAIN = 1.0
+"""Seconds until a certificate that cannot be used is asked for once more."""
+
 CHAIN_TYPE = "application/pem-certificate-chain"
 
 _LISTED_ORDERS = 20
@@ -68,17 +71,20 @@ class Ordering:
         # a tuple: josepy compares and hashes messages
         request = messages.NewOrder(identifiers=(identifier,), profile=self._profile or None).to_json()
         try:
-            answer = await self._post(directory.new_order, request, resend=False)
+            answer = await self._new(request, resend=False)
         except CaRefused as error:
             if error.problem != "lost":
                 raise
             found = await self.find()
             if found is not None:
                 return found
-            answer = await self._post(directory.new_order, request)
+            answer = await self._new(request)
         if not answer.location:
             raise CaRefused("The CA made an order but did not say where.", problem="malformed", status=answer.status)
-        return answer.location, read(answer.body, Order)
+        try:
+            return answer.location, read(answer.body, Order)
+        except IssuanceError:  # the order is there all the same
+            return answer.location, await self.fetch(answer.location)
 
     async def find(self) -> tuple[str, Order] | None:
         """An unfinished order for this name, where the CA lists an account's orders (Let's Encrypt does not)."""
@@ -101,7 +107,7 @@ class Ordering:
         try:
             return await self._get(url, Order)
         except CaRefused as error:
-            if error.about_the_ca or error.problem in ("rateLimited", "accountDoesNotExist"):
+            if error.about_the_ca or error.problem in ("rateLimited", "accountDoesNotExist", "userActionRequired"):
                 raise
             raise OrderGone(f"The CA does not have the order for {self._name} any more.") from None
 
@@ -134,7 +140,7 @@ class Ordering:
 
     async def finalize(self, url: str, order: Order, key: PrivateKey, progress: Progress) -> Order:
         """Sends the certificate request where that is still to be done, and waits until the certificate is there."""
-        spent, order_pause = 0.0, 0.0
+        began, pause = self._transport.monotonic(), 0.0
         while order.status != "valid" or not order.certificate:
             if order.status == "ready":
                 progress("The CA signs the certificate")
@@ -143,28 +149,45 @@ class Ordering:
                     break
             elif order.status not in _OPEN | {"valid"}:
                 raise self._invalid(order)
-            delay = next_delay(spent, order_pause, FINALIZE_TIME)
+            delay = next_delay(self._transport.monotonic() - began, pause, FINALIZE_TIME)
             if delay is None:
                 raise self._too_slow("sign the certificate for", FINALIZE_TIME)
             await self._sleep(delay)
-            spent += delay
             answer = await self._post(url, None)
-            order, order_pause = read(answer.body, Order), answer.retry_after
+            order, pause = read(answer.body, Order), answer.retry_after
         return order
 
     async def download(self, order: Order, key: PrivateKey, now: float) -> Issued:
-        """The certificate of a valid order, checked."""
-        answer = await self._post(order.certificate, None, accept=CHAIN_TYPE)
-        return checked_chain(answer.body, key, self._name, now)
+        """The certificate of a valid order, checked. One that cannot be used is asked for once more: the answer may have
+        been damaged on its way, and a further order would count against the CA's limits."""
+        try:
+            return checked_chain(await self._chain(order), key, self._name, now)
+        except CaRefused:
+            raise
+        except IssuanceError:
+            await self._sleep(AGAIN)
+        try:
+            return checked_chain(await self._chain(order), key, self._name, now)
+        except CaRefused:
+            raise
+        except IssuanceError as error:
+            raise CaRefused(error.detail, problem="unusable", status=200) from None
+
+    async def _chain(self, order: Order) -> bytes:
+        return (await self._post(order.certificate, None, accept=CHAIN_TYPE)).body
 
     async def _send_request(self, order: Order, key: PrivateKey) -> Order:
         csr = messages.CertificateRequest(csr=signing_request(key, (self._name,)))
         try:
-            return read((await self._post(order.finalize, csr.to_json(), resend=False)).body, Order)
+            answer = await self._post(order.finalize, csr.to_json(), resend=False)
         except CaRefused as error:
             # "lost": it may have been taken; the order itself will tell. "orderNotReady": taken already, or not ready yet.
             if error.problem not in ("lost", "orderNotReady"):
                 raise
+            return Order(status="processing")
+        try:
+            return read(answer.body, Order)
+        except IssuanceError:  # taken; the order itself will tell
             return Order(status="processing")
 
     async def _tell(self, url: str, challenge: Challenge) -> None:
@@ -179,10 +202,9 @@ class Ordering:
                 await self._post(challenge.url, {})
 
     async def _validated(self, url: str) -> None:
-        spent, pause = 0.0, 0.0
-        while (delay := next_delay(spent, pause, VALIDATION_TIME)) is not None:
+        began, pause = self._transport.monotonic(), 0.0
+        while (delay := next_delay(self._transport.monotonic() - began, pause, VALIDATION_TIME)) is not None:
             await self._sleep(delay)
-            spent += delay
             answer = await self._post(url, None)
             authorization, pause = read(answer.body, Authorization), answer.retry_after
             if authorization.status == "valid":
@@ -197,6 +219,11 @@ class Ordering:
     async def _post(self, url: str, payload: dict[str, object] | None, *, accept: str = "", resend: bool = True) -> Answer:
         return await self._transport.post(
             url, payload, self._account.key, self._account.kid, about=self._name, accept=accept, resend=resend
+        )
+
+    async def _new(self, request: dict[str, object], *, resend: bool = True) -> Answer:
+        return await self._transport.post_new(
+            "new_order", request, self._account.key, self._account.kid, about=self._name, resend=resend
         )
 
     def _failed(self, authorization: Authorization) -> CaRefused:

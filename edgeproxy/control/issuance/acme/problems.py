@@ -41,7 +41,24 @@ class CaRefused(IssuanceError):
     @property
     def about_the_ca(self) -> bool:
         """Whether this says nothing of the name: the CA is away, busy or broken, and other names would fare the same."""
-        return self.problem in ("unreachable", "lost", "serverInternal", "badNonce") or self.status >= 500
+        return self.problem in ("unreachable", "lost", "serverInternal", "badNonce") or self.whole_ca
+
+    @property
+    def whole_ca(self) -> bool:
+        """Whether the answer was that of a server, or of what stands before it, that has no time for anybody."""
+        return self.status >= 500 or self.problem == "http429"
+
+    @property
+    def about_the_account(self) -> bool:
+        """Whether the CA may not accept our account any more, or wants something of its owner."""
+        if self.problem == "unauthorized":
+            return self.status in (401, 403) and not self.challenge
+        return self.problem in ("accountDoesNotExist", "userActionRequired")
+
+    @property
+    def order_lives(self) -> bool:
+        """Whether the order is to be continued, or made, once the reason is gone. Else a new try is a new order."""
+        return self.about_the_ca or self.about_the_account or self.problem in ("slow", "rateLimited", "early", "deactivated")
 
     @property
     def another_challenge_may_help(self) -> bool:
@@ -49,13 +66,26 @@ class CaRefused(IssuanceError):
         return bool(self.challenge) and self.problem in _BY_CHALLENGE
 
 
-def refusal(problem: Problem, *, status: int = 0, name: str = "", challenge: str = "", retry_after: float = 0.0) -> CaRefused:
-    """The error for a problem document. `name` and `challenge` are what was being validated, where anything was."""
+def refusal(
+    problem: Problem,
+    *,
+    status: int = 0,
+    name: str = "",
+    challenge: str = "",
+    retry_after: float = 0.0,
+    terms: str = "",
+) -> CaRefused:
+    """The error for a problem document. `name` and `challenge` are what was being validated, where anything was; `terms` the
+    address of terms of service that came with it."""
     inner = _deepest(problem)
     sentence, fault, retryable = _MEANINGS.get(inner.code, _unknown(status))
+    if inner.code == "unauthorized" and not challenge and status in (401, 403):
+        sentence, fault, retryable = _NOT_OURS
     subject = name or inner.identifier.value or "the request"
     said = _clean(inner.detail or inner.title)
     text = sentence.format(name=subject, port=_PORTS.get(challenge, "443 or 80"), challenge=challenge or "the challenge")
+    if inner.code == "userActionRequired":
+        text = _terms(text, terms, inner.instance)
     detail = f"{text} The CA says: {said}" if said else text
     return CaRefused(
         detail,
@@ -97,6 +127,13 @@ def _deepest(problem: Problem) -> Problem:
     return problem
 
 
+def _terms(text: str, terms: str, instance: str) -> str:
+    """Where the account's owner has to go (RFC 8555 section 7.3.3)."""
+    read = f" Read them at {_clean(terms).rstrip('.')}" if terms else ""
+    agree = f" Agree at {_clean(instance).rstrip('.')}" if instance else " Agree with the CA"
+    return f"{text}{read}{'.' if read else ''}{agree}; it is tried again by itself. Present certificates are served on."
+
+
 def _clean(text: str) -> str:
     """A CA's words on one line and without control characters: they end up in logs and on terminals."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
@@ -113,6 +150,8 @@ def _unknown(status: int) -> tuple[str, Fault, bool]:
 _BY_CHALLENGE = frozenset(("connection", "unauthorized", "tls", "incorrectResponse"))
 _PORTS = {"tls-alpn-01": "443", "http-01": "80"}
 _DNS, _CA, _OPERATOR = Fault.CUSTOMER_DNS, Fault.CA, Fault.OPERATOR
+
+_NOT_OURS = ("The CA does not let our account do this for {name}.", Fault.CA, True)
 
 _MEANINGS: dict[str, tuple[str, Fault, bool]] = {
     "connection": (
@@ -143,7 +182,7 @@ _MEANINGS: dict[str, tuple[str, Fault, bool]] = {
         _OPERATOR,
         False,
     ),
-    "userActionRequired": ("The CA wants you to agree to changed terms of service.", _OPERATOR, False),
+    "userActionRequired": ("The CA has changed its terms of service and waits for you to agree.", _OPERATOR, True),
     "invalidContact": ("The CA does not accept issuance.email.", _OPERATOR, False),
     "unsupportedContact": ("The CA does not accept issuance.email.", _OPERATOR, False),
     "invalidProfile": ("The CA does not have the profile that issuance.profile names.", _OPERATOR, False),

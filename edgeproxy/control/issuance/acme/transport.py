@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import re
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any, Literal
 
 import httpx2
 import msgspec
+import structlog
 from acme import jws
 from josepy.b64 import b64decode
 from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
-from edgeproxy.control.issuance.acme.pace import Pace
+from edgeproxy.control.issuance.acme.pace import WIDEST, Pace
 from edgeproxy.control.issuance.acme.problems import CaRefused, refusal, retry_after, unreachable
 from edgeproxy.control.issuance.acme.wire import Directory, read, read_problem
 from edgeproxy.errors import Fault, IssuanceError
@@ -37,21 +41,29 @@ NONCE_LIFE = 600.0
 DIRECTORY_LIFE = 3_600.0
 """Seconds after which the directory is read again."""
 
+DIRECTORY_RETRY = 60.0
+"""Seconds between two tries to read a directory anew that cannot be read, or that did not change where it ought to have."""
+
+CLOCK_OFF = 60.0
+"""Seconds by which the CA's clock may differ from ours before that is worth a line in the log."""
+
 PATIENCE = 30.0
 """Seconds that a request waits for a CA that asked for a pause. A longer pause is an error that tells how long."""
-
-CONNECTIONS = 8
-"""Connections to one CA at once; a connection takes one request at a time."""
 
 KEEP_ALIVE = 20.0
 """Seconds of an idle connection: shorter than servers keep theirs, so that none is closed under a request."""
 
 _NEXT = re.compile(r"<([^<>]+)>\s*;\s*rel=\"?next\"?")
+_TERMS = re.compile(r"<([^<>]+)>\s*;\s*rel=\"?terms-of-service\"?")
 _TIMEOUT = httpx2.Timeout(30.0, connect=10.0, pool=60.0)
 _REQUEST_TIME = 60.0
 Sleep = Callable[[float], Awaitable[None]]
 
-_BUSY = frozenset((502, 503, 504))
+_GONE = frozenset((301, 302, 303, 307, 308, 404, 405, 410))
+"""What a CA says at an address where it has moved away from."""
+
+Resource = Literal["new_nonce", "new_account", "new_order"]
+log = structlog.get_logger("issuance")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,13 +102,19 @@ class Transport:
     ) -> None:
         self.directory_url = directory_url
         self.host = httpx2.URL(directory_url).host
+        self.monotonic = monotonic
         self._clock = clock
-        self._monotonic = monotonic
+        self._clock_off = False
         self._sleep = sleep
         self._pace = Pace()
+        self._turn = asyncio.Lock()
+        self._under_way = 0
+        self._answered = asyncio.Event()
         self._nonces: deque[tuple[float, str]] = deque(maxlen=NONCES)
         self._directory: Directory | None = None
         self._directory_at = 0.0
+        self._directory_tried = -math.inf
+        self._directory_failed = False
         self._directory_lock = asyncio.Lock()
         self.requests = 0
         """Requests sent so far."""
@@ -110,23 +128,38 @@ class Transport:
         if client is not None:
             await client.aclose()
 
-    async def directory(self) -> Directory:
-        """The directory, read once an hour; an old one serves on while the CA does not give a new one."""
+    async def directory(self, *, instead_of: Directory | None = None) -> Directory:
+        """The directory, read once an hour; an old one serves on while the CA does not give a new one.
+
+        `instead_of`: this one has proved wrong; it is read again, if that was not tried a moment ago. Raises IssuanceError.
+        """
         async with self._directory_lock:
-            if self._directory is None or self._monotonic() - self._directory_at > DIRECTORY_LIFE:
-                try:
-                    self._directory = await self._read_directory()
-                    self._directory_at = self._monotonic()
-                except IssuanceError:
-                    if self._directory is None:
-                        raise
+            now, old = self.monotonic(), self._directory
+            if old is None:
+                self._directory = await self._read_directory()
+                self._directory_at = self.monotonic()
+                return self._directory
+            wrong = old is instead_of or now - self._directory_at > DIRECTORY_LIFE
+            if not wrong or now - self._directory_tried < DIRECTORY_RETRY:
+                return old
+            self._directory_tried = now
+            try:
+                self._directory = await self._read_directory()
+            except IssuanceError as error:
+                if not self._directory_failed:
+                    log.warning("the CA's directory cannot be read anew; the one from before is used on", detail=error.detail)
+                self._directory_failed = True
+                return old
+            self._directory_failed = False
+            self._directory_at = self.monotonic()
+            _compare_terms(old, self._directory)
             return self._directory
 
     async def _read_directory(self) -> Directory:
         try:
             answer = await self._send("GET", self.directory_url)
         except CaRefused as error:
-            if 300 <= error.status < 500:
+            if 300 <= error.status < 500 and error.status != 429:
                 raise CaRefused(
                     f"There is no ACME directory at {self.directory_url} (HTTP status {error.status}). Look at "
                     "issuance.directory.",
@@ -169,26 +202,59 @@ class Transport:
             try:
                 return await self._send("POST", url, signed.encode(), accept, about=about, resend=resend)
             except CaRefused as error:
-                if error.problem != "badNonce" or tries == NONCE_TRIES:
+                if error.problem != "badNonce":
                     raise
+                if tries == NONCE_TRIES:
+                    self._pace.trouble(self.monotonic(), 0.0)
+                    raise
+
+    async def post_new(
+        self,
+        resource: Resource,
+        payload: Mapping[str, object],
+        key: JWKEC,
+        kid: str | None,
+        *,
+        about: str = "",
+        resend: bool = True,
+    ) -> Answer:
+        """`post` to a resource of the directory. One that is not where it was is looked for in a new directory."""
+        directory = await self.directory()
+        url = str(getattr(directory, resource))
+        try:
+            return await self.post(url, payload, key, kid, about=about, resend=resend)
+        except CaRefused as error:
+            elsewhere = httpx2.URL(url).host != self.host
+            if error.status not in _GONE and not (error.problem == "unreachable" and elsewhere):
+                raise
+            moved = str(getattr(await self.directory(instead_of=directory), resource))
+            if moved == url:
+                raise
+        return await self.post(moved, payload, key, kid, about=about, resend=resend)
 
     async def _nonce(self) -> str:
         while self._nonces:
             kept_at, nonce = self._nonces.pop()
-            if self._monotonic() - kept_at < NONCE_LIFE:
+            if self.monotonic() - kept_at < NONCE_LIFE:
                 return nonce
         return await self._fresh_nonce()
 
     async def _fresh_nonce(self) -> str:
         directory = await self.directory()
-        answer = await self._send("HEAD", directory.new_nonce, nonce_only=True)
+        try:
+            answer = await self._send("HEAD", directory.new_nonce)
+        except CaRefused as error:
+            moved = (await self.directory(instead_of=directory)).new_nonce if error.status in _GONE else directory.new_nonce
+            if moved == directory.new_nonce:
+                raise
+            answer = await self._send("HEAD", moved)
         nonce = answer.headers.get("replay-nonce", "")
         if not _is_nonce(nonce):
             raise CaRefused("The CA gave no nonce. Is issuance.directory an ACME directory?", problem="malformed", status=200)
         return nonce
 
     def _keep_nonce(self, nonce: str) -> None:
-        self._nonces.append((self._monotonic(), nonce))
+        self._nonces.append((self.monotonic(), nonce))
 
     async def _send(
         self,
@@ -198,22 +264,21 @@ class Transport:
         accept: str = "",
         *,
         about: str = "",
-        nonce_only: bool = False,
         resend: bool = True,
     ) -> Answer:
         """One request, when the CA's pace allows it; twice where a kept connection turns out to have been closed."""
         if not url.startswith(("https://", "http://")):
             raise IssuanceError("The CA's answer holds something that is not a URL.", code="ca_malformed")
-        await self._wait_for_pace()
         headers = {"content-type": "application/jose+json"} if method == "POST" else {}
         if accept:
             headers["accept"] = accept
         while True:
+            await self._take_turn()
             self.requests += 1
             try:
                 async with asyncio.timeout(_REQUEST_TIME):
                     status, fields, content = await self._exchange(method, url, body, headers)
-                break
+                return self._judge(method, status, fields, content, about)
             except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError) as error:
                 # Most likely a kept connection that the server closed just now. Had the request been taken all the
                 # same, its nonce is spent, and the second one is refused for that.
@@ -222,10 +287,40 @@ class Transport:
                 resend = False
             except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, OSError) as error:
                 raise self._nothing_came(error) from None
-        return self._judge(status, fields, content, about=about, nonce_only=nonce_only)
+            finally:
+                self._under_way -= 1
+                self._answered.set()
+
+    async def _take_turn(self) -> None:
+        """Waits until the CA's pace allows a request, which is then under way. First come, first served."""
+        patience = self.monotonic() + PATIENCE
+        async with self._turn:
+            while (wait := self._pace.waiting(self.monotonic(), self._under_way)) > 0:
+                if self._pace.troubled and self.monotonic() + wait > patience:
+                    raise CaRefused(
+                        f"The certificate authority at {self.host} is away or busy; it is asked again in {round(wait)} s.",
+                        problem="serverInternal",
+                        retry_after=wait,
+                        status=503,
+                    )
+                await self._wait(wait)
+            self._pace.sent(self.monotonic())
+            self._under_way += 1
+
+    async def _wait(self, seconds: float) -> None:
+        """Until a request is answered, or so many seconds have passed."""
+        self._answered.clear()
+        tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._answered.wait())]
+        if seconds < math.inf:
+            tasks.append(asyncio.ensure_future(self._sleep(seconds)))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
 
     def _nothing_came(self, error: BaseException) -> CaRefused:
-        self._pace.trouble(self._monotonic(), 0.0)
+        self._pace.trouble(self.monotonic(), 0.0)
         not_sent = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
         return unreachable(self.host, _reason(error), problem="unreachable" if not_sent else "lost")
 
@@ -242,7 +337,7 @@ class Transport:
 
     def _new_client(self) -> httpx2.AsyncClient:
         # Made at the first request: a bundle that cannot be read must not keep the controller from starting.
-        limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEP_ALIVE)
+        limits = httpx2.Limits(max_connections=WIDEST, max_keepalive_connections=WIDEST, keepalive_expiry=KEEP_ALIVE)
         return httpx2.AsyncClient(
             transport=self._network,
             verify=_trust(self._ca_bundle),
@@ -251,31 +346,48 @@ class Transport:
             headers={"user-agent": "edgeproxy", "accept-encoding": "identity", "accept-language": "en"},
         )
 
-    def _judge(self, status: int, fields: httpx2.Headers, content: bytes, *, about: str, nonce_only: bool) -> Answer:
+    def _judge(self, method: str, status: int, fields: httpx2.Headers, content: bytes, about: str) -> Answer:
+        # a CA that is too busy for orders may still have nonces to give
+        tells = method != "HEAD"
         nonce = fields.get("replay-nonce", "")
-        if _is_nonce(nonce) and not nonce_only:
+        if _is_nonce(nonce) and tells:
             self._keep_nonce(nonce)
-        pause = retry_after(fields.get("retry-after"), self._clock())
-        if status in _BUSY:
-            self._pace.trouble(self._monotonic(), pause)
-        elif not nonce_only:  # a CA that is too busy for orders may still have nonces to give
-            self._pace.answered()
+        pause = retry_after(fields.get("retry-after"), self._ca_time(fields))
         if 200 <= status < 300:
+            if tells:
+                self._pace.answered(self.monotonic())
             return Answer(status, fields, content, pause)
-        raise refusal(read_problem(status, content), status=status, name=about, retry_after=pause)
+        terms = _TERMS.search(fields.get("link", ""))
+        refused = refusal(
+            read_problem(status, content), status=status, name=about, retry_after=pause, terms=terms[1] if terms else ""
+        )
+        if refused.whole_ca or (status == 429 and method != "POST"):
+            self._pace.trouble(self.monotonic(), pause)
+        elif refused.problem != "badNonce" and tells:
+            self._pace.answered(self.monotonic())
+        raise refused
 
-    async def _wait_for_pace(self) -> None:
-        wait = self._pace.waiting(self._monotonic())
-        if wait > PATIENCE:
-            raise CaRefused(
-                f"The certificate authority at {self.host} is away or busy; it is asked again in {round(wait)} s.",
-                problem="serverInternal",
-                retry_after=wait,
-                status=503,
+    def _ca_time(self, fields: httpx2.Headers) -> float:
+        """What time it is for the CA: a Retry-After that is a date is meant so (RFC 9110 section 10.2.3)."""
+        now = self._clock()
+        try:
+            date = parsedate_to_datetime(fields.get("date", "")).timestamp()
+        except (ValueError, TypeError, OverflowError):
+            return now
+        off = abs(date - now) > CLOCK_OFF
+        if off and not self._clock_off:
+            log.warning(
+                "this machine's clock and the CA's differ; look whether this one is set by the time of the network",
+                ca=self.host,
+                ahead_by=round(now - date),
             )
-        wait = self._pace.reserve(self._monotonic())
-        if wait > 0:
-            await self._sleep(wait)
+        self._clock_off = off
+        return date
+
+
+def _compare_terms(old: Directory, new: Directory) -> None:
+    if new.meta.terms_of_service != old.meta.terms_of_service:
+        log.warning("the CA has changed its terms of service; read them", terms=new.meta.terms_of_service[:200])
 
 
 def _trust(ca_bundle: str) -> ssl.SSLContext | bool:

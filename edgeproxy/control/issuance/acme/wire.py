@@ -47,6 +47,7 @@ class Problem(_Answer, frozen=True):
     type: str = "about:blank"
     title: str = ""
     detail: str = ""
+    instance: str = ""
     identifier: Identifier = Identifier()
     subproblems: tuple[Problem, ...] = ()
 

@@ -102,10 +102,19 @@ async def test_a_certificate_for_another_name_is_not_taken(world, issuers):
 
 
 async def test_malformed_answers_are_errors_in_plain_words(world, issuers):
-    for kind in ("new", "authz", "order", "finalize"):
-        world.ca.plan(kind, answer(200, {"location": f"{HOST}/order/0"}, b"{"))
+    for kind in ("new", "authz", "order"):
+        world.ca.plan(kind, answer(200, {}, b"{"))
         with pytest.raises(IssuanceError):
             await issue(issuers())
         await world.store.delete_order(NAME)
         world.ca.plans.clear()
     assert await world.challenges() == []
+
+
+async def test_an_order_whose_answers_were_damaged_is_not_made_again(world, issuers):
+    world.ca.plan("finalize", answer(200, {}, b"<html>"))
+    issuer = issuers()
+    await issue(issuer)
+    await issuer.settled(NAME)
+    assert len(world.ca.orders) == 1
+    assert world.ca.count("finalize") == 2, "the order said that it was not taken"
