@@ -66,6 +66,15 @@ def socket_address(text: str) -> tuple[str, int]:
     return str(address), _port(port)
 
 
+def _server(text: str) -> str:
+    """Of a DNS server that is asked."""
+    try:
+        host, port = socket_address(text)
+    except ValueError as error:
+        raise ValueError(f'{str(error).partition(";")[0]}; write one like "192.0.2.53:53" or "[2001:db8::53]:53"') from None
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _listen(text: str) -> str:
     host, port = socket_address(text)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -289,7 +298,7 @@ RULES: dict[str, Rule] = {
     "issuance.eab.hmac_key": _eab_key,
     "issuance.allow.patterns": _pattern,
     "issuance.allow.gate": _gate,
-    "dns.resolvers": not_built,
+    "dns.resolvers": _server,
     "tls.default_hostname": _hostname,
     "log.access": _access_log,
     "metrics.listen": _listen,

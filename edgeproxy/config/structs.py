@@ -216,7 +216,7 @@ class Dns(Section, frozen=True):
     """DNS: whom we ask, and what we answer."""
 
     resolvers: tuple[str, ...] = ()
-    """Resolvers as "ADDRESS:PORT". Empty: the system's. Not built yet: anything but an empty list is refused."""
+    """Resolvers as "ADDRESS:PORT". Empty: the system's. Asked for CAA records before an order, and by `edgeproxy doctor`."""
 
 
 class Http(Section, frozen=True):

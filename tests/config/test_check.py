@@ -89,7 +89,7 @@ def test_good_values_come_back_normalised(key, value, normalised):
         ("issuance.allow.patterns", "a.*.example", "is not a valid hostname"),
         ("issuance.allow.gate", "ftp://gate", "neither http nor https"),
         ("issuance.allow.gate", "http://gate/#x", "has a fragment"),
-        ("dns.resolvers", "192.0.2.53", "is not built yet"),
+        ("dns.resolvers", "192.0.2.53", 'write one like "192.0.2.53:53"'),
         ("log.access", "access.log", "is no place for a log"),
     ],
 )

@@ -13,6 +13,7 @@ from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.acme import challenges
 from edgeproxy.control.issuance.acme.account import Account, Accounts
 from edgeproxy.control.issuance.acme.order import OrderGone, Ordering
+from edgeproxy.control.issuance.acme.permission import Permission
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.acme.transport import Sleep, Transport
 from edgeproxy.control.issuance.acme.wire import Challenge
@@ -59,9 +60,11 @@ class AcmeIssuer:
         monotonic = monotonic or asyncio.get_running_loop().time
         self._transport = Transport(self.directory, config.issuance.ca_bundle, clock, monotonic, network, sleep)
         self._accounts = Accounts(config, store, self._transport, clock)
+        self._permission = Permission(config.dns.resolvers)
 
     async def prepare(self) -> None:
         """Connects, and makes the account if there is none: the first visitor then waits less. Raises IssuanceError."""
+        await self._permission.prepare()
         await self._transport.prepare()
         await self._accounts.get()
 
@@ -72,6 +75,8 @@ class AcmeIssuer:
         row = await self._unfinished(name)
         if row is not None and (begun := row.data.decode("ascii", "replace")) in kinds:
             kinds = kinds[kinds.index(begun) :]
+        elif row is None:
+            kinds = await self._permitted(name, kinds)
         known_gone = False
         try:
             while True:
@@ -132,6 +137,12 @@ class AcmeIssuer:
                 fault=Fault.OPERATOR,
                 retryable=False,
             )
+
+    async def _permitted(self, name: str, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        """The challenges by which CAA records let the CA issue. Raises CaaForbids where there are none."""
+        identities = (await self._transport.directory()).meta.caa_identities
+        account = (await self._accounts.get()).kid if identities else ""
+        return await self._permission.methods(name, kinds, identities, account)
 
     async def _unfinished(self, name: str) -> OrderRow | None:
         row = await self._store.order_for(name)

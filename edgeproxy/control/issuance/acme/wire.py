@@ -22,6 +22,7 @@ class Meta(_Answer, frozen=True):
 
     terms_of_service: str = ""
     external_account_required: bool = False
+    caa_identities: tuple[str, ...] = ()
     profiles: dict[str, str] = {}
 
 

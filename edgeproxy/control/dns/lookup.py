@@ -1,0 +1,227 @@
+"""What the world says of a name: questions to the configured resolvers, or to the system's."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import enum
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgeproxy.config.check import socket_address
+from edgeproxy.control.dns.caa import CaaRecord, CaaSet, climb
+from edgeproxy.errors import EdgeError, Fault
+
+if TYPE_CHECKING:
+    from dns.asyncresolver import Resolver
+    from dns.resolver import Answer as FullAnswer
+
+PATIENCE = 10.0
+"""Seconds that one question may take, over all servers that are asked."""
+
+SERVER_TIME = 3.0
+"""Seconds that one server has, until the next one is asked."""
+
+ALIASES = 8
+"""CNAMEs that are followed from one name. Resolvers give up at 8 to 16."""
+
+QUESTIONS = 64
+"""Questions under way at once. Each holds a socket; more wait for their turn within their own time."""
+
+RECORDS = 64
+"""Records of one answer that are looked at."""
+
+
+class DnsUnavailable(EdgeError):
+    """The DNS gave no answer, neither yes nor no: a server was silent, or said that something is broken."""
+
+    code = "dns_unavailable"
+    fault = Fault.CUSTOMER_DNS
+    retryable = True
+
+
+class Said(enum.Enum):
+    """What became of a question."""
+
+    RECORDS = "records"
+    NO_DATA = "no data"
+    """The name exists, without records of this type."""
+    NO_NAME = "no such name"
+    """NXDOMAIN."""
+    BROKEN = "broken"
+    """SERVFAIL, REFUSED and the like: whoever is to answer cannot."""
+    SILENT = "silent"
+    """Nobody answered in time."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one question brought."""
+
+    name: str
+    kind: str
+    """The record type, "A"."""
+    said: Said
+    records: tuple[str, ...] = ()
+    """The records' data as in a zone file, names lower case and without the final dot. CNAMEs on the way are in `chain`."""
+    chain: tuple[str, ...] = ()
+    """Where CNAMEs led, in order."""
+    detail: str = ""
+    """For BROKEN and SILENT: what happened, one plain sentence."""
+    fault: Fault = Fault.CUSTOMER_DNS
+
+    @property
+    def certain(self) -> bool:
+        """Whether the DNS said something: records, or that there are none."""
+        return self.said not in (Said.BROKEN, Said.SILENT)
+
+
+class Lookup:
+    """Asks DNS resolvers. Nothing is remembered: each call is a question, or more where servers do not answer."""
+
+    def __init__(self, resolvers: Sequence[str] = (), *, patience: float = PATIENCE) -> None:
+        """`resolvers` as in `dns.resolvers`: "ADDRESS:PORT". None: the system's, as they are configured at each call.
+
+        `patience` is what one question may take, in seconds."""
+        self.resolvers = tuple(resolvers)
+        self._patience = patience
+        self._turns = asyncio.Semaphore(QUESTIONS)
+
+    @staticmethod
+    async def prepare() -> None:
+        """Loads dnspython, which takes 0.2 s: in a thread, before somebody waits for an answer."""
+        await asyncio.to_thread(_load)
+
+    async def ask(self, name: str, kind: str) -> Answer:
+        """Asks for the records of a type, over UDP and, where an answer was cut, TCP. Never raises for what the DNS says."""
+        answer, _ = await self._ask(name, kind)
+        return answer
+
+    async def cname(self, name: str) -> str:
+        """Where a name's CNAME points, lower case and without the final dot; empty without one. Raises DnsUnavailable."""
+        return next(iter(_known(await self.ask(name, "CNAME")).records), "")
+
+    async def aliases(self, name: str, until: Collection[str] = ()) -> list[str]:
+        """The names to which a name's CNAMEs lead, in order, at most ALIASES; stops at a name of `until`.
+
+        The last of them is never asked for anything but its CNAME: an answer that it has nothing yet would be remembered
+        by resolvers, and hide what is put there a moment later (RFC 2308). Raises DnsUnavailable.
+        """
+        found: list[str] = []
+        while len(found) < ALIASES and name not in until and (name := await self.cname(name)) and name not in found:
+            found.append(name)
+        return found
+
+    async def txt(self, name: str) -> tuple[str, ...]:
+        """The TXT records of a name, behind its CNAMEs, each with its strings joined. Raises DnsUnavailable."""
+        answer, records = await self._ask(name, "TXT")
+        _known(answer)
+        return tuple(b"".join(record.strings).decode("utf-8", "replace") for record in records)
+
+    async def caa(self, name: str) -> CaaSet:
+        """The CAA records that count for a name or wildcard: the closest set, climbing towards the root (RFC 8659 section 3).
+
+        All levels are asked at once, so that a name of four labels does not wait four times. Raises DnsUnavailable where the
+        DNS does not say which set is the closest.
+        """
+        levels = climb(name)
+        for level, (answer, records) in zip(
+            levels, await asyncio.gather(*(self._ask(level, "CAA") for level in levels)), strict=True
+        ):
+            _known(answer)
+            if records:
+                return CaaSet(
+                    level, tuple(CaaRecord(record.flags, _text(record.tag), _text(record.value)) for record in records)
+                )
+        return CaaSet("", ())
+
+    async def _ask(self, name: str, kind: str) -> tuple[Answer, list[Any]]:
+        import dns.exception  # 0.2 s, which a start need not wait for; see `prepare`
+        import dns.resolver
+
+        detail, fault = "", Fault.CUSTOMER_DNS
+        said = Said.BROKEN
+        try:
+            async with asyncio.timeout(self._patience + 1.0), self._turns:
+                full = await self._resolver().resolve(name, kind, search=False, raise_on_no_answer=False)
+            return _read(name, kind, full)
+        except dns.resolver.NXDOMAIN as error:
+            return Answer(name=name, kind=kind, said=Said.NO_NAME, chain=_led(error)), []
+        except dns.resolver.NoNameservers as error:
+            detail = f"The DNS is broken for {name}: {_worst(error)}. Look at the domain's name servers."
+        except dns.resolver.NoResolverConfiguration:
+            detail = "This machine has no DNS resolver (/etc/resolv.conf). Configure one, or set dns.resolvers."
+            fault = Fault.OPERATOR
+        except (dns.exception.Timeout, OSError):
+            said, fault = Said.SILENT, Fault.OPERATOR
+            who = ", ".join(self.resolvers) or "the system's resolver"
+            detail = f"The DNS did not answer for {name} within {self._patience:g} s (asked: {who})."
+        except dns.exception.DNSException as error:
+            detail = f"{name} cannot be asked for in the DNS: {str(error)[:200]}"
+        return Answer(name=name, kind=kind, said=said, detail=detail, fault=fault), []
+
+    def _resolver(self) -> Resolver:
+        from dns.asyncresolver import Resolver
+        from dns.nameserver import Do53Nameserver
+
+        resolver = Resolver(configure=not self.resolvers)
+        if self.resolvers:
+            resolver.nameservers = [Do53Nameserver(*socket_address(server)) for server in self.resolvers]
+        resolver.timeout, resolver.lifetime = min(SERVER_TIME, self._patience), self._patience
+        return resolver
+
+
+def _load() -> None:
+    import dns.asyncbackend
+    import dns.asyncresolver
+    import dns.nameserver
+    import dns.rdtypes.ANY.CAA
+
+    dns.asyncbackend.get_default_backend()
+
+
+def _known(answer: Answer) -> Answer:
+    """The answer itself; raises DnsUnavailable where the DNS said neither yes nor no."""
+    if not answer.certain:
+        raise DnsUnavailable(answer.detail, fault=answer.fault)
+    return answer
+
+
+def _read(name: str, kind: str, full: FullAnswer) -> tuple[Answer, list[Any]]:
+    records = [] if full.rrset is None else list(full.rrset)[:RECORDS]
+    said = Said.RECORDS if records else Said.NO_DATA
+    chain = () if kind == "CNAME" else _chain(full.response)
+    return Answer(name=name, kind=kind, said=said, records=tuple(_shown(record) for record in records), chain=chain), records
+
+
+def _shown(record: Any) -> str:
+    text = str(record.to_text())
+    return text.lower().removesuffix(".") if hasattr(record, "target") else text
+
+
+def _chain(response: Any) -> tuple[str, ...]:
+    """Where the CNAMEs of an answer lead, in order."""
+    import dns.exception
+
+    try:
+        found = response.resolve_chaining().cnames
+    except dns.exception.DNSException:
+        return ()
+    return tuple(str(record.target).lower().removesuffix(".") for alias in found[:ALIASES] for record in alias)
+
+
+def _led(error: Exception) -> tuple[str, ...]:
+    """The same for a name whose CNAME leads to one that does not exist."""
+    responses = getattr(error, "kwargs", {}).get("responses") or {}
+    return next((_chain(response) for response in responses.values()), ())
+
+
+def _text(data: bytes) -> str:
+    return data.decode("ascii", "replace")
+
+
+def _worst(error: Exception) -> str:
+    """What the servers said, each once: "SERVFAIL", "REFUSED", or why there was nothing."""
+    said = getattr(error, "kwargs", {}).get("errors", ())
+    words = dict.fromkeys(str(each[3])[:80] for each in said if len(each) > 3)
+    return ", ".join(words) or "no server answers"
