@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import enum
+import importlib
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -172,12 +173,8 @@ class Lookup:
 
 
 def _load() -> None:
-    import dns.asyncbackend
-    import dns.asyncresolver
-    import dns.nameserver
-    import dns.rdtypes.ANY.CAA
-
-    dns.asyncbackend.get_default_backend()
+    for module in ("dns.asyncresolver", "dns.nameserver", "dns._asyncio_backend", "dns.rdtypes.ANY.CAA"):
+        importlib.import_module(module)
 
 
 def _known(answer: Answer) -> Answer:
