@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from edgeproxy.edge.headers import LENGTH_CHUNKED, LENGTH_UNTIL_CLOSE, RequestHead, ResponseHead
 from edgeproxy.edge.http1 import ChunkedDecoder, ChunkError, ResponseError, parse_response
+from edgeproxy.edge.upstream.remains import Remains
 from edgeproxy.limits import RELAY_BUFFER, WRITE_HIGH_WATER
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         "_buffer",
         "_decoder",
         "_early",
+        "_ended",
         "_interim",
         "_left",
         "_limit",
@@ -81,6 +83,8 @@ class OriginConnection(asyncio.BufferedProtocol):
         self.borrower: Borrower | None = None
         self._state = _IDLE
         self._early = b""
+        self._ended = False
+        """The origin has said that it says no more: by FIN, over TLS by close_notify."""
         self._interim = 0
         """Bytes of 1xx heads that came before this answer."""
         self._left = 0
@@ -138,15 +142,19 @@ class OriginConnection(asyncio.BufferedProtocol):
             borrower.tunnel_data(bytes(data))
 
     def eof_received(self) -> bool:
+        self._ended = True
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        state, self._state = self._state, _CLOSED
+        state = self._state
+        if exc is not None and _IDLE < state < _TUNNEL and self._read_remains(exc):
+            return
+        self._state = _CLOSED
         self.pool.gone(self)
         borrower, self.borrower = self.borrower, None
         if borrower is None:
             return
-        if state == _UNTIL_CLOSE and exc is None:
+        if state == _UNTIL_CLOSE and self._ended:
             borrower.end([])
         else:
             reason = f"the connection broke: {exc}" if exc is not None else "the origin closed the connection"
@@ -159,6 +167,29 @@ class OriginConnection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         if self.borrower is not None:
             self.borrower.release_body()
+
+    def _read_remains(self, exc: Exception) -> bool:
+        """The connection broke, most often because it could not be written to: reads what came before. Whether it can."""
+        transport, borrower = self.transport, self.borrower
+        if borrower is None or self.pool.target.tls or isinstance(transport, Remains):
+            return False
+        try:
+            remains = Remains(
+                self.worker.loop, transport, lambda: self._buffer, self._remains, lambda: self.connection_lost(exc)
+            )
+        except OSError:  # no descriptor is left for it
+            return False
+        self.transport = remains
+        if self._paused:
+            remains.pause_reading()
+        # EPIPE and not ECONNRESET: the origin had ended its side in good order before it reset the connection.
+        self._ended = isinstance(exc, BrokenPipeError)
+        borrower.release_body()  # whose rest is thrown away
+        return True
+
+    def _remains(self, nbytes: int) -> None:
+        self._keep_not()
+        self.buffer_updated(nbytes)
 
     # the borrower's side
 
