@@ -235,9 +235,10 @@ class Front1:
     def release_body(self, exchange: Exchange1) -> None:
         """The origin takes (more of) the request's body."""
         self._held = False
-        data, self._buffer = self._buffer, b""
-        if data:
-            self._body(exchange, data)
+        if not exchange.body_complete:  # else what was received since is the next request
+            data, self._buffer = self._buffer, b""
+            if data:
+                self._body(exchange, data)
         if not self._held:
             self.connection.resume_reading()
 
