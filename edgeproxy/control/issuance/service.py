@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import structlog
 
 from edgeproxy.config.structs import Config
+from edgeproxy.control.issuance import telling
 from edgeproxy.control.issuance.acme.issuer import AcmeIssuer
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.certificates import Issued
@@ -360,7 +361,9 @@ class Issuance:
         began = monotonic()
         try:
             async with self._lanes[lane]:
-                stored = await self._keep(await self._issuer.issue(name, flight.tell))
+                issued = await self._issuer.issue(name, flight.tell)
+                before = await self._store.current_certificate(name)
+                stored = await self._keep(issued)
         except IssuanceError as error:
             self._meter.acme_order(self._ca, "failed")
             await self._tidy(self._remember(name, error), name)
@@ -373,7 +376,7 @@ class Issuance:
         seconds = monotonic() - began
         self._meter.acme_order(self._ca, "ok")
         self._meter.issued(seconds)
-        log.info("a certificate was issued", hostname=name, ca=self._ca, seconds=round(seconds, 3), certificate=stored.id)
+        telling.obtained(name, stored, before, ca=self._ca, seconds=seconds)
         self._operator_failures.pop(name, None)
         flight.end(stored)
         await self._tidy(self._store.clear_failure(name), name)
@@ -419,13 +422,8 @@ class Issuance:
             delay = FAILURE_SECONDS
         wait = max(delay, asked)
         failure = Failure(name=name, count=max(count, 1), next_try=now + wait, detail=error.detail, updated_at=now)
-        log.warning(
-            "a certificate could not be obtained",
-            hostname=name,
-            detail=error.detail,
-            fault=error.fault.value,
-            next_try_in=round(wait),
-        )
+        present = await self._store.current_certificate(name)
+        telling.failed(name, error, present, ca=self._ca, next_try_in=wait)
         if error.fault is Fault.OPERATOR:
             # a setting is wrong: the next start, with another configuration, must not remember it
             if len(self._operator_failures) >= self._config.limits.pending_issuances:

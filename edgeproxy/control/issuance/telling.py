@@ -1,0 +1,59 @@
+"""What becomes of certificates, as events for other parts of the program (`control.events`) and as lines of the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cryptography import x509
+
+from edgeproxy.control import events
+from edgeproxy.control.store import StoredCertificate
+from edgeproxy.errors import EdgeError
+
+
+def obtained(name: str, stored: StoredCertificate, before: StoredCertificate | None, *, ca: str, seconds: float) -> None:
+    """`certificate.renewed` where the name had a certificate of its own already, else `certificate.issued`."""
+    renewed = before is not None and name in before.names
+    replaced = {"replaces": before.id} if before is not None and renewed else {}
+    events.publish(
+        "certificate.renewed" if renewed else "certificate.issued",
+        **about(name, stored, ca=ca),
+        seconds=round(seconds, 3),
+        **replaced,
+    )
+
+
+def failed(name: str, error: EdgeError, present: StoredCertificate | None, *, ca: str, next_try_in: float) -> None:
+    """`certificate.failed`: no certificate could be obtained. What the name has already stays in use and is told too."""
+    events.publish(
+        "certificate.failed",
+        **about(name, present, ca=ca),
+        error=error.detail,
+        code=error.code,
+        fault=error.fault.value,
+        retryable=error.retryable,
+        next_try_in=round(next_try_in),
+    )
+
+
+def expiring(name: str, stored: StoredCertificate, now: float, *, error: str) -> None:
+    """`certificate.expiring`: it should have been renewed long ago. `error` is what went wrong last, "" if nothing did."""
+    events.publish(
+        "certificate.expiring", **about(name, stored, ca=stored.issuer), seconds_left=round(stored.not_after - now), error=error
+    )
+
+
+def about(name: str, stored: StoredCertificate | None, *, ca: str) -> dict[str, Any]:
+    """What all of them say. Times are Unix times in seconds; None where there is no certificate."""
+    return {
+        "hostname": name,
+        "certificate_id": None if stored is None else stored.id,
+        "serial": None if stored is None else stored.serial or _serial(stored.chain),
+        "ca": ca,
+        "not_after": None if stored is None else stored.not_after,
+    }
+
+
+def _serial(chain: bytes) -> str:
+    """Of rows from before serial numbers had a column."""
+    return f"{x509.load_pem_x509_certificate(chain).serial_number:x}"
