@@ -66,6 +66,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     gate_routes: int = 100_000
     """Routes learnt from the gate that are kept in the store."""
 
+    dns_answers: int = 100
+    """Answers a second over UDP to one client network (/24, /56) by the DNS server; twice as many at once. Above it: silence,
+    and to every second question the advice to ask by TCP."""
+
     access_log_queue: int = 10_000
     """Access log lines that may wait to be written. Above it lines are dropped and counted; requests never wait."""
 

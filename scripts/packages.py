@@ -17,6 +17,8 @@ NEEDED = (
     ("pebble", "pebble", "certificates from a real ACME server"),
     ("pebble-challtestsrv", "pebble", "certificates from a real ACME server"),
     ("knotd", "knot", "dynamic DNS updates at a real server"),
+    ("dig", "bind9-dnsutils", "questions to our DNS zone"),
+    ("unbound", "unbound", "a real resolver asking our DNS zone"),
     ("nginx", "nginx-light", "a real nginx as origin"),
     ("curl", "curl", "curl as client, and README's commands"),
     ("h2load", "nghttp2-client", "HTTP/2 under load"),

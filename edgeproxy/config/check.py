@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import SplitResult, urlsplit
 
 from edgeproxy import model
+from edgeproxy.config import nameservers
 from edgeproxy.config.structs import Config
 from edgeproxy.errors import InvalidName
 from edgeproxy.units import Duration, Size
@@ -104,6 +105,16 @@ def _hostname(text: str) -> str:
         return model.hostname(text)
     except InvalidName as error:
         raise ValueError(error.detail.rstrip(".")) from None
+
+
+def _zone(text: str) -> str:
+    name = _hostname(text)
+    if len(name) > nameservers.ZONE_CHARACTERS:
+        raise ValueError(
+            f"{name!r} is too long; names in the zone are longer by a label, so it may have {nameservers.ZONE_CHARACTERS} "
+            "characters"
+        )
+    return name
 
 
 def _pattern(text: str) -> str:
@@ -299,6 +310,9 @@ RULES: dict[str, Rule] = {
     "issuance.allow.patterns": _pattern,
     "issuance.allow.gate": _gate,
     "dns.resolvers": _server,
+    "dns.zone": _zone,
+    "dns.listen": _listen,
+    "dns.nameservers": _hostname,
     "tls.default_hostname": _hostname,
     "log.access": _access_log,
     "metrics.listen": _listen,
@@ -322,8 +336,6 @@ LATER = {
     "mail": "mail",
     "webhooks": "outgoing webhooks",
     "alerts": "alerts",
-    "dns.zone": "DNS-01 with a zone of its own",
-    "dns.listen": "DNS-01 with a zone of its own",
     "dns.rfc2136": "DNS-01 through RFC 2136",
     "tls.hsts": "HSTS",
 }
@@ -366,6 +378,7 @@ def together(config: Config) -> Iterator[Problem]:
     yield from _addresses(config)
     yield from _issuance(config)
     yield from _names(config)
+    yield from (Problem(*fault) for fault in nameservers.faults(config))
     yield from _origin_fits(config)
     yield from _limits(config)
 
@@ -375,6 +388,7 @@ def _addresses(config: Config) -> Iterator[Problem]:
         yield Problem("listen.https", 'the list is empty; the edge needs an address for TLS, like "0.0.0.0:443"')
     taken: list[tuple[str, str, str, int]] = []
     listed = [("listen.https", text) for text in config.listen.https] + [("listen.http", text) for text in config.listen.http]
+    listed += [("dns.listen", text) for text in config.dns.listen]
     if config.metrics.listen:
         listed.append(("metrics.listen", config.metrics.listen))
     for key, text in listed:

@@ -218,6 +218,17 @@ class Dns(Section, frozen=True):
     resolvers: tuple[str, ...] = ()
     """Resolvers as "ADDRESS:PORT". Empty: the system's. Asked for CAA records before an order, and by `edgeproxy doctor`."""
 
+    zone: str = ""
+    """The zone that this edge answers itself, for DNS-01: a name of its own like "acme.example.com", which the zone above
+    delegates to the edge. Customers point `_acme-challenge.HOST` at a label in it. Empty: none."""
+
+    listen: tuple[str, ...] = ()
+    """Where it is answered, over UDP and TCP: "0.0.0.0:53". Resolvers ask at port 53 only."""
+
+    nameservers: tuple[str, ...] = ()
+    """The names of the zone's servers, as the zone above has them in its NS records. Empty: `platform.cname_target`, or,
+    without that, `ns.<zone>`. Those within the zone have the addresses `platform.addresses`."""
+
 
 class Http(Section, frozen=True):
     """HTTP towards visitors."""

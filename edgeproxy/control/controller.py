@@ -24,6 +24,7 @@ from edgeproxy import disk
 from edgeproxy.control import logs
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.desk import Desk
+from edgeproxy.control.dns.server import Server as DnsServer
 from edgeproxy.control.faults import Faults
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.parent import Parent
@@ -154,6 +155,10 @@ class Controller:
         tasks.start_soon(self.keep, "publisher", plane.publisher.run)
         tasks.start_soon(self.keep, "tickets", plane.tickets.run)
         tasks.start_soon(self.keep, "issuance", plane.issuance.run)
+        if plane.authority is not None:
+            rate = self._start.config.limits.dns_answers
+            server = DnsServer(plane.authority, self._start.sockets, rate=rate, metrics=self.metrics)
+            tasks.start_soon(self.keep, "dns", server.run)
         self.desk.obtainer = plane.issuance
 
     async def _get_ready(self, plane: Plane | None) -> None:

@@ -83,6 +83,8 @@ class Metrics:
         self._issuance_seconds = Histogram(ISSUANCE_BOUNDS)
         self._gate: dict[str, int] = {}
         self._errors: dict[str, int] = {}
+        self._dns_queries: dict[tuple[str, str], int] = {}
+        self._dns_limited: dict[str, int] = {}
 
     # What workers say
 
@@ -117,6 +119,14 @@ class Metrics:
         """The gate was asked."""
         self._gate[result] = self._gate.get(result, 0) + 1
 
+    def dns_query(self, rcode: str, transport: str) -> None:
+        """Our zone was asked: `rcode` is what was answered ("none": nothing), `transport` "udp" or "tcp"."""
+        self._dns_queries[rcode, transport] = self._dns_queries.get((rcode, transport), 0) + 1
+
+    def dns_limited(self, action: str) -> None:
+        """A question came from a network that asks too much, and was "dropped", or "truncated": answered by advice only."""
+        self._dns_limited[action] = self._dns_limited.get(action, 0) + 1
+
     def unexpected(self, part: str) -> None:
         """An error that nobody foresaw; `part` is one of the control plane's own."""
         self._errors[part] = self._errors.get(part, 0) + 1
@@ -147,6 +157,10 @@ class Metrics:
         yield _counter("acme_orders_total", "Orders ended, by CA and result.", ("ca", "result"), orders)
         yield self._issuance_seconds.family("issuance_seconds", "From the wish for a certificate to having it.")
         yield _counter("gate_total", "Answers of the gate.", ("result",), _named(self._gate))
+        asked: Values = {labels: float(count) for labels, count in self._dns_queries.items()}
+        yield _counter("dns_queries_total", "Questions to our DNS server by answer.", ("rcode", "transport"), asked)
+        limited = _named(self._dns_limited)
+        yield _counter("dns_limited_total", "Questions from networks above limits.dns_answers.", ("action",), limited)
         yield _counter("control_errors_total", "Unforeseen errors of the control plane.", ("part",), _named(self._errors))
         yield _gauge("control_faults", "Parts of the control plane that do not work.", (), _alone(snapshot.faults))
         behind = _alone(snapshot.map_behind)

@@ -11,6 +11,7 @@ from anyio.to_thread import run_sync
 
 from edgeproxy import keys
 from edgeproxy.config.structs import Config
+from edgeproxy.control.dns.authority import Authority
 from edgeproxy.control.issuance.service import Issuance
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.publish import Publisher
@@ -31,6 +32,8 @@ class Plane:
     publisher: Publisher
     issuance: Issuance
     tickets: TicketSecrets
+    authority: Authority | None = None
+    """What our zone says; None where there is none."""
 
     async def close(self) -> None:
         """Ends them. What issuance had under way is continued by the next process."""
@@ -55,13 +58,17 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
     except BaseException:
         await store.close()
         raise
-    publisher = Publisher(store, writer, edge_names(config), patterns(config))
+    authority = Authority(config, store) if config.dns.zone else None
+    publisher = Publisher(
+        store, writer, edge_names(config), patterns(config), on_challenges=authority.follow if authority else None
+    )
     return Plane(
         store=store,
         writer=writer,
         publisher=publisher,
         issuance=Issuance(config, store, publisher, map_sealer, now, meter=metrics),
         tickets=TicketSecrets(store, map_sealer, now),
+        authority=authority,
     )
 
 

@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import anyio
 import msgspec
@@ -105,13 +105,16 @@ class Publisher:
         patterns: Iterable[str] = (),
         *,
         clock: Callable[[], float] = time.time,
+        on_challenges: Callable[[Sequence[str] | None], Awaitable[None]] | None = None,
     ) -> None:
         """`edge_names`: the platform's own names, wildcards among them. `patterns`: `issuance.allow.patterns`, whose
-        names are in the map as soon as they have a certificate."""
+        names are in the map as soon as they have a certificate. `on_challenges` is awaited with the keys of challenges that
+        may have changed (None: any may), before the map counts as having reached that."""
         self._store = store
         self._writer = writer
         self._settings = Settings(tuple(sorted(set(edge_names))), tuple(sorted(set(patterns))))
         self._clock = clock
+        self._on_challenges = on_challenges
         self._reached = -1
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._waited = 0
@@ -172,6 +175,7 @@ class Publisher:
 
     async def _resume(self) -> None:
         """Finds out where the map stands, without reading either side; rebuilds it where that does not help."""
+        await self._tell_challenges(None)
         writer = self._writer
         usable = not self._distrusted and (await run_sync(writer.intact) or await run_sync(writer.reopen))
         change = writer.change() if usable else None
@@ -206,6 +210,8 @@ class Publisher:
         keys: dict[str, dict[str, None]] = {"sites": {}, "certificates": {}, "challenges": {}, "tickets": {}}
         for entry in entries:
             keys[entry.database][entry.key] = None
+        if keys["challenges"]:
+            await self._tell_challenges(list(keys["challenges"]))
         puts: list[Put] = []
         deletes: list[Key] = []
         for database, names in keys.items():
@@ -321,6 +327,7 @@ class Publisher:
             await run_sync(rebuild.put, puts)
             noted = msgspec.msgpack.encode(self._settings)
             await run_sync(lambda: rebuild.finish(head, store_id=self._store.id, settings=noted))
+        await self._tell_challenges(None)  # what the log no longer has, nobody was told
         self._distrusted = False
         self._log_from = await self._store.oldest_change()
         self._arrived(head)
@@ -337,6 +344,10 @@ class Publisher:
         return count
 
     # the rest
+
+    async def _tell_challenges(self, keys: Sequence[str] | None) -> None:
+        if self._on_challenges is not None:
+            await self._on_challenges(keys)
 
     def _arrived(self, number: int) -> None:
         """The map has reached a number: those who wait for it go on."""

@@ -20,7 +20,8 @@ class ChildStart:
     channel: socket.socket
     """SEQPACKET to the supervisor. It ends when the supervisor does: drain and end then."""
     sockets: dict[str, socket.socket]
-    """Bound sockets by role: a controller has "admin" (Unix), "api" (Unix) and, where configured, "metrics" (TCP)."""
+    """Bound sockets by role: a controller has "admin" (Unix), "api" (Unix) and, where configured, "metrics" (TCP),
+    "dns udp HOST:PORT" and "dns tcp HOST:PORT"."""
     started_at: float
     """Unix time of the supervisor's start."""
     serving: bool = False

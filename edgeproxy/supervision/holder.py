@@ -8,14 +8,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _LISTEN = "0A"
+_UNCONNECTED = "07"
+"""State of a UDP socket that takes datagrams from everybody."""
 
 
-def listening_inodes(table: str, port: int) -> list[tuple[str, int]]:
-    """From the text of /proc/net/tcp or tcp6: address and socket inode of everything that listens on the port. Pure."""
+def listening_inodes(table: str, port: int, state: str = _LISTEN) -> list[tuple[str, int]]:
+    """From the text of /proc/net/tcp or tcp6 (or udp, with its state): address and socket inode of everything that listens on
+    the port. Pure."""
     found = []
     for line in table.splitlines()[1:]:
         fields = line.split()
-        if len(fields) < 10 or fields[3] != _LISTEN:
+        if len(fields) < 10 or fields[3] != state:
             continue
         address, _, hex_port = fields[1].rpartition(":")
         if int(hex_port, 16) == port:
@@ -34,15 +37,16 @@ def overlaps(one: str, other: str) -> bool:
     return any(address.version == 6 and address.is_unspecified for address in (first, second))
 
 
-def holder(host: str, port: int, proc: Path = Path("/proc")) -> str:
+def holder(host: str, port: int, proc: Path = Path("/proc"), *, udp: bool = False) -> str:
     """Like "process 812 (nginx)"; "" when nobody can be seen."""
     inodes = set()
-    for name in ("tcp", "tcp6"):
+    state = _UNCONNECTED if udp else _LISTEN
+    for name in ("udp", "udp6") if udp else ("tcp", "tcp6"):
         try:
             table = (proc / "net" / name).read_text()
         except OSError:
             continue
-        inodes |= {inode for address, inode in listening_inodes(table, port) if overlaps(address, host)}
+        inodes |= {inode for address, inode in listening_inodes(table, port, state) if overlaps(address, host)}
     pids = sorted(_owners(proc, inodes)) if inodes else []
     if not pids:
         return ""

@@ -26,7 +26,11 @@ from edgeproxy.supervision.identity import Identities
 RETRY = 2.0
 """Seconds for which an address in use is tried again: workers of a supervisor that was killed are closing theirs."""
 
+UDP = "/udp"
+"""Behind the address of a socket for datagrams, where addresses stand for sockets."""
+
 _PAUSE = 0.02
+_IP_PKTINFO = 8  # ip(7); Python 3.11 does not name it
 _UNIX_PATH = 107
 """Bytes of a path in struct sockaddr_un."""
 
@@ -45,7 +49,8 @@ class Wanted:
     """A socket that the configuration asks for."""
 
     role: str
-    """"https HOST:PORT", "http HOST:PORT" (workers'); "metrics", "admin", "api" (the controller's)."""
+    """"https HOST:PORT", "http HOST:PORT" (workers'); "dns udp HOST:PORT", "dns tcp HOST:PORT", "metrics", "admin", "api" (the
+    controller's)."""
     address: str
     """HOST:PORT, or the path of a Unix socket."""
     mode: int = 0
@@ -56,6 +61,16 @@ class Wanted:
     def is_unix(self) -> bool:
         """Whether `address` is a path."""
         return self.address.startswith("/")
+
+    @property
+    def is_udp(self) -> bool:
+        """Whether it is for datagrams."""
+        return self.role.startswith("dns udp ")
+
+    @property
+    def name(self) -> str:
+        """The address with what else makes a socket: TCP and UDP have the same ports side by side."""
+        return f"{self.address}{UDP}" if self.is_udp else self.address
 
     @property
     def for_workers(self) -> bool:
@@ -69,6 +84,7 @@ def wanted(config: Config, identities: Identities) -> list[Wanted]:
     worker = (identities.worker.uid, identities.worker.gid) if identities.worker else (-1, -1)
     sockets = [Wanted(f"https {address}", address) for address in config.listen.https]
     sockets += [Wanted(f"http {address}", address) for address in config.listen.http]
+    sockets += [Wanted(f"dns {kind} {address}", address) for address in config.dns.listen for kind in ("udp", "tcp")]
     if config.metrics.listen:
         sockets.append(Wanted("metrics", config.metrics.listen))
     sockets.append(Wanted("admin", str(admin), 0o660, identities.owner))
@@ -77,7 +93,7 @@ def wanted(config: Config, identities: Identities) -> list[Wanted]:
 
 
 class Listeners:
-    """The bound sockets, by address."""
+    """The bound sockets, by `Wanted.name`."""
 
     def __init__(self, activated: Iterable[socket.socket] = ()) -> None:
         """`activated`: what systemd opened; taken where an address asks for it, see `unused`."""
@@ -91,7 +107,7 @@ class Listeners:
     @property
     def roles(self) -> list[str]:
         """What is listened on now: "https HOST:PORT", "admin /path"."""
-        return [_shown(each) for each in self._wanted if each.address in self._held]
+        return [_shown(each) for each in self._wanted if each.name in self._held]
 
     @property
     def unused(self) -> list[str]:
@@ -100,11 +116,11 @@ class Listeners:
 
     def worker_sockets(self, wants: Iterable[Wanted]) -> dict[str, socket.socket]:
         """For `WorkerStart.sockets`."""
-        return {each.role: self._held[each.address] for each in wants if each.for_workers and each.address in self._held}
+        return {each.role: self._held[each.name] for each in wants if each.for_workers and each.name in self._held}
 
     def controller_sockets(self, wants: Iterable[Wanted]) -> dict[str, socket.socket]:
         """For the controller's `ChildStart.sockets`."""
-        return {each.role: self._held[each.address] for each in wants if not each.for_workers and each.address in self._held}
+        return {each.role: self._held[each.name] for each in wants if not each.for_workers and each.name in self._held}
 
     def all(self) -> list[socket.socket]:
         """Every socket held, also systemd's unused: a child closes those that are not its own."""
@@ -121,8 +137,8 @@ class Listeners:
         self.skipped = []
         try:
             for each in wants:
-                if each.address not in self._held and self._bind(each, deadline, pause or _pause):
-                    new.append(each.address)  # noqa: PERF401 - what was bound before a failure must be known
+                if each.name not in self._held and self._bind(each, deadline, pause or _pause):
+                    new.append(each.name)  # noqa: PERF401 - what was bound before a failure must be known
         except BaseException:
             self.drop(new)
             raise
@@ -130,26 +146,26 @@ class Listeners:
 
     def commit(self, wants: list[Wanted]) -> list[str]:
         """These are in effect from now on: what is not among them is closed. Returns the addresses that went."""
-        kept = {each.address for each in wants}
-        gone = [address for address in self._held if address not in kept]
+        kept = {each.name for each in wants}
+        gone = [name for name in self._held if name not in kept]
         self._wanted = list(wants)
         self.drop(gone)
         return gone
 
-    def drop(self, addresses: Iterable[str]) -> None:
+    def drop(self, names: Iterable[str]) -> None:
         """Closes these."""
-        for address in list(addresses):
-            sock = self._held.pop(address, None)
+        for name in list(names):
+            sock = self._held.pop(name, None)
             if sock is not None:
                 sock.close()
-            if address in self._made:
-                self._made.discard(address)
+            if name in self._made:
+                self._made.discard(name)
                 with contextlib.suppress(OSError):
-                    Path(address).unlink()
+                    Path(name).unlink()
 
     def close_public(self) -> None:
         """Closes what visitors connect to: nobody new comes."""
-        self.drop([each.address for each in self._wanted if each.for_workers])
+        self.drop([each.name for each in self._wanted if each.for_workers])
 
     def close(self) -> None:
         """Closes everything, and removes the Unix sockets' files."""
@@ -159,13 +175,13 @@ class Listeners:
         self._activated.clear()
 
     def _bind(self, want: Wanted, deadline: float, pause: Callable[[float], None]) -> bool:
-        sock = self._activated.pop(want.address, None)
+        sock = self._activated.pop(want.name, None)
         if sock is None and self._covered(want):
             self.skipped.append(f"{want.address} is served by systemd's socket for all addresses")
             return False
         while sock is None:
             try:
-                sock = bind_unix(want) if want.is_unix else bind_tcp(want.address)
+                sock = bind_unix(want) if want.is_unix else bind_udp(want.address) if want.is_udp else bind_tcp(want.address)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                     pause(_PAUSE)
@@ -177,16 +193,19 @@ class Listeners:
             if want.is_unix:
                 self._made.add(want.address)
         sock.setblocking(False)
-        sock.listen(LISTEN_BACKLOG)
+        if want.is_udp:
+            _tell_destination(sock)
+        else:
+            sock.listen(LISTEN_BACKLOG)
         sock.set_inheritable(True)  # an upgrade re-executes the supervisor with its sockets
-        self._held[want.address] = sock
+        self._held[want.name] = sock
         return True
 
     def _covered(self, want: Wanted) -> bool:
         """systemd's [::]:443 takes IPv4 too, unless told otherwise: then 0.0.0.0:443 is ours already."""
         if not want.address.startswith("0.0.0.0:"):
             return False
-        name = "[::]:" + want.address.rpartition(":")[2]
+        name = "[::]:" + want.name.rpartition(":")[2]
         sock = self._activated.get(name) or self._held.get(name)
         return sock is not None and sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 0
 
@@ -207,6 +226,29 @@ def bind_tcp(address: str) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def bind_udp(address: str) -> socket.socket:
+    """A bound UDP socket; raises OSError. Without SO_REUSEADDR, which would let another program bind it too."""
+    host, port = socket_address(address)
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _tell_destination(sock: socket.socket) -> None:
+    """Has the kernel say to which of this machine's addresses a datagram came: the answer must come from there. From now on,
+    since what waits before somebody reads is told only then."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
 
 def bind_unix(want: Wanted) -> socket.socket:
@@ -232,15 +274,16 @@ def bind_unix(want: Wanted) -> socket.socket:
 
 
 def bound_name(sock: socket.socket) -> str:
-    """What an address of the configuration would call this socket; "" for other kinds."""
+    """The `Wanted.name` that this socket would have; "" for other kinds."""
     name = sock.getsockname()
-    if sock.type != socket.SOCK_STREAM:
+    if sock.type not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         return ""
+    kind = UDP if sock.type == socket.SOCK_DGRAM else ""
     if sock.family == socket.AF_INET:
-        return f"{name[0]}:{name[1]}"
+        return f"{name[0]}:{name[1]}{kind}"
     if sock.family == socket.AF_INET6:
-        return f"[{name[0]}]:{name[1]}"
-    return str(name) if sock.family == socket.AF_UNIX else ""
+        return f"[{name[0]}]:{name[1]}{kind}"
+    return str(name) if sock.family == socket.AF_UNIX and not kind else ""
 
 
 def _make_folder(folder: Path, owner: tuple[int, int]) -> None:
@@ -284,17 +327,18 @@ def _refusal(want: Wanted, error: OSError, held: dict[str, socket.socket]) -> St
         )
     host, port = socket_address(want.address)
     role = want.role.partition(" ")[0]
-    key = "metrics.listen" if role == "metrics" else f"listen.{role}"
+    key = f"{role}.listen" if role in ("metrics", "dns") else f"listen.{role}"
     if error.errno == errno.EADDRINUSE:
-        own = next((name for name in held if not name.startswith("/") and _same_port(name, host, port)), None)
+        own = next((name for name in held if _same_port(name, want, host, port)), None)
         if own is not None:
             return StartError(
                 f"{want.address} overlaps {own}, which this program listens on. Change {key}, or restart for that."
             )
-        who = holder.holder(host, port)
+        who = holder.holder(host, port, udp=want.is_udp)
         return PortRefused(
             role,
-            f"Port {port} on {host} is in use by {who or 'another program (whose, this user may not see)'}.",
+            f"{'UDP port' if want.is_udp else 'Port'} {port} on {host} is in use by "
+            f"{who or 'another program (whose, this user may not see)'}.",
             f"Stop that program, or change {key}.",
             "address_in_use",
         )
@@ -311,7 +355,11 @@ def _refusal(want: Wanted, error: OSError, held: dict[str, socket.socket]) -> St
     return StartError(f"{want.address} ({key}) cannot be listened on: {error.strerror}.")
 
 
-def _same_port(name: str, host: str, port: int) -> bool:
+def _same_port(name: str, want: Wanted, host: str, port: int) -> bool:
+    """Whether the held socket `name` takes the place of one that is wanted."""
+    if name.startswith("/") or name.endswith(UDP) != want.is_udp:
+        return False
+    name = name.removesuffix(UDP)
     other_host, other_port = socket_address(name)
     return other_port == port and holder.overlaps(other_host, host)
 
@@ -324,7 +372,7 @@ def _unprivileged_from() -> int:
 
 
 def _shown(want: Wanted) -> str:
-    return want.role if want.for_workers else f"{want.role} {want.address}"
+    return want.role if want.role.endswith(want.address) else f"{want.role} {want.address}"
 
 
 def _pause(seconds: float) -> None:

@@ -113,3 +113,15 @@ def test_certificate_authorities_are_bounded():
     cas = {dict(labels)["ca"] for (name, labels) in samples(metrics) if name == "edgeproxy_acme_orders_total"}
     assert len(cas) == CAS + 1
     assert "other" in cas
+
+
+def test_questions_to_our_zone_are_counted_by_answer() -> None:
+    metrics = Metrics("1", 10)
+    for rcode, transport in (("noerror", "udp"), ("noerror", "udp"), ("nxdomain", "tcp"), ("none", "udp")):
+        metrics.dns_query(rcode, transport)
+    metrics.dns_limited("dropped")
+    found = samples(metrics)
+    assert value(found, "edgeproxy_dns_queries_total", rcode="noerror", transport="udp") == 2
+    assert value(found, "edgeproxy_dns_queries_total", rcode="nxdomain", transport="tcp") == 1
+    assert value(found, "edgeproxy_dns_queries_total", rcode="none", transport="udp") == 1
+    assert value(found, "edgeproxy_dns_limited_total", action="dropped") == 1

@@ -256,6 +256,77 @@ async def test_challenges_and_tickets_come_and_go(store: Store, tmp_path: Path) 
             assert reader.ask("reader.challenge('http:a/t')") == "None"
 
 
+async def test_who_follows_challenges_is_told_of_all_at_first_and_then_of_those_that_changed(
+    store: Store, tmp_path: Path
+) -> None:
+    told: list[Any] = []
+    failing = False
+
+    async def follow(keys: Any) -> None:
+        if failing:
+            raise StateError("The disk is away.")
+        told.append(keys)
+
+    map_writer = MapWriter(tmp_path)
+    publisher = Publisher(store, map_writer, EDGE, PATTERNS, on_challenges=follow)
+    task = asyncio.create_task(publisher.run())
+    try:
+        await until(lambda: publisher.reached >= 0)
+        assert set(told) == {None}
+        told.clear()
+        await add(store, "a.example.com")
+        await up_to_date(publisher, store)
+        assert told == []
+        await store.put_challenge("dns:label/value", Challenge(hostname="a.example.com"), NOW)
+        await up_to_date(publisher, store)
+        assert told == [["dns:label/value"]]
+        # Before it has followed, nobody is told that the change is out.
+        failing = True
+        number = await store.delete_challenge("dns:label/value", NOW)
+        await until(lambda: publisher.error is not None)
+        assert publisher.reached < number
+        failing = False
+        await up_to_date(publisher, store)
+        assert told[1:] == [["dns:label/value"]]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        map_writer.close()
+
+
+async def test_who_follows_challenges_is_told_of_all_when_the_log_did_not_go_back_far_enough(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+
+    async def follow(keys: Any) -> None:
+        told.append(keys)
+
+    map_writer = MapWriter(tmp_path)
+    publisher = Publisher(store, map_writer, EDGE, PATTERNS, on_challenges=follow)
+    waiting = asyncio.Event()
+    asked = store.changes_after
+
+    async def cut_first(after: int, limit: int) -> Any:
+        if waiting.is_set():
+            await store.prune_changes(await store.head_change(), 0)
+        return await asked(after, limit)
+
+    monkeypatch.setattr(store, "changes_after", cut_first)
+    task = asyncio.create_task(publisher.run())
+    try:
+        await until(lambda: publisher.reached >= 0)
+        told.clear()
+        waiting.set()
+        await store.put_challenge("dns:label/value", Challenge(hostname="a.example.com"), NOW)
+        await up_to_date(publisher, store)
+        assert None in told
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        map_writer.close()
+
+
 async def test_whoever_waits_for_a_number_goes_on_when_it_is_reached_and_not_before(store: Store, tmp_path: Path) -> None:
     async with publishing(store, tmp_path) as publisher:
         await asyncio.wait_for(publisher.published(0), 60)

@@ -56,3 +56,12 @@ def test_nobody_is_named_where_nobody_listens(tmp_path: Path) -> None:
         sock.bind(("127.0.0.1", 0))
         assert holder.holder("127.0.0.1", sock.getsockname()[1]) == ""
     assert holder.holder("127.0.0.1", 80, tmp_path) == ""
+
+
+def test_the_holder_of_a_udp_port_is_found_apart_from_tcp() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+        assert holder.holder("127.0.0.1", port, udp=True).startswith(f"process {os.getpid()} (")
+        with socket.create_server(("127.0.0.1", 0)) as stream:
+            assert holder.holder("127.0.0.1", stream.getsockname()[1], udp=True) == ""

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from edgeproxy.config.structs import Admin, Config, Listen, Metrics
+from edgeproxy.config.structs import Admin, Config, Dns, Listen, Metrics
 from edgeproxy.errors import StartError
 from edgeproxy.supervision import listeners as module
 from edgeproxy.supervision.identity import Identities, Identity
-from edgeproxy.supervision.listeners import Listeners, Wanted, bind_tcp, bound_name, wanted
+from edgeproxy.supervision.listeners import Listeners, Wanted, bind_tcp, bind_udp, bound_name, wanted
+from tests.ports import free_port
 
 NOBODY = Identities(None, None)
 
@@ -247,3 +248,88 @@ def test_closing_the_public_sockets_leaves_the_admins(listeners: Listeners, tmp_
     assert not connects(address)
     assert listeners.roles == [f"admin {admin}"]
     assert Path(admin).exists()
+
+
+def dns_wants(address: str) -> list[Wanted]:
+    return [each for each in wanted(Config(dns=Dns(listen=(address,))), NOBODY) if each.role.startswith("dns ")]
+
+
+def test_a_dns_server_has_one_port_for_datagrams_and_for_streams(listeners: Listeners) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    wants = dns_wants(address)
+    assert listeners.prepare(wants) == [f"{address}/udp", address]
+    listeners.commit(wants)
+    assert listeners.roles == [f"dns udp {address}", f"dns tcp {address}"]
+    sockets = listeners.controller_sockets(wants)
+    assert {role: sock.type for role, sock in sockets.items()} == {
+        f"dns udp {address}": socket.SOCK_DGRAM,
+        f"dns tcp {address}": socket.SOCK_STREAM,
+    }
+    assert [bound_name(sock) for sock in sockets.values()] == [f"{address}/udp", address]
+    assert listeners.worker_sockets(wants) == {}
+    for sock in listeners.all():
+        assert sock.get_inheritable()
+        assert not sock.getblocking()
+    assert listeners.commit([]) == [f"{address}/udp", address]
+    assert listeners.all() == []
+
+
+def test_datagrams_of_both_families_can_be_had_on_one_port(listeners: Listeners) -> None:
+    port = free_port()
+    wants = [*dns_wants(f"0.0.0.0:{port}"), *dns_wants(f"[::]:{port}")]
+    assert len(listeners.prepare(wants)) == 4
+    assert bound_name(listeners.all()[2]) == f"[::]:{port}/udp"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_the_kernel_tells_to_which_address_a_datagram_came(listeners: Listeners, host: str) -> None:
+    wants = dns_wants(f"{host}:{free_port(host.strip('[]'))}")
+    listeners.prepare(wants)
+    sock = next(iter(listeners.controller_sockets(wants).values()))
+    with socket.socket(sock.family, socket.SOCK_DGRAM) as client:
+        client.sendto(b"x", sock.getsockname())
+    sock.settimeout(30)
+    _, control, _, _ = sock.recvmsg(10, 64)
+    assert len(control) == 1
+
+
+def test_a_udp_port_in_use_is_told_with_the_process_that_has_it(listeners: Listeners) -> None:
+    port = free_port()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", port))
+        with pytest.raises(StartError) as caught:
+            listeners.prepare(dns_wants(f"127.0.0.1:{port}"), retry=0)
+    assert caught.value.code == "address_in_use"
+    assert f"UDP port {port} on 127.0.0.1 is in use by process {os.getpid()} (" in caught.value.detail
+    assert "change dns.listen" in caught.value.detail
+    assert listeners.all() == []
+
+
+def test_no_other_program_can_take_datagrams_too(listeners: Listeners) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    listeners.prepare(dns_wants(address))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", int(address.rpartition(":")[2])))
+
+
+def test_datagrams_on_all_addresses_exclude_those_on_one(listeners: Listeners) -> None:
+    port = free_port()
+    listeners.prepare(dns_wants(f"0.0.0.0:{port}"))
+    with pytest.raises(StartError, match=f"overlaps 0.0.0.0:{port}/udp, which this program listens on. Change dns.listen"):
+        listeners.prepare(dns_wants(f"127.0.0.1:{port}"), retry=0)
+
+
+def test_a_socket_for_datagrams_that_systemd_opened_is_taken() -> None:
+    sock = bind_udp(f"127.0.0.1:{free_port()}")
+    name = bound_name(sock)
+    listeners = Listeners([sock])
+    try:
+        assert listeners.unused == [name]
+        wants = dns_wants(name.removesuffix("/udp"))
+        listeners.prepare(wants)
+        assert next(iter(listeners.controller_sockets(wants).values())) is sock
+        assert listeners.unused == []
+    finally:
+        listeners.close()

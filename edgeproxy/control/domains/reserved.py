@@ -6,6 +6,7 @@ import posixpath
 import re
 
 from edgeproxy.config.check import RULES
+from edgeproxy.config.nameservers import beneath
 from edgeproxy.config.structs import Config
 from edgeproxy.errors import InvalidName
 from edgeproxy.model import covers, workspace_id
@@ -16,8 +17,8 @@ _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)\Z")
 def check_reserved(name: str, config: Config) -> None:
     """Refuses a normalised hostname (or wildcard) that belongs to the platform or to nobody; raises InvalidName.
 
-    Reserved are the platform's own name and all beneath it, `platform.cname_target`, `api.hostname`, and single labels.
-    A wildcard that would cover one of them is reserved too.
+    Reserved are the platform's own name and all beneath it, `dns.zone` likewise, `platform.cname_target`, `api.hostname`, and
+    single labels. A wildcard that would cover one of them is reserved too.
     """
     base = name.removeprefix("*.")
     if "." not in base:
@@ -37,6 +38,12 @@ def check_reserved(name: str, config: Config) -> None:
             raise InvalidName(
                 f"{name} cannot be registered: {own} is {key} of this edge, and it stays with the edge.", code="reserved_name"
             )
+    zone = config.dns.zone
+    if zone and beneath(base, zone):
+        raise InvalidName(
+            f"{name} cannot be registered: {zone} is dns.zone of this edge, where it answers challenges only.",
+            code="reserved_name",
+        )
 
 
 def check_workspace(text: str, config: Config) -> str:

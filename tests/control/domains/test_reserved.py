@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgeproxy.config.structs import Admin, Api, Config, Origin, Platform
+from edgeproxy.config.structs import Admin, Api, Config, Dns, Origin, Platform
 from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_workspace
 from edgeproxy.errors import InvalidName
 
@@ -10,6 +10,7 @@ CONFIG = Config(
     platform=Platform(name="ve.ai", cname_target="domain.edge.example"),
     api=Api(hostname="api.control.example"),
     admin=Admin(socket="/run/edgeproxy/admin.sock"),
+    dns=Dns(zone="acme.answers.example"),
 )
 
 
@@ -27,6 +28,9 @@ CONFIG = Config(
         ("api.control.example", "api.hostname"),
         ("*.api.control.example", "api.hostname"),
         ("*.control.example", "api.hostname"),
+        ("acme.answers.example", "dns.zone"),
+        ("*.acme.answers.example", "dns.zone"),
+        ("x.y.acme.answers.example", "dns.zone"),
         ("localhost", "single label"),
         ("*.localhost", "single label"),
     ],
@@ -38,7 +42,9 @@ def test_a_reserved_name_is_refused_with_the_reason(name, reason):
     assert caught.value.code == "reserved_name"
 
 
-@pytest.mark.parametrize("name", ["gallery.example.com", "love.ai", "shop.localhost", "*.example.com", "edge.example"])
+@pytest.mark.parametrize(
+    "name", ["gallery.example.com", "love.ai", "shop.localhost", "*.example.com", "edge.example", "*.answers.example"]
+)
 def test_every_other_name_passes(name):
     check_reserved(name, CONFIG)
 
