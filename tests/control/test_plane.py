@@ -12,10 +12,11 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgeproxy import keys
-from edgeproxy.config.structs import Allow, Api, Config, Issuance, Platform, Process, State, Tls
+from edgeproxy.config.structs import Allow, Api, Config, Dns, Issuance, Platform, Process, State, Tls
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.plane import Plane, edge_names, open_plane, patterns
 from edgeproxy.control.store import Account
@@ -66,6 +67,20 @@ async def opened(settings: Config, *, serving: bool = False) -> AsyncIterator[Pl
         yield plane
     finally:
         await plane.close()
+
+
+async def test_a_zone_is_answered_where_there_is_one(tmp_path: Path) -> None:
+    async with opened(config(tmp_path)) as plane:
+        assert plane.authority is None
+    with_zone = msgspec.structs.replace(
+        config(tmp_path), dns=Dns(zone="acme.edge.example"), platform=Platform(cname_target="edge.example")
+    )
+    async with opened(with_zone, serving=True) as plane:
+        assert plane.authority is not None
+        publishing = asyncio.ensure_future(plane.publisher.run())
+        await asyncio.wait_for(plane.authority.loaded.wait(), 30)
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
 
 
 async def refused(settings: Config, *, serving: bool = False) -> EdgeError:

@@ -78,7 +78,7 @@ BAD = {
     "a question without class": message(rest=QUESTION[:-1]),
     "a pointer in the name": message(rest=b"\xc0\x0c" + QUESTION[-4:]),
     "a label of an unknown kind": message(rest=b"\x41a\0" + QUESTION[-4:]),
-    "a name of 256 bytes": message(rest=b"\x3f" + b"a" * 63 + (b"\x3f" + b"a" * 63) * 3 + b"\0" + QUESTION[-4:]),
+    "a name of 256 bytes": message(rest=(b"\x3f" + b"a" * 63) * 3 + b"\x3e" + b"a" * 62 + b"\0" + QUESTION[-4:]),
     "bytes behind the end": message(rest=QUESTION + b"\0"),
     "a record that is missing": message(additionals=1),
     "a record cut off": message(additionals=1, rest=QUESTION + opt()[:-1]),
