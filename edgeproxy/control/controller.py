@@ -106,23 +106,30 @@ class Controller:
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
             with anyio.CancelScope(shield=True):
-                await asyncio.wait([importing])
+                if not self._draining.is_set():
+                    await asyncio.wait([importing])  # else nobody needs it, and the process ends under it
                 self.desk.close()
                 if self.context.plane is not None:
                     await self.context.plane.close()
                 self._parent.close()
         log.debug("the controller has ended")
 
-    async def _serve(self, tasks: TaskGroup, importing: Awaitable[ModuleType]) -> None:
+    async def _serve(self, tasks: TaskGroup, importing: asyncio.Future[ModuleType]) -> None:
         """Everything between birth and the end of the drain."""
+        if self._draining.is_set():
+            return
         tasks.start_soon(self._parent.run)
         plane = self.context.plane
         if plane is None:
             tasks.start_soon(self._open_later, tasks)
         else:
             self._run_plane(tasks, plane)
-        serving = await importing
-        listeners = serving.Listeners(self.context, self._start.sockets)
+        draining = asyncio.ensure_future(self._draining.wait())
+        await asyncio.wait((importing, draining), return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
+        if not importing.done():
+            return
+        listeners = importing.result().Listeners(self.context, self._start.sockets)
         await listeners.up(tasks)
         tasks.start_soon(self._get_ready, plane)
         await self._draining.wait()

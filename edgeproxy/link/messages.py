@@ -121,7 +121,7 @@ class Result(Message, frozen=True, tag="result"):
     ok: bool
     detail: str = ""
     data: dict[str, Any] = {}
-    """Of a refused reload `code`: that of the error behind it."""
+    """Of a refused reload `code` and `retryable` of the error behind it."""
 
 
 LinkMessage = Greeting | Obtain | Refresh | Report | Obtained

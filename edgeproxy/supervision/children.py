@@ -250,12 +250,20 @@ class Family:
             return received
 
     def drain(self, child: Child, seconds: float) -> None:
-        """Tells it to end; it is killed when it has not after so many seconds."""
+        """Tells it to end; it is killed when it has not after so many seconds. A controller at the gate has done nothing yet,
+        and ends at once: over reloads in quick succession each would else import the control plane for nobody."""
         child.draining = True
+        if child.gate is not None:
+            self._drop_gate(child)
+            self.kill(child)
+            return
         deadline = time.monotonic() + seconds
         child.kill_at = deadline if child.kill_at is None else min(child.kill_at, deadline)
-        self.open_gate(child)
         self.tell(child, Drain())
+        if child.role == "controller" and not child.ready:
+            # It hears its channel only when its store is open, and serves nobody yet: a signal spares it the rest of its start.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGTERM)
 
     def kill(self, child: Child) -> None:
         """Ends it at once."""
@@ -287,15 +295,13 @@ class Family:
         return ended
 
     def open_gate(self, controller: Child) -> None:
-        """Lets a controller that waits begin. Only when no other one is left, or to have it end."""
+        """Lets a controller that waits begin. Only when no other one is left."""
         if controller.gate is None:
             return
-        if not controller.draining:
-            with contextlib.suppress(OSError):
-                os.write(controller.gate, b"g")
+        with contextlib.suppress(OSError):
+            os.write(controller.gate, b"g")
         self._drop_gate(controller)
-        if not controller.draining:
-            self._link_all()
+        self._link_all()
 
     def close(self) -> None:
         """When all are gone: frees the table."""

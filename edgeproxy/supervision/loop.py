@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import select
 import signal
@@ -24,8 +23,9 @@ from edgeproxy.supervision.listeners import Listeners, wanted
 from edgeproxy.supervision.signals import Signals
 from edgeproxy.supervision.systemd import Notifier
 
-DRAIN_GRACE = 2.0
-"""Seconds beyond `timeouts.drain` after which a worker that still runs is killed."""
+DRAIN_GRACE = 6.0
+"""Seconds beyond `timeouts.drain` after which a worker that still runs is killed. At `timeouts.drain` it ends by itself, which
+takes up to 2 s where nobody reads its access log; the rest is for a machine that is busy."""
 
 CONTROLLER_DRAIN = 10.0
 """Seconds that a controller has to end: its orders are rows in the store, so nothing of it is worth waiting for."""
@@ -44,6 +44,9 @@ TRIES = 3
 
 TICK = 1.0
 
+STOPPING = StartError("The program is stopping.", code="stopping", retryable=False)
+"""Why there is no reload any more."""
+
 
 def worker_count(config: Config) -> int:
     """As configured, else one per core that this process may use."""
@@ -53,19 +56,6 @@ def worker_count(config: Config) -> int:
 def log_for(config: Config, sink: Sink) -> Log:
     """The log as `[log]` wants it."""
     return Log("supervisor", sink, level=config.log.level, style="json" if config.log.format == "json" else "auto")
-
-
-@dataclasses.dataclass(slots=True)
-class Reload:
-    """A reload under way: workers of the next configuration, not all of them ready yet."""
-
-    plan: Plan
-    changed: list[str]
-    added: list[str]
-    deadline: float
-    asked_by: Child | None
-    request: int
-    workers: dict[int, Child] = dataclasses.field(default_factory=dict)
 
 
 class Supervisor:
@@ -96,7 +86,7 @@ class Supervisor:
         self._workers = {index: Place() for index in range(worker_count(plan.config))}
         self._controller = Place()
         self._generation = plan.generation
-        self._reload: Reload | None = None
+        self._reload: reloading.Reload | None = None
         self._reload_again = False
         self._last_reload: dict[str, Any] = {}
         self._serving = False
@@ -235,6 +225,8 @@ class Supervisor:
             tell("ended", child=child.name, child_pid=child.pid, how=how)
             if self._stopping:
                 self._stop_controller_last()
+            elif self._reload_again and self._reload is None:
+                self._after_reload()
             return
         self._died(child, place, how)
 
@@ -381,7 +373,7 @@ class Supervisor:
         if self._stops == 1:
             self._notifier.stopping()
             if self._reload is not None:
-                self._answer(self._reload, ok=False, detail="The program is stopping.", code="stopping")
+                self._answer(self._reload, STOPPING.detail, STOPPING)
                 self._reload = None
             for place in (self._controller, *self._workers.values()):
                 place.due = None
@@ -404,18 +396,18 @@ class Supervisor:
 
     def _begin_reload(self, asked_by: Child | None, request: int) -> None:
         """Reads the configuration, binds what is new, bears workers for it. The old ones go on until all of those serve."""
-        if self._reload is not None or not self._serving or self._stopping:
+        if (busy := self._busy()) is not None:
             if asked_by is None:
                 self._reload_again = not self._stopping
+                self.log.info("a reload was asked for", answer=busy.detail, follows=self._reload_again)
             else:
-                busy = "The program is stopping." if self._stopping else "A reload is under way already; try again."
-                code = "stopping" if self._stopping else "busy"
-                self.family.tell(asked_by, Result(id=request, ok=False, detail=busy, data={"code": code}))
+                data = {"code": busy.code, "retryable": busy.retryable}
+                self.family.tell(asked_by, Result(id=request, ok=False, detail=busy.detail, data=data))
             return
         self._notifier.reloading()
         now = time.monotonic()
         plan = Plan(self.plan.config, self._generation + 1, ())
-        reload = Reload(plan, [], [], now + READY_WITHIN, asked_by, request)
+        reload = reloading.Reload(plan, [], [], now + READY_WITHIN, asked_by, request)
         try:
             config = self._load()
             reload.changed = reloading.changed_keys(self.plan.config, config)
@@ -434,6 +426,17 @@ class Supervisor:
             self._reload = reload
             self._roll_back(StartError(f"the machine has no room for more processes: {error.strerror}"))
 
+    def _busy(self) -> StartError | None:
+        """Why there can be no reload now."""
+        if self._stopping:
+            return STOPPING
+        if self._reload is not None:
+            return StartError("A reload is under way already; try again.", code="busy")
+        if not self._serving:
+            return StartError("The program is still starting; try again.", code="busy")
+        crowded = reloading.crowded(child.plan.generation for child in self.family.workers() if child.draining)
+        return StartError(crowded, code="busy") if crowded else None
+
     def _commit(self) -> None:
         """All new workers serve: the old ones drain, the controller is replaced."""
         reload, self._reload = self._reload, None
@@ -450,7 +453,7 @@ class Supervisor:
         removed = self._listeners.commit(list(reload.plan.sockets))
         self.log = self.family.log = log_for(self.plan.config, self.log.sink)
         detail = reloading.summary(self.plan.generation, len(self._workers), reload.changed, reload.added, removed)
-        self._answer(reload, ok=True, detail=detail)
+        self._answer(reload, detail)
         controller, self._controller.child = self._controller.child, None
         if controller is not None:
             self.family.drain(controller, CONTROLLER_DRAIN)
@@ -463,22 +466,23 @@ class Supervisor:
         if reload is None:
             return
         for child in reload.workers.values():
-            child.draining = True
-            self.family.kill(child)
+            # One that is ready serves visitors already; another has nobody, and ends as soon as it looks.
+            self.family.drain(child, reload.plan.config.timeouts.drain + DRAIN_GRACE if child.ready else HURRIED)
         self._listeners.drop(reload.added)
         detail = f"The new configuration was refused, the old one goes on.\n{reason.detail}"
-        self._answer(reload, ok=False, detail=detail, code=reason.code)
+        self._answer(reload, detail, reason)
         self._after_reload()
 
-    def _answer(self, reload: Reload, *, ok: bool, detail: str, code: str = "") -> None:
-        """`code`: of the error that made it fail."""
+    def _answer(self, reload: reloading.Reload, detail: str, error: EdgeError | None = None) -> None:
+        """Says what came of it, with the error that made it fail."""
+        ok = error is None
         (self.log.info if ok else self.log.error)(detail)
         self._last_reload = {"at": time.time(), "ok": ok, "detail": detail[:8_000]}
         asked_by = reload.asked_by
         if asked_by is not None and asked_by.pid in self.family.children:
             data: dict[str, Any] = {"generation": self.plan.generation, "workers": len(self._workers)}
-            if code:
-                data["code"] = code
+            if error is not None:
+                data |= {"code": error.code, "retryable": error.retryable}
             self.family.tell(asked_by, Result(id=reload.request, ok=ok, detail=detail[:32_000], data=data))
 
     def _after_reload(self) -> None:

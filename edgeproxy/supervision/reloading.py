@@ -1,12 +1,14 @@
-"""What a reload may change, and what it says about it. Pure."""
+"""What a reload is, what it may change, and what is said about it. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from edgeproxy.config.structs import Config
+from edgeproxy.supervision.children import Child, Plan
 
 RESTART_ONLY = (
     "state.directory",
@@ -17,6 +19,35 @@ RESTART_ONLY = (
     "process.group",
 )
 """Keys that are fixed from the first fork on: the lock, the map's key and the users hang on them."""
+
+
+GENERATIONS = 8
+"""Earlier configurations whose workers may still finish what is open. Each has its workers and their memory, for as long as its
+slowest request takes, up to `timeouts.drain`."""
+
+
+@dataclasses.dataclass(slots=True)
+class Reload:
+    """A reload under way: workers of the next configuration, not all of them ready yet."""
+
+    plan: Plan
+    changed: list[str]
+    added: list[str]
+    deadline: float
+    asked_by: Child | None
+    request: int
+    workers: dict[int, Child] = dataclasses.field(default_factory=dict)
+
+
+def crowded(draining: Iterable[int]) -> str:
+    """Why there can be no further reload just now, by the generations of the workers that drain; "" when there can."""
+    generations = len(set(draining))
+    if generations < GENERATIONS:
+        return ""
+    return (
+        f"Workers of {generations} earlier configurations still finish what is open. Nothing was changed; try again when one "
+        "of these has ended, at the latest after timeouts.drain. A SIGHUP waits for that by itself."
+    )
 
 
 def changed_keys(before: Config, after: Config) -> list[str]:

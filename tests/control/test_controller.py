@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -360,6 +361,35 @@ async def process(tmp_path):
         if child.stderr is not None:
             child.stderr.close()
         channel.close()
+
+
+async def test_told_to_end_while_it_still_starts_it_does_so_at_once(supervisor, monkeypatch):
+    go = threading.Event()
+    asked = threading.Event()
+
+    def endless(name):
+        asked.set()
+        go.wait()
+        return sys.modules[name]
+
+    monkeypatch.setattr("importlib.import_module", endless)
+    try:
+        start = ChildStart(
+            config=supervisor.config,
+            config_path=None,
+            state_directory=supervisor.directory,
+            channel=supervisor._theirs,
+            sockets={},
+            started_at=time.time(),
+        )
+        controller = Controller(start, supervisor.gone.set)
+        running = asyncio.ensure_future(controller.run())
+        assert await asyncio.to_thread(asked.wait, 30)
+        controller.drain()
+        await asyncio.wait_for(running, 30)
+    finally:
+        go.set()
+        supervisor.channel.close()
 
 
 async def test_it_ends_at_once_when_the_supervisor_is_gone(process):

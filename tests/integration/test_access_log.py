@@ -65,7 +65,7 @@ def test_a_log_that_nobody_reads_blocks_neither_requests_nor_the_end(nginx, tmp_
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     command = ["sh", "-c", f'exec "{sys.executable}" -m edgeproxy serve --config "$0" > "{fifo}"']
-    tables = {"origin": {"url": nginx.url}, "limits": {"access_log_queue": 500}}
+    tables = {"origin": {"url": nginx.url}, "limits": {"access_log_queue": 500}, "timeouts": {"drain": "1s"}}
     try:
         with Running(tmp_path / "edge", tables, command=command) as edge:
             edge.add_domain(NAME, WORKSPACE)
@@ -90,7 +90,11 @@ def test_a_log_that_nobody_reads_blocks_neither_requests_nor_the_end(nginx, tmp_
             assert all(json.loads(line)["status"] == 200 for line in lines[:-1])
             # Full again, and still so when the program ends: what it could not write does not hold it up.
             assert h2load(edge, NAME, "-n", "2000", "-c", "10", "-m", "10") == 2000
-            assert edge.stop() == 0
+            with contextlib.closing(
+                edge.visitor(NAME)
+            ) as visitor:  # whose request never ends: the worker drains as long as it may
+                visitor.sock.sendall(f"POST / HTTP/1.1\r\nhost: {NAME}\r\ncontent-length: 9\r\n\r\n".encode())
+                assert edge.stop() == 0
             assert edge.logged("did not end in time") is None
     finally:
         os.close(reader)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeproxy.supervision.reloading import GENERATIONS
 from tests.integration.origins import Origin
 from tests.integration.running import PYTHONPATH_FOR_EVERYBODY, Running, Visitor, python_for_everybody, wait_for
 from tests.ports import free_port
@@ -281,12 +282,23 @@ def test_reloads_under_traffic_lose_no_request(edge: Running, origin: Origin) ->
             done = edge.cli("reload")
             assert done.returncode == 0, done.stderr
             assert f"Configuration {number + 3} is in effect" in done.stdout + done.stderr
+    held = [slow]
+    for _ in range(12):  # and now without waiting for what comes of it
+        held.append(edge.visitor(HOST))
+        held[-1].send("/slow")
+        origin.wait_started()
+        edge.kill(number=signal.SIGHUP)
+        time.sleep(0.1)  # noqa: TID251
+    assert len(pids(edge, "w")) <= 2 * (GENERATIONS + 2)  # those that drain, that serve, and that begin
     stop.set()
     for each in visits:
         each.join()
     origin.release()
-    assert workspace(slow.receive()) == "spandantest"
-    slow.close()
+    for visitor in held:
+        assert workspace(visitor.receive()) == "spandantest"
+        visitor.close()
+    wait_for(lambda: len(edge.children()) == 3, "the old workers' end")
+    assert edge.logged("did not end in time") is None
     assert lost == []
     assert min(served) > 0
 

@@ -25,7 +25,7 @@ from edgeproxy.link.messages import Drain, Greeting, LinkEnd, LinkMessage, Ready
 from edgeproxy.link.peer import Link
 from edgeproxy.link.start import ChildStart, WorkerStart
 from edgeproxy.link.table import Table
-from edgeproxy.supervision import loop
+from edgeproxy.supervision import loop, reloading
 from edgeproxy.supervision.children import Programs
 
 
@@ -61,8 +61,9 @@ class Worker:
 
     async def run(self) -> int:
         fault = self.start.config.origin.header
-        if fault in ("x-slow-worker", "x-late-worker"):
-            await asyncio.sleep(3600 if fault == "x-slow-worker" else 1)
+        slow = fault == "x-slow-worker" or (fault == "x-slow-second-worker" and self.start.index == 1)
+        if slow or fault == "x-late-worker":
+            await asyncio.sleep(3600 if slow else 1)
         servers = [await asyncio.start_server(self.talk, sock=sock, backlog=4096) for sock in self.start.sockets.values()]
         ended = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
@@ -210,6 +211,8 @@ def controller_main(start: ChildStart) -> int:
         raise StateError("the stand-in store is broken")
     if fault == "x-controller-exits":
         return 4
+    if fault == "x-slow-controller":
+        time.sleep(3600)  # noqa: TID251 - as one that is still importing: it hears nothing
     if fault == "x-controller-raises":
         raise RuntimeError("nobody expected this")
     return asyncio.run(Controller(start).run())
@@ -224,9 +227,15 @@ def map_key(config: Config, directory: Path) -> bytes:
 
 def main() -> int:
     path = Path(sys.argv[1])
-    for name in ("HUNG", "READY_WITHIN", "CONTROLLER_DRAIN"):
-        if seconds := os.environ.get(f"STANDIN_{name}"):
-            setattr(loop, name, float(seconds))
+    for module, name in (
+        (loop, "HUNG"),
+        (loop, "READY_WITHIN"),
+        (loop, "CONTROLLER_DRAIN"),
+        (loop, "DRAIN_GRACE"),
+        (reloading, "GENERATIONS"),
+    ):
+        if number := os.environ.get(f"STANDIN_{name}"):
+            setattr(module, name, float(number))
     try:
         return supervisor.run(load(path, os.environ), path, programs=Programs(worker_main, lambda: controller_main, map_key))
     except EdgeError as error:

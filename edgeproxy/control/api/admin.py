@@ -131,6 +131,7 @@ async def _act(context: Context, action: str, within: float, actor: str) -> Done
             code=f"{action}_refused",
             cause=str(result.data.get("code", "")),
             fault=Fault.OPERATOR,
+            retryable=result.data.get("retryable") is True,
         )
     return DoneOut(detail=result.detail or f"{action}: done", data=result.data)
 
