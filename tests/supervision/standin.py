@@ -55,9 +55,6 @@ class Worker:
         self.link: Link | None = None
         self.links = 0
         self.heard: list[str] = []
-        self.open = 0
-        self.idle = asyncio.Event()
-        self.idle.set()
 
     async def run(self) -> int:
         fault = self.start.config.origin.header
@@ -74,14 +71,17 @@ class Worker:
         for server in servers:
             server.close()
         self.column.drain()
-        await asyncio.sleep(0.1)  # what asyncio accepted in its last turn has no handler yet
-        if fault != "x-never-drains":
-            await self.idle.wait()
-        else:
-            await asyncio.sleep(3600)
+        while fault == "x-never-drains" or self.has_visitors():
+            await asyncio.sleep(0.01)
         beating.cancel()
         hearing.cancel()
         return 0
+
+    @staticmethod
+    def has_visitors() -> bool:
+        """Those included whom asyncio accepted and for whom it has not called `talk` yet."""
+        names = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
+        return any(name.endswith(("._accept_connection2", "Worker.talk")) for name in names)
 
     async def hear(self, ended: asyncio.Event) -> None:
         async for received in self.channel:
@@ -110,8 +110,6 @@ class Worker:
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         slot = self.table.slot(b"\x7f\0\0\1")
         count = self.column.enter(slot)
-        self.open += 1
-        self.idle.clear()
         try:
             while line := (await reader.readline()).decode().strip():
                 answer: dict[str, Any] = {"pid": os.getpid(), "index": self.start.index, "generation": self.start.generation}
@@ -131,9 +129,6 @@ class Worker:
                 await writer.drain()
         finally:
             self.column.leave(slot)
-            self.open -= 1
-            if not self.open:
-                self.idle.set()
             writer.close()
 
 
