@@ -27,6 +27,7 @@ class Front1:
     """The session. `received` brings plaintext; its exchange calls back with the answer (exchange1)."""
 
     __slots__ = (
+        "_begun",
         "_buffer",
         "_decoder",
         "_held",
@@ -44,6 +45,8 @@ class Front1:
         self.requests = 0
         self._buffer = b""
         """What was received and not used yet: the start of a head, a held body, pipelined requests."""
+        self._begun = -1
+        """How many requests had come when the head began whose end is awaited: its time is set once, not by each byte."""
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
         self._held = False
@@ -189,7 +192,8 @@ class Front1:
         elif len(data) > limits.request_head:
             self._answer_alone(431, "the request's head is too large")
         else:
-            if not self._buffer and self.exchange is None:
+            if self._begun != self.requests:
+                self._begun = self.requests
                 connection.expect(connection.worker.timeouts.client_header)
             self._buffer = data
 

@@ -220,7 +220,9 @@ class RequestLines(_Names):
         if alike in _TRUSTABLE or alike.startswith(b"x-forwarded-"):
             # "x_forwarded_for" is nobody's word, not even a trusted proxy's.
             return FORWARDED if alike == lower else DROP
-        return _REQUEST_MEANINGS.get(lower, KEEP)
+        meaning = _REQUEST_MEANINGS.get(alike, KEEP)
+        # "transfer_encoding" frames nothing here, and must not do so behind a gateway that takes it for the real one.
+        return meaning if alike == lower or meaning == KEEP else DROP
 
 
 class ResponseLines(_Names):

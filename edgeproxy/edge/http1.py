@@ -84,7 +84,7 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
     request = RequestHead(method, target, host, head, authority, 0, False, False, (), version == 0, version)
     if said and (options := _apply(said, request)):
         dropped += _nominated(options, lines, dropped)
-    rewritten = version == 0
+    rewritten = minor != b"1"  # RFC 9112 section 2.3: what goes on has the edge's own version
     if target[0] != 0x2F:  # "/"
         request.target, rewritten = _other_target(method, target, authority), True
     if method == b"CONNECT" or method == b"TRACE":

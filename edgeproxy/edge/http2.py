@@ -188,7 +188,11 @@ class Http2Server:
         for event in events:
             kind = type(event)
             if kind is ngh2.RequestReceived:
-                if event.end_stream and (head := plain(event.headers)) is not None:
+                try:
+                    head = plain(event.headers) if event.end_stream else None
+                except Malformed:
+                    head = None  # it is refused where every request is judged
+                if head is not None:
                     self.requests += 1
                     self._sink.request(event.stream_id, head, True)
                 else:

@@ -78,11 +78,12 @@ class Routes:
                 raise
             return self._nobody()
         self._count("miss" if fresh.known else "negative")
-        fresh.epoch = self.epoch
         if route is not None:
             fresh.pool = route.pool if route.target == fresh.target else None
         elif len(self._known) >= self._config.limits.sites:
             self._known.clear()
+            self.epoch += 1  # client connections keep routes too: those that no change would reach any more
+        fresh.epoch = self.epoch
         self._known[host] = fresh
         return fresh if fresh.known or fresh.api else self._unknown(fresh)
 

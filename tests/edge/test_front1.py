@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
+from edgeproxy.config.structs import Timeouts
 from edgeproxy.edge.upstream.connection import OriginConnection
 from edgeproxy.limits import WRITE_HIGH_WATER
-from tests.edge.harness import Edge, Script
+from edgeproxy.units import Duration
+from tests.edge.harness import Edge, MapProcess, Script, config_for
 
 Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter
@@ -63,3 +66,22 @@ async def test_what_is_pipelined_behind_a_body_whose_end_has_to_wait_is_the_next
         assert await asyncio.wait_for(reader.readexactly(len(script.response)), 30) == script.response
     assert script.heads[1].startswith(b"GET /next")
     writer.close()
+
+
+async def test_a_head_that_comes_byte_by_byte_has_no_more_time_than_others(
+    tmp_path: Path, script: Script, maps: MapProcess
+) -> None:
+    async with script.listening() as port:
+        edge = Edge(tmp_path, config_for(port, timeouts=Timeouts(client_header=Duration(1), drain=Duration(1))), maps)
+        edge.add_site("gallery.test", "w")
+        async with edge.running():
+            reader, writer = await edge.connect("gallery.test")
+            writer.write(request(b"GET /"))  # the second head's time is its own too
+            await asyncio.wait_for(reader.readexactly(len(script.response)), 30)
+            answer = asyncio.ensure_future(reader.read())
+            async with asyncio.timeout(30):
+                while not answer.done():
+                    writer.write(b"G")
+                    await asyncio.sleep(0.1)
+            assert answer.result().startswith(b"HTTP/1.1 408 ")
+            writer.close()

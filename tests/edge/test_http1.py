@@ -42,6 +42,15 @@ def test_a_plain_head_goes_on_as_the_bytes_that_came():
     assert (head.length, head.expect, head.upgrade, head.close) == (0, False, False, False)
 
 
+def test_a_later_minor_version_is_not_passed_on():
+    assert request(b"GET / HTTP/1.9", b"Host: a.test").head == b"GET / HTTP/1.1\r\nHost: a.test\r\n"
+
+
+def test_what_a_gateway_may_take_for_a_framing_field_is_left_out():
+    head = request(b"POST / HTTP/1.1", b"Host: a.test", b"Transfer_Encoding: chunked", b"content.length: 9", b"X_A: 1")
+    assert (head.length, head.head) == (0, b"POST / HTTP/1.1\r\nHost: a.test\r\nX_A: 1\r\n")
+
+
 def test_hosts_are_normalised():
     assert request(b"GET / HTTP/1.1", b"Host: A.TeSt.").host == "a.test"
     assert request(b"GET / HTTP/1.1", b"Host: [::1]:80").host == ""

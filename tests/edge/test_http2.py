@@ -251,6 +251,15 @@ def test_a_malformed_request_ends_its_stream_only() -> None:
     assert client.sink.bodies == {}
 
 
+@pytest.mark.parametrize("authority", [b"gallery.example.com:99999", b"[gallery.example.com]"])
+def test_an_authority_that_only_we_find_malformed_ends_its_stream_only(authority: bytes) -> None:
+    client = RawClient()
+    (reset,) = client.request(1, [(name, authority if name == b":authority" else value) for name, value in GET])
+    assert (reset.stream_id, reset.error_code) == (1, PROTOCOL_ERROR)
+    client.request(3, GET)
+    assert list(client.sink.requests) == [3]
+
+
 def test_malformed_trailers_end_their_stream() -> None:
     client = RawClient(Limits(header_count=4))
     client.request(1, POST, end=False)

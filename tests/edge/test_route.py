@@ -154,3 +154,17 @@ def test_memory_is_bounded():
     for number in range(100):
         found.find(f"{number}.a.test")
     assert len(found._known) <= 10
+
+
+def test_a_route_that_is_forgotten_for_want_of_room_is_looked_up_again_by_who_keeps_it():
+    found, _, _ = routes({"a.test": Site(workspace="one")}, limits=Limits(sites=3))
+    kept = found.find("a.test")
+    assert kept is not None
+    assert kept.epoch == found.epoch
+    for number in range(3):
+        found.find(f"{number}.b.test")
+    found.drop([Change(database="sites", key="a.test")])
+    assert kept.epoch != found.epoch
+    again = found.find("a.test")
+    assert again is not None
+    assert again.epoch == found.epoch
