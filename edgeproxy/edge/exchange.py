@@ -218,7 +218,7 @@ class Exchange(msgspec.Struct, eq=False):
             and not self._told_interim
             and not self._retried
             and origin is not None
-            and origin.requests > 1
+            and origin.reused
             and reason != "timeout"
             and self.request.method in _IDEMPOTENT
             and self.request.length == 0

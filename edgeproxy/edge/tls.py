@@ -25,9 +25,11 @@ class TlsLayer:
 
     __slots__ = ("_incoming", "_object", "_outgoing", "_unasked", "established", "peer_closed")
 
-    def __init__(self, context: ssl.SSLContext, *, server_side: bool = True) -> None:
+    def __init__(self, context: ssl.SSLContext, *, server_side: bool = True, server_hostname: str | None = None) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
+        self._object = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
+        )
         self.established = False
         self.peer_closed = False
         """The peer sent close_notify: it says no more, but may still read (RFC 8446 section 6.1)."""
@@ -89,6 +91,21 @@ class TlsLayer:
         except ssl.SSLWantReadError:
             pass  # part of a record, or one without content
         return b"".join(pieces)
+
+    def put(self, ciphertext: memoryview) -> None:
+        """At most STEP bytes for `read_into`: the other way to read, once the handshake is over."""
+        self._incoming.write(ciphertext)
+
+    def read_into(self, room: memoryview) -> int:
+        """Bytes of plaintext that were written there; 0: more ciphertext is needed, or the peer has closed."""
+        if self.peer_closed or not (self._incoming.pending or self._object.pending()):
+            return 0
+        try:
+            size: int = self._object.read(len(room), room)  # type: ignore[assignment]  # a number, with a buffer
+        except ssl.SSLWantReadError:
+            return 0  # part of a record, or one without content
+        self.peer_closed = not size
+        return size
 
     def pending(self) -> bytes:
         """Ciphertext that is to be sent. Raises ssl.SSLError when the peer makes us answer without end."""

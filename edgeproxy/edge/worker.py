@@ -74,6 +74,8 @@ class Worker:
         """Monotonic seconds, as of the last sweep."""
         self.buffer = memoryview(bytearray(RELAY_BUFFER))
         """Where every read of the process lands; used up before the next read."""
+        self.ciphertext = memoryview(bytearray(RELAY_BUFFER))
+        """The same for what origins send over TLS."""
         self.request_lines = RequestLines(start.config.origin.header)
         self.response_lines = ResponseLines()
         self.request_fields = RequestFields(self.request_lines, self.limits)

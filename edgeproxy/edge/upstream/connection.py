@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgeproxy.edge.upstream.pool import Pool
     from edgeproxy.edge.worker import Worker
 
+_MANY = 1_000_000_000
 _IDLE, _HEAD, _BODY, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _CLOSED = range(7)
 
 
@@ -98,6 +99,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         self.since = worker.now
         """When something last happened, as of the worker's last sweep: see `look`."""
         self.requests = 0
+        """That were begun; less _MANY where this one is the last."""
         self.request_sent = False
         """Whether the whole request is on its way. A connection with an unfinished one cannot be used again."""
 
@@ -175,7 +177,7 @@ class OriginConnection(asyncio.BufferedProtocol):
             return False
         try:
             remains = Remains(
-                self.worker.loop, transport, lambda: self._buffer, self._remains, lambda: self.connection_lost(exc)
+                self.worker.loop, transport, lambda: self._buffer, self.buffer_updated, lambda: self.connection_lost(exc)
             )
         except OSError:  # no descriptor is left for it
             return False
@@ -184,12 +186,24 @@ class OriginConnection(asyncio.BufferedProtocol):
             remains.pause_reading()
         # EPIPE and not ECONNRESET: the origin had ended its side in good order before it reset the connection.
         self._ended = isinstance(exc, BrokenPipeError)
-        borrower.release_body()  # whose rest is thrown away
+        self.unwritable(exc)
         return True
 
-    def _remains(self, nbytes: int) -> None:
+    def unwritable(self, exc: Exception) -> None:
+        """The transport takes nothing any more; what came before it still brings. See tls.Reader."""
         self._keep_not()
-        self.buffer_updated(nbytes)
+        if self.borrower is not None:
+            self.borrower.release_body()  # whose rest is thrown away
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be lent."""
+        return self._state != _CLOSED
+
+    @property
+    def reused(self) -> bool:
+        """Whether this is not the first request on this connection."""
+        return self.requests % _MANY != 1
 
     # the borrower's side
 
@@ -378,7 +392,8 @@ class OriginConnection(asyncio.BufferedProtocol):
         self.pool.release(self)
 
     def _keep_not(self) -> None:
-        self.requests = -1_000_000_000
+        if self.requests > 0:
+            self.requests -= _MANY
 
     def _unusable(self) -> None:
         if self._state != _CLOSED:

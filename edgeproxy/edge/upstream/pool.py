@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from edgeproxy.edge.upstream.connection import OriginConnection
 from edgeproxy.edge.upstream.target import Target, address_allowed
+from edgeproxy.edge.upstream.tls import TlsTransport
 
 if TYPE_CHECKING:
     from edgeproxy.edge.worker import Worker
@@ -102,6 +103,9 @@ class Pool:
     def _attempted(self, task: asyncio.Task[None]) -> None:
         """An attempt has ended. Who began to wait while it counted as one under way has none yet."""
         self._connecting.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._worker.log.error(f"An unexpected error while {self.target} was connected to: {error!r}")
+            self._failed(f"{self.target} cannot be reached", timeout=False)  # or it would be tried again without a pause
         if self._waiting and not self.closed:
             self._connect_for_waiting()
 
@@ -113,13 +117,16 @@ class Pool:
         except TimeoutError:
             self._failed(f"{self.target} did not accept a connection in time", timeout=True)
         except ssl.SSLError as error:
-            detail = getattr(error, "verify_message", "") or error.reason or str(error)
+            detail = getattr(error, "verify_message", "") or getattr(error, "reason", "") or error.strerror or str(error)
             self._failed(f"TLS with {self.target} failed: {detail}", timeout=False)
         except OSError as error:
             self._failed(f"{self.target} cannot be reached: {error.strerror or error}", timeout=False)
         else:
-            self.open.add(connection)
-            self.release(connection)
+            if connection.alive:
+                self.open.add(connection)
+                self.release(connection)
+            else:
+                self._failed(f"{self.target} closed the connection at once", timeout=False)
 
     async def _dial(self, connection: OriginConnection) -> None:
         target, loop = self.target, self._worker.loop
@@ -131,14 +138,16 @@ class Pool:
             host = await self._checked_address(target)
         elif host == "localhost" or host.endswith(".localhost"):
             host = "127.0.0.1"  # RFC 6761 section 6.3; the system's resolver may not know
-        context = self._worker.origin_tls() if target.tls else None
-        await loop.create_connection(
-            lambda: connection,
-            host,
-            target.port,
-            ssl=context,
-            server_hostname=target.host if context is not None else None,
-        )
+        if not target.tls:
+            await loop.create_connection(lambda: connection, host, target.port)
+            return
+        over = TlsTransport(loop, connection, self._worker.origin_tls(), target.host, self._worker.ciphertext)
+        await loop.create_connection(lambda: over, host, target.port)
+        try:
+            await over.ready
+        except BaseException:
+            over.abort()
+            raise
 
     async def _checked_address(self, target: Target) -> str:
         found = await self._worker.loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)

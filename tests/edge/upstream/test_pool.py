@@ -104,6 +104,21 @@ async def test_who_begins_to_wait_as_another_attempt_ends_has_an_attempt_too(
     assert first.told == second.told == ["connected" if reachable else "failed"]
 
 
+async def test_what_nobody_foresaw_fails_one_request_and_is_not_tried_again_and_again(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    tried: list[OriginConnection] = []
+
+    async def dial(_pool: Pool, connection: OriginConnection) -> None:
+        tried.append(connection)
+        raise ValueError("something odd")
+
+    monkeypatch.setattr(Pool, "_dial", dial)
+    assert fields(await edge.exchange("gallery.test", GET))[0] == 502
+    assert len(tried) == 1
+    assert "something odd" in capfd.readouterr().err
+
+
 async def test_an_origin_on_a_unix_socket(tmp_path: Path, maps: MapProcess):
     path = tmp_path / "app.sock"
     script = Script()
