@@ -9,3 +9,7 @@ class BenchError(Exception):
 
 class WrongAnswer(BenchError):
     """A proxy gave an answer that it must not give, so none of its figures counts."""
+
+
+class Starved(BenchError):
+    """A load process got no answer at all in a whole round: the machine had no time for it."""

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from bench.cpu import ProcessTimes, busiest_seconds, parse_core_busy, read_tree, total_seconds
-from bench.errors import BenchError, WrongAnswer
+from bench.errors import BenchError, Starved, WrongAnswer
 from bench.figures import Sample
 from bench.load.base import LoadReport, merge
 from bench.load.process import as_child, report
@@ -61,7 +61,8 @@ async def measure(stage: Stage, peer: Peer, origin: Origin, scenario: Scenario, 
     """A round of one scenario on one peer.
 
     Requests are counted by the origin, so that the window may lie within the load: connections that are being made, and
-    generators that start or end, are outside. Raises WrongAnswer if any answer was wrong, BenchError if there was none.
+    generators that start or end, are outside. Raises WrongAnswer if any answer was wrong, Starved or BenchError if there was
+    none.
     """
     commands = scenario.plan(stage, peer, timing.whole)
     if scenario.protocol is not None:
@@ -87,7 +88,7 @@ def _judge(peer: Peer, scenario: Scenario, reports: dict[str, LoadReport]) -> No
         raise WrongAnswer(f"{peer.name}, {scenario.title}: {told}")
     idle = [name for name, counted in reports.items() if counted.succeeded == 0]
     if idle:
-        raise WrongAnswer(f"{peer.name}, {scenario.title}: no answer at all for {', '.join(idle)}")
+        raise Starved(f"{peer.name}, {scenario.title}: no answer at all for {', '.join(idle)}")
 
 
 def _sample(peer: Peer, scenario: Scenario, before: _Look, after: _Look) -> Sample:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import shutil
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.authority import Authority
+from bench.errors import Starved
 from bench.figures import Sample
 from bench.machine import check_tools, describe
 from bench.measure import Timing, measure
@@ -53,6 +55,9 @@ DISTURBED = 0.1
 
 
 LEAST_ROUNDS = 2
+
+STARVED_TRIES = 3
+"""How often a round is tried in which a load process gets no answer at all, before the run is given up."""
 
 
 class Clock:
@@ -144,14 +149,29 @@ async def _rounds(stage: Stage, origin: Origin, peers: Sequence[Peer], options: 
         for scenario in options.scenarios:
             first = turn % len(peers)
             for peer in [*peers[first:], *peers[:first]]:
-                sample = await measure(stage, peer, origin, scenario, options.timing, turn)
-                if sample.foreign > DISTURBED and patience.spend(options.timing.whole):
-                    again = await measure(stage, peer, origin, scenario, options.timing, turn)
-                    sample = min(sample, again, key=lambda each: each.foreign)
-                samples[scenario.name][peer.name].append(sample)
+                samples[scenario.name][peer.name].append(await _sample(stage, peer, origin, scenario, options, turn, patience))
             _say(f"{scenario.name} ", end="")
         _say("")
     return samples
+
+
+async def _sample(
+    stage: Stage, peer: Peer, origin: Origin, scenario: Scenario, options: Options, turn: int, patience: Patience
+) -> Sample:
+    """One round's figure: of two tries, where others disturbed the first, the one that was less disturbed."""
+    for tries in itertools.count(1):
+        try:
+            sample = await measure(stage, peer, origin, scenario, options.timing, turn)
+            break
+        except Starved as error:
+            if tries == STARVED_TRIES:
+                raise
+            _say(f"({error}; once more) ", end="")
+    if sample.foreign > DISTURBED and patience.spend(options.timing.whole):
+        with contextlib.suppress(Starved):
+            again = await measure(stage, peer, origin, scenario, options.timing, turn)
+            sample = min(sample, again, key=lambda each: each.foreign)
+    return sample
 
 
 def _say(text: str, end: str = "\n") -> None:
