@@ -34,7 +34,8 @@ def show(host: Host, json: Json = False, socket: Socket = None) -> None:
     if json:
         as_json(found)
         return
-    fields(found.get("certificate", found))
+    served = found.get("served") or {}
+    fields({**found.get("certificate", found), "served": served.get("detail")})
     if found.get("chain"):
         typer.echo(f"\n{found['chain'].strip()}")
 

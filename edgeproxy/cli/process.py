@@ -44,6 +44,7 @@ def status(json: Json = False, socket: Socket = None) -> None:
             "controller": f"pid {controller.get('pid')}, since {controller.get('started_at')}",
             "domains": found.get("domains") or "none",
             "certificates": found.get("certificates") or "none",
+            "served": found.get("served", {}).get("grades") or "not looked at yet",
             "being obtained": found.get("issuance", {}).get("pending", 0),
             "published map": f"{behind} changes behind" if behind else f"change {reached['change']}" if reached else "unknown",
         }
@@ -52,6 +53,8 @@ def status(json: Json = False, socket: Socket = None) -> None:
     heads = ("index", "pid", "state", "connections", "last_report_seconds")
     rows = ([worker.get(head) for head in heads] for worker in found.get("workers", []))
     table(("worker", "pid", "state", "connections", "heard of (s)"), rows, empty="No worker has reported yet.")
+    for bad in found.get("served", {}).get("worst", []):
+        say(f"\nNot served well: {text_of(bad.get('detail'))}")
     for fault in found.get("faults", []):
         say(f"\nFault in {text_of(fault.get('part'))}, since {text_of(fault.get('since'))}: {text_of(fault.get('detail'))}")
 

@@ -166,6 +166,7 @@ class Controller:
             rate = self._start.config.limits.dns_answers
             server = DnsServer(plane.authority, self._start.sockets, rate=rate, metrics=self.metrics)
             tasks.start_soon(self.keep, "dns", server.run)
+        tasks.start_soon(self.keep, "probe", plane.probe.run)
         self.desk.obtainer = plane.issuance
 
     async def _get_ready(self, plane: Plane | None) -> None:

@@ -42,6 +42,8 @@ class Snapshot:
     """None: the supervisor did not say."""
     certificates: dict[str, int] = dataclasses.field(default_factory=dict)
     """How many certificates are in each state."""
+    served: dict[str, int] = dataclasses.field(default_factory=dict)
+    """How many names are served how well: grades of the daily probe."""
     soonest_expiry: float | None = None
     """Seconds until the first certificate in use expires; None without any."""
     domains: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -149,6 +151,8 @@ class Metrics:
             restarts = _alone(snapshot.worker_restarts)
             yield _counter("worker_restarts_total", "Workers that ended unasked and were replaced.", (), restarts)
         yield _gauge("certificates", "Certificates by state.", ("state",), _named(snapshot.certificates))
+        graded = _named(snapshot.served)
+        yield _gauge("certificates_served", "Names by how they are served: the daily probe.", ("grade",), graded)
         if snapshot.soonest_expiry is not None:
             expiry = _alone(snapshot.soonest_expiry)
             yield _gauge("certificate_expiry_seconds", "Until the first certificate in use expires.", (), expiry)

@@ -14,6 +14,7 @@ from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.authority import Authority
 from edgeproxy.control.issuance.service import Issuance
 from edgeproxy.control.metrics import Metrics
+from edgeproxy.control.probe.daily import Probe
 from edgeproxy.control.publish import Publisher
 from edgeproxy.control.store import Store
 from edgeproxy.control.tickets import TicketSecrets
@@ -32,6 +33,7 @@ class Plane:
     publisher: Publisher
     issuance: Issuance
     tickets: TicketSecrets
+    probe: Probe
     authority: Authority | None = None
     """What our zone says; None where there is none."""
 
@@ -69,6 +71,7 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
         issuance=Issuance(config, store, publisher, map_sealer, now, meter=metrics),
         tickets=TicketSecrets(store, map_sealer, now),
         authority=authority,
+        probe=Probe(config, store, now),
     )
 
 

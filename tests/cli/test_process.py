@@ -48,6 +48,15 @@ def test_status_tells_faults(cli, edge):
     assert "Fault in store, since 2026-11-21T00:00:00Z: The disk is full." in err
 
 
+def test_status_tells_how_names_are_served(cli, edge):
+    bad = {"hostname": "a.test", "grade": "expired", "detail": "The certificate of a.test has expired.", "seen_at": "2026"}
+    served = {"grades": {"good": 7, "expired": 1}, "worst": [bad]}
+    edge.answers["GET /api/v1/admin/status"] = (200, {**STATUS, "served": served})
+    _, out, err = cli("status")
+    assert "good 7, expired 1" in out
+    assert "Not served well: The certificate of a.test has expired." in err
+
+
 def test_status_as_json_is_what_the_edge_said(cli, edge):
     edge.answers["GET /api/v1/admin/status"] = (200, STATUS)
     _, out, _ = cli("status", "--json")

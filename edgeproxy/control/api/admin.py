@@ -27,6 +27,10 @@ STOP_SECONDS = 5.0
 """How long the supervisor may take to agree to stop; draining comes after it."""
 
 
+WORST = 10
+"""Names that are told of those that are not served well."""
+
+
 class WorkerOut(BaseModel):
     """A worker, by its last report."""
 
@@ -57,6 +61,22 @@ class MapOut(BaseModel):
     behind: int
 
 
+class ServedBadlyOut(BaseModel):
+    """A name that visitors cannot use as they should."""
+
+    hostname: str
+    grade: str
+    detail: str
+    seen_at: str
+
+
+class ServedOut(BaseModel):
+    """What the daily look at every name found, over TLS as a visitor."""
+
+    grades: dict[str, int] = Field(default={}, description="Names by grade; good is good")
+    worst: list[ServedBadlyOut] = []
+
+
 class StatusOut(BaseModel):
     """The answer to GET …/status."""
 
@@ -70,6 +90,7 @@ class StatusOut(BaseModel):
     domains: dict[str, int] = Field(description="Count by state")
     certificates: dict[str, int] = Field(description="Count by state")
     issuance: dict[str, int] = Field(description="Names that certificates are being obtained for")
+    served: ServedOut = ServedOut()
     map: MapOut | None
     faults: list[FaultOut] = Field(description="What does not work; empty is good")
 
@@ -105,6 +126,7 @@ async def status(request: Request) -> StatusOut:
         domains=domains,
         certificates=certificates,
         issuance=issuance,
+        served=_served(context),
         map=map_state,
         faults=_faults(context),
     )
@@ -167,6 +189,19 @@ def _workers(context: Context, now: float) -> list[WorkerOut]:
             )
         )
     return found
+
+
+def _served(context: Context) -> ServedOut:
+    if context.plane is None:
+        return ServedOut()
+    probe = context.plane.probe
+    worst = [
+        ServedBadlyOut(
+            hostname=seen.name, grade=seen.graded.grade.value, detail=seen.graded.detail, seen_at=certain_moment(seen.at)
+        )
+        for seen in probe.worst(WORST)
+    ]
+    return ServedOut(grades=probe.counts, worst=worst)
 
 
 def _faults(context: Context) -> list[FaultOut]:

@@ -25,6 +25,7 @@ from edgeproxy.control.api.shapes import (
     CertificatePage,
     CertificateQuery,
     CertificateState,
+    Seen,
     certain_moment,
     from_cursor,
     moment,
@@ -76,7 +77,10 @@ async def show_certificate(request: Request, domain: str) -> CertificateFound:
         raise NotFound(
             f"{name} has no certificate yet. Its first visitor obtains it, or `edgeproxy certs issue {name}` does now."
         )
-    return CertificateFound(certificate=view(stored, context.now()), chain=stored.chain.decode("ascii", "replace"))
+    seen = await plane.probe.look(stored, name)
+    served = Seen(grade=seen.grade.value, detail=seen.detail, serial=seen.serial, not_after=moment(seen.not_after))
+    text = stored.chain.decode("ascii", "replace")
+    return CertificateFound(certificate=view(stored, context.now()), served=served, chain=text)
 
 
 @router.post(

@@ -63,6 +63,7 @@ async def snapshot(context: Context) -> Snapshot:
     return Snapshot(
         worker_restarts=restarts,
         certificates=summary.certificates,
+        served=plane.probe.counts,
         soonest_expiry=None if summary.soonest_expiry is None else summary.soonest_expiry - now,
         domains=summary.domains,
         faults=len(context.faults),

@@ -144,10 +144,20 @@ class CertificatePage(BaseModel):
     next_cursor: str | None = None
 
 
+class Seen(BaseModel):
+    """What a visitor gets just now."""
+
+    grade: str = Field(description="good, expiring, other, incomplete, untrusted, wrong_name, expired or unreachable")
+    detail: str
+    serial: str = ""
+    not_after: str | None = None
+
+
 class CertificateFound(BaseModel):
     """The certificate that a name is served under."""
 
     certificate: CertificateOut
+    served: Seen | None = Field(default=None, description="A handshake with our own listener, made for this answer")
     chain: str = Field(description="PEM, leaf first")
 
 

@@ -18,12 +18,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from edgeproxy.config.structs import Config, Platform, State
+from edgeproxy.config.structs import Config, Listen, Platform, State
 from edgeproxy.control.api.app import admin_app
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.server import AdminProtocol, Server
 from edgeproxy.control.faults import Faults
 from edgeproxy.control.metrics import Metrics
+from edgeproxy.control.probe.daily import Probe
 from edgeproxy.control.publish import Publisher
 from edgeproxy.control.store import Store, StoredCertificate
 from edgeproxy.errors import EdgeError
@@ -31,6 +32,7 @@ from edgeproxy.link.messages import Result
 from edgeproxy.published.records import Site
 from edgeproxy.published.seal import Sealer
 from edgeproxy.published.writer import MapWriter
+from tests.ports import free_port
 
 
 @asynccontextmanager
@@ -153,7 +155,11 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path):
-    config = Config(platform=Platform(name="ve.ai", cname_target="domain.edge.example"), state=State(directory=str(tmp_path)))
+    config = Config(
+        listen=Listen(https=(f"127.0.0.1:{free_port()}",)),
+        platform=Platform(name="ve.ai", cname_target="domain.edge.example"),
+        state=State(directory=str(tmp_path)),
+    )
     sealer = Sealer(b"s" * 32)
     store = await Store.open(config, tmp_path, sealer, account_sealer=sealer)
     writer = MapWriter(tmp_path)
@@ -162,7 +168,9 @@ async def world(tmp_path):
     await publisher.published(0)
     issuance = FakeIssuance(store, publisher)
     supervisor = FakeSupervisor()
-    plane = SimpleNamespace(store=store, publisher=publisher, issuance=issuance, writer=writer)
+    plane = SimpleNamespace(
+        store=store, publisher=publisher, issuance=issuance, writer=writer, probe=Probe(config, store, time.time)
+    )
     context = Context(
         config=config,
         metrics=Metrics("1", 10),

@@ -1,10 +1,13 @@
 """Process control."""
 
+import asyncio
 import os
 import time
 
+from edgeproxy.control.probe.daily import Probe
 from edgeproxy.errors import LinkError, StateError
 from edgeproxy.link.messages import Report, Result
+from edgeproxy.model import DomainState
 from tests.control.api.conftest import certificate, problem_of
 
 ADMIN = "/api/v1/admin"
@@ -99,3 +102,18 @@ async def test_getting_what_must_be_posted_does_nothing(world):
     for action in ("reload", "stop"):
         problem_of(await world.client.get(f"{ADMIN}/{action}"), 405, "method_not_allowed")
     assert world.supervisor.asked == []
+
+
+async def test_status_has_how_names_are_served_and_the_worst_of_them(world):
+    await world.store.add_domain("a.example.com", "ws", state=DomainState.VERIFIED, actor="test", now=time.time())
+    await world.store.add_certificate(certificate("a.example.com"), time.time())
+    probe = Probe(world.context.config, world.store, time.time, lambda _seconds: asyncio.sleep(0))
+    world.context.plane.probe = probe
+    await probe.round()
+    served = (await world.client.get(f"{ADMIN}/status")).json()["served"]
+    assert served["grades"] == {"unreachable": 1}
+    (worst,) = served["worst"]
+    assert (worst["hostname"], worst["grade"]) == ("a.example.com", "unreachable")
+    assert "There is no TLS handshake" in worst["detail"]
+    text = (await world.client.get("/metrics")).text
+    assert 'edgeproxy_certificates_served{grade="unreachable"} 1.0' in text
