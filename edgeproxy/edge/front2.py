@@ -2,7 +2,8 @@
 
 What a connection may hold in memory, 256 KiB in all: 64 KiB in the transport (limits.WRITE_HIGH_WATER), QUEUE_HIGH and one
 read more in the engine's queue, http2.CONNECTION_WINDOW of uploads that no origin has taken, exchange2.UPLOAD_AHEAD that one
-may not have taken.
+may not have taken. Beside that each open stream keeps its request's head, at most limits.request_head: HPACK lets a client that
+sends a few bytes for each have limits.streams of them kept, 3 MiB with 100 heads of 28 KiB, until they are answered.
 """
 
 from __future__ import annotations
