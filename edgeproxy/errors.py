@@ -79,6 +79,13 @@ class InvalidName(EdgeError, ValueError):
     fault = Fault.CLIENT
 
 
+class InvalidCertificate(EdgeError):
+    """A certificate, its chain or its key that somebody brings and that cannot be served."""
+
+    code = "invalid_certificate"
+    fault = Fault.CLIENT
+
+
 class NotFound(EdgeError):
     """The thing that was named does not exist."""
 

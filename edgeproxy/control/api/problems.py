@@ -23,6 +23,7 @@ from edgeproxy.errors import (
     Conflict,
     EdgeError,
     Fault,
+    InvalidCertificate,
     InvalidName,
     IssuanceDenied,
     IssuanceError,
@@ -39,6 +40,7 @@ FIELD_FAULTS = 20
 
 _STATUS: tuple[tuple[type[EdgeError], int], ...] = (
     (InvalidName, 422),
+    (InvalidCertificate, 422),
     (NotFound, 404),
     (Conflict, 409),
     (IssuanceDenied, 403),
