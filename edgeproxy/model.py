@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 import re
+from typing import Literal
 
 import idna
 
@@ -28,6 +29,9 @@ class DomainState(enum.StrEnum):
     PARKED = "parked"
     REMOVED = "removed"
 
+
+RevocationReason = Literal["unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation"]
+"""Why a certificate is revoked: of RFC 5280 section 5.3.1 those that a subscriber may give (CA/Browser Forum BR 7.2.2)."""
 
 SERVED = frozenset((DomainState.VERIFIED, DomainState.ISSUING, DomainState.ACTIVE, DomainState.ATTENTION))
 

@@ -55,8 +55,20 @@ def status(json: Json = False, socket: Socket = None) -> None:
     table(("worker", "pid", "state", "connections", "heard of (s)"), rows, empty="No worker has reported yet.")
     for bad in found.get("served", {}).get("worst", []):
         say(f"\nNot served well: {text_of(bad.get('detail'))}")
+    _tell_endings(found.get("uploads_ending", []))
     for fault in found.get("faults", []):
         say(f"\nFault in {text_of(fault.get('part'))}, since {text_of(fault.get('since'))}: {text_of(fault.get('detail'))}")
+
+
+def _tell_endings(ending: list[dict[str, Any]]) -> None:
+    """Uploaded certificates that end soon, and what comes then."""
+    for each in ending:
+        left = each.get("days_left", 0.0)
+        when = f"ends in {left:g} days" if left > 0 else "has ended"
+        then = "then the edge obtains its own" if each.get("auto_renew") else "nothing takes its place: upload another"
+        say(
+            f"\nThe certificate uploaded for {text_of(each.get('hostname'))} {when} ({text_of(each.get('not_after'))}); {then}."
+        )
 
 
 def _ago(seconds: float) -> str:

@@ -162,6 +162,7 @@ class Controller:
         tasks.start_soon(self.keep, "publisher", plane.publisher.run)
         tasks.start_soon(self.keep, "tickets", plane.tickets.run)
         tasks.start_soon(self.keep, "issuance", plane.issuance.run)
+        tasks.start_soon(self.keep, "lifecycle", plane.lifecycle.run)
         if plane.authority is not None:
             rate = self._start.config.limits.dns_answers
             server = DnsServer(plane.authority, self._start.sockets, rate=rate, metrics=self.metrics)

@@ -44,6 +44,8 @@ class Snapshot:
     """How many certificates are in each state."""
     served: dict[str, int] = dataclasses.field(default_factory=dict)
     """How many names are served how well: grades of the daily probe."""
+    uploaded: dict[str, int] = dataclasses.field(default_factory=dict)
+    """How many uploaded certificates are in use, by what is left of them."""
     soonest_expiry: float | None = None
     """Seconds until the first certificate in use expires; None without any."""
     domains: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -153,6 +155,8 @@ class Metrics:
         yield _gauge("certificates", "Certificates by state.", ("state",), _named(snapshot.certificates))
         graded = _named(snapshot.served)
         yield _gauge("certificates_served", "Names by how they are served: the daily probe.", ("grade",), graded)
+        left = "Uploaded certificates in use, by what is left of them at most."
+        yield _gauge("custom_certificates", left, ("left",), _named(snapshot.uploaded))
         if snapshot.soonest_expiry is not None:
             expiry = _alone(snapshot.soonest_expiry)
             yield _gauge("certificate_expiry_seconds", "Until the first certificate in use expires.", (), expiry)

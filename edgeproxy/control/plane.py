@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import grp
 import time
@@ -12,7 +13,9 @@ from anyio.to_thread import run_sync
 from edgeproxy import keys
 from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.authority import Authority
-from edgeproxy.control.issuance.service import Issuance
+from edgeproxy.control.issuance.acme.revocation import Revoker
+from edgeproxy.control.issuance.lifecycle import Lifecycle
+from edgeproxy.control.issuance.service import Issuance, issuer_for
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.probe.daily import Probe
 from edgeproxy.control.publish import Publisher
@@ -26,12 +29,13 @@ from edgeproxy.published.writer import MapWriter
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plane:
-    """Store, publisher, issuance and ticket secrets of one process."""
+    """Store, publisher, issuance, what befalls certificates, and ticket secrets of one process."""
 
     store: Store
     writer: MapWriter
     publisher: Publisher
     issuance: Issuance
+    lifecycle: Lifecycle
     tickets: TicketSecrets
     probe: Probe
     authority: Authority | None = None
@@ -64,11 +68,15 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
     publisher = Publisher(
         store, writer, edge_names(config), patterns(config), on_challenges=authority.follow if authority else None
     )
+    issuer = issuer_for(config, store, publisher, map_sealer, now)
+    issuance = Issuance(config, store, publisher, map_sealer, now, issuer=issuer, meter=metrics)
+    revoker = Revoker(config, store, now, asyncio.get_running_loop().time)
     return Plane(
         store=store,
         writer=writer,
         publisher=publisher,
-        issuance=Issuance(config, store, publisher, map_sealer, now, meter=metrics),
+        issuance=issuance,
+        lifecycle=Lifecycle(config, store, publisher, map_sealer, issuance, issuer, revoker, now),
         tickets=TicketSecrets(store, map_sealer, now),
         authority=authority,
         probe=Probe(config, store, now),

@@ -59,3 +59,102 @@ def test_an_issuance_that_is_cut_off_is_told(cli, edge):
     status, _, err = cli("certs", "issue", "gallery.example.com")
     assert status == main.REFUSED
     assert "did not say what became of the certificate" in err
+
+
+HISTORY = [
+    {
+        "certificate_id": "c0",
+        "serial": "abc",
+        "directory": "internal",
+        "not_after": "2027-02-19T00:00:00Z",
+        "added_at": "2026-11-21T00:00:00Z",
+        "added_by": "edge",
+        "ended_at": "2026-12-21T00:00:00Z",
+        "ended_by": "uid:0",
+        "ended_why": "revoked: superseded",
+    }
+]
+
+
+def test_show_prints_the_history(cli, edge):
+    found = {"certificate": CERTIFICATE, "chain": "-----BEGIN\n", "history": HISTORY}
+    edge.answers[f"GET {BASE}/gallery.example.com"] = (200, found)
+    _, out, _ = cli("certs", "show", "gallery.example.com")
+    assert "abc     internal  2026-11-21T00:00:00Z  edge  2026-12-21T00:00:00Z  revoked: superseded (uid:0)" in out
+
+
+def test_show_prints_the_history_of_a_name_that_is_gone_and_says_so(cli, edge):
+    edge.answers[f"GET {BASE}/gallery.example.com"] = (404, {"detail": "It has no certificate.", "code": "not_found"})
+    edge.answers[f"GET {BASE}/gallery.example.com/history"] = (200, {"history": HISTORY})
+    status, out, err = cli("certs", "show", "gallery.example.com")
+    assert (status, err) == (main.REFUSED, "edgeproxy: It has no certificate.\n")
+    assert "revoked: superseded" in out
+    status, out, _ = cli("certs", "show", "gallery.example.com", "--json")
+    assert (status, out) == (main.REFUSED, "")
+
+
+def test_renew_tells_its_steps_and_its_end(cli, edge):
+    done = {"event": "done", "certificate": CERTIFICATE, "expires_at": CERTIFICATE["not_after"]}
+    edge.answers[f"POST {BASE}/gallery.example.com/renew"] = (200, lines({"event": "progress", "detail": "order made"}, done))
+    status, _, err = cli("certs", "renew", "gallery.example.com")
+    assert status == main.DONE
+    assert err.endswith("gallery.example.com has a certificate from Edgeproxy demo, until 2027-02-19T00:00:00Z.\n")
+
+
+def test_upload_sends_both_files_and_tells_what_was_repaired(cli, edge, tmp_path):
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_bytes(b"\xef\xbb\xbfBag of J\xc3\xbcrgen\n-----BEGIN CERTIFICATE-----")
+    key.write_bytes(b"Bag of J\xfcrgen\n-----BEGIN PRIVATE KEY-----")
+    answer = {"certificate": CERTIFICATE, "expires_at": CERTIFICATE["not_after"], "notes": ["the order was repaired"]}
+    edge.answers[f"POST {BASE}/gallery.example.com"] = (200, answer)
+    status, out, err = cli("certs", "upload", "gallery.example.com", "--chain", str(chain), "--key", str(key))
+    assert (status, out) == (main.DONE, "")
+    assert edge.asked[0][2] == {
+        "type": "custom",
+        "auto_renew": True,
+        "cert_data": "Bag of Jürgen\n-----BEGIN CERTIFICATE-----",
+        "key_data": "Bag of Jürgen\n-----BEGIN PRIVATE KEY-----",
+    }
+    assert "Of the upload: the order was repaired.\n" in err
+    assert "until 2027-02-19T00:00:00Z.\n" in err
+    cli("certs", "upload", "gallery.example.com", "--chain", str(chain), "--key", str(key), "--no-auto-renew")
+    assert edge.asked[1][2]["auto_renew"] is False
+
+
+def test_upload_says_how_to_convert_what_is_binary(cli, edge, tmp_path):
+    der = tmp_path / "chain.der"
+    der.write_bytes(b"\x30\x82\xff\xfe")
+    status, _, err = cli("certs", "upload", "gallery.example.com", "--chain", str(der), "--key", str(der))
+    assert status == main.REFUSED
+    assert f"{der} is not PEM but binary. Convert it: openssl x509 -inform der -in {der} -out chain.pem" in err
+    der.write_bytes(b"x" * 70_000)
+    _, _, err = cli("certs", "upload", "gallery.example.com", "--chain", str(der), "--key", str(der))
+    assert "has more than 65536 bytes" in err
+    _, _, err = cli("certs", "upload", "gallery.example.com", "--chain", str(tmp_path / "none"), "--key", str(der))
+    assert "No such file or directory" in err
+    assert edge.asked == []
+
+
+def test_remove_says_what_it_is_served_under_now(cli, edge):
+    edge.answers[f"DELETE {BASE}/gallery.example.com"] = (200, {"certificate": CERTIFICATE})
+    _, _, err = cli("certs", "remove", "gallery.example.com")
+    assert err.endswith("is destroyed. It is served under the edge's own, until 2027-02-19T00:00:00Z.\n")
+    edge.answers[f"DELETE {BASE}/gallery.example.com?force=true"] = (200, {"certificate": None})
+    _, _, err = cli("certs", "remove", "gallery.example.com", "--force")
+    assert err.endswith("It has no certificate now.\n")
+
+
+def test_revoke_sends_the_reason_and_tells_what_became_of_it(cli, edge):
+    edge.answers[f"POST {BASE}/gallery.example.com/revoke"] = (200, {"detail": "It is revoked."})
+    status, _, err = cli("certs", "revoke", "gallery.example.com", "--reason", "keyCompromise", "--id", "c0")
+    assert (status, err.splitlines()[-1]) == (main.DONE, "It is revoked.")
+    assert edge.asked[0][2] == {"reason": "keyCompromise", "certificate_id": "c0"}
+    status, _, err = cli("certs", "revoke", "gallery.example.com", "--reason", "boredom")
+    assert status == main.USAGE
+    assert "keyCompromise" in err
+
+
+def test_the_accounts_key_is_changed(cli, edge):
+    edge.answers["POST /api/v1/infrastructure/ssl-account/rollover"] = (200, {"directory": "https://ca.example/dir"})
+    status, _, err = cli("certs", "account", "rollover")
+    assert (status, err.splitlines()[-1]) == (main.DONE, "The account at https://ca.example/dir has another key.")

@@ -15,6 +15,7 @@ CONTRACT = {
     "edgeproxy_handshakes_total",
     "edgeproxy_map_lookups_total",
     "edgeproxy_certificates",
+    "edgeproxy_custom_certificates",
     "edgeproxy_certificate_expiry_seconds",
     "edgeproxy_acme_orders_total",
     "edgeproxy_issuance_seconds",
@@ -89,10 +90,11 @@ def test_what_the_control_plane_counts_appears():
 
 
 def test_what_only_others_know_is_given_at_the_scrape():
-    snapshot = Snapshot(worker_restarts=4, certificates={"valid": 2}, soonest_expiry=86400.0, faults=1)
+    snapshot = Snapshot(worker_restarts=4, certificates={"valid": 2}, uploaded={"7_days": 3}, soonest_expiry=86400.0, faults=1)
     found = samples(Metrics("1", 10), snapshot)
     assert value(found, "edgeproxy_worker_restarts_total") == 4
     assert value(found, "edgeproxy_certificates", state="valid") == 2
+    assert value(found, "edgeproxy_custom_certificates", left="7_days") == 3
     assert value(found, "edgeproxy_certificate_expiry_seconds") == 86400
     assert value(found, "edgeproxy_control_faults") == 1
 

@@ -23,6 +23,14 @@ STATUS_SECONDS = 2.0
 RELOAD_SECONDS = 60.0
 """How long a reload may take: new workers are started and must be ready before the old ones drain."""
 
+DAY = 86_400.0
+
+ENDING_DAYS = 30
+"""Days before its end from which an uploaded certificate is told of."""
+
+ENDING = 20
+"""Uploaded certificates that a status tells of; metrics count them all."""
+
 STOP_SECONDS = 5.0
 """How long the supervisor may take to agree to stop; draining comes after it."""
 
@@ -77,6 +85,15 @@ class ServedOut(BaseModel):
     worst: list[ServedBadlyOut] = []
 
 
+class EndingOut(BaseModel):
+    """An uploaded certificate that ends soon, or has ended."""
+
+    hostname: str
+    not_after: str
+    days_left: float = Field(description="Below 0: it has ended")
+    auto_renew: bool = Field(description="Whether the edge's own takes its place")
+
+
 class StatusOut(BaseModel):
     """The answer to GET …/status."""
 
@@ -89,6 +106,9 @@ class StatusOut(BaseModel):
     workers: list[WorkerOut]
     domains: dict[str, int] = Field(description="Count by state")
     certificates: dict[str, int] = Field(description="Count by state")
+    uploads_ending: list[EndingOut] = Field(
+        description=f"Uploaded certificates that end within {ENDING_DAYS} days, the next first, at most {ENDING}"
+    )
     issuance: dict[str, int] = Field(description="Names that certificates are being obtained for")
     served: ServedOut = ServedOut()
     map: MapOut | None
@@ -114,6 +134,7 @@ async def status(request: Request) -> StatusOut:
     except EdgeError as error:
         context.faults.fails("supervisor", error, now)
     domains, certificates, issuance, map_state = await _of_the_store(context, now)
+    ending = await _ending(context, now)
     context.note_map()
     return StatusOut(
         version=edgeproxy.__version__,
@@ -125,6 +146,7 @@ async def status(request: Request) -> StatusOut:
         workers=_workers(context, now),
         domains=domains,
         certificates=certificates,
+        uploads_ending=ending,
         issuance=issuance,
         served=_served(context),
         map=map_state,
@@ -172,6 +194,25 @@ async def _of_the_store(context: Context, now: float) -> tuple[dict[str, int], d
     context.faults.works("store")
     reached = plane.publisher.reached
     return summary.domains, summary.certificates, issuance, MapOut(change=reached, head=head, behind=max(0, head - reached))
+
+
+async def _ending(context: Context, now: float) -> list[EndingOut]:
+    if context.plane is None:
+        return []
+    try:
+        found = await context.plane.store.uploads_ending(now + ENDING_DAYS * DAY, ENDING)
+    except EdgeError as error:
+        context.faults.fails("store", error, now)
+        return []
+    return [
+        EndingOut(
+            hostname=stored.names[0],
+            not_after=certain_moment(stored.not_after),
+            days_left=round((stored.not_after - now) / DAY, 1),
+            auto_renew=stored.auto_renew,
+        )
+        for stored in found
+    ]
 
 
 def _workers(context: Context, now: float) -> list[WorkerOut]:

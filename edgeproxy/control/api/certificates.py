@@ -18,13 +18,20 @@ from edgeproxy.control.api.context import Context, actor_of, context_of
 from edgeproxy.control.api.infrastructure import how_to_register
 from edgeproxy.control.api.problems import Refused, problem, request_id_of
 from edgeproxy.control.api.shapes import (
+    AccountRolledOver,
     CertificateFound,
+    CertificateHistory,
     CertificateIn,
     CertificateIssued,
     CertificateOut,
     CertificatePage,
     CertificateQuery,
+    CertificateRemoved,
+    CertificateRevoked,
     CertificateState,
+    HistoryOut,
+    RemoveQuery,
+    RevokeIn,
     Seen,
     certain_moment,
     from_cursor,
@@ -37,12 +44,14 @@ from edgeproxy.model import hostname
 
 if TYPE_CHECKING:
     from edgeproxy.control.plane import Plane
-    from edgeproxy.control.store import StoredCertificate
+    from edgeproxy.control.store import HistoryEntry, StoredCertificate
 
 router = APIRouter(prefix="/api/v1/infrastructure", tags=["certificates"])
 log = structlog.get_logger("api")
 
 NDJSON = "application/x-ndjson"
+
+_STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {NDJSON: {"schema": {"type": "string"}}}}}
 
 PROGRESS_LINES = 1_000
 """Steps of one issuance that are told; a client that does not read them loses the rest, never the result."""
@@ -79,37 +88,120 @@ async def show_certificate(request: Request, domain: str) -> CertificateFound:
         )
     seen = await plane.probe.look(stored, name)
     served = Seen(grade=seen.grade.value, detail=seen.detail, serial=seen.serial, not_after=moment(seen.not_after))
-    text = stored.chain.decode("ascii", "replace")
-    return CertificateFound(certificate=view(stored, context.now()), served=served, chain=text)
+    history = await plane.store.history_of(name)
+    return CertificateFound(
+        certificate=view(stored, context.now()),
+        served=served,
+        chain=stored.chain.decode("ascii", "replace"),
+        history=[history_view(entry) for entry in history],
+    )
+
+
+@router.get("/ssl/{domain}/history", summary="Show the certificates that a name had")
+async def show_history(request: Request, domain: str) -> CertificateHistory:
+    """Who had each made and when, where it came from, and why it ended; also where the name itself is gone."""
+    plane = context_of(request).open_plane()
+    entries = await plane.store.history_of(hostname(domain[:512], wildcard=True))
+    return CertificateHistory(history=[history_view(entry) for entry in entries])
 
 
 @router.post(
     "/ssl/{domain}",
-    summary="Obtain a certificate now",
+    summary="Obtain a certificate now, or upload one",
     response_model=CertificateIssued,
-    responses={200: {"content": {NDJSON: {"schema": {"type": "string"}}}}},
+    responses=_STREAMED,
 )
 async def issue_certificate(request: Request, domain: str, body: CertificateIn | None = None) -> Any:
-    """Obtains a certificate for a name from the configured CA and publishes it.
+    """Obtains a certificate for a name from the configured CA and publishes it; or, of the type "custom", serves the name under
+    the one that comes with the request, from now to its end.
 
     With `Accept: application/x-ndjson` the answer is a stream of JSON lines: {"event": "progress", "detail"} for each
     step, at the end {"event": "done", "certificate", "expires_at"} or {"event": "failed", "problem"}.
     """
     context = context_of(request)
     plane = context.open_plane()
-    if body is not None and (body.type == "custom" or body.cert_data or body.key_data):
-        raise Refused(501, "Uploading a certificate is not built yet; the configured CA issues one.", code="not_built")
     name = hostname(domain[:512], wildcard=True)
+    if body is not None and body.type == "custom":
+        return await _upload(request, name, body)
+    if body is not None and (body.cert_data or body.key_data):
+        detail = 'cert_data and key_data are of an upload: its type is "custom".'
+        raise Refused(422, detail, code="invalid_request")
     log.info("certificate asked for", domain=name, actor=actor_of(request))
-    if NDJSON in request.headers.get("accept", ""):
-        return StreamingResponse(_told(context, plane, name, request_id_of(request)), media_type=NDJSON)
+    return await _obtained(request, context, plane, name, force=False)
+
+
+@router.post("/ssl/{domain}/renew", summary="Renew a certificate now", response_model=CertificateIssued, responses=_STREAMED)
+async def renew_certificate(request: Request, domain: str) -> Any:
+    """Obtains a new certificate, with a new key, for a name whatever it has. Progress is told as when one is obtained. An
+    uploaded one is refused: only its CA can renew it."""
+    context = context_of(request)
+    plane = context.open_plane()
+    name = hostname(domain[:512], wildcard=True)
+    await plane.lifecycle.refuse_to_renew_an_upload(name)
+    log.info("renewal asked for", domain=name, actor=actor_of(request))
+    return await _obtained(request, context, plane, name, force=True)
+
+
+@router.delete("/ssl/{domain}", summary="Go back from an uploaded certificate to the edge's own")
+async def remove_certificate(request: Request, domain: str, query: Annotated[RemoveQuery, Query()]) -> CertificateRemoved:
+    """Destroys what was uploaded for a name, with its key. The edge's own is obtained first where there is none."""
+    context = context_of(request)
+    plane = context.open_plane()
+    own = await plane.lifecycle.remove_upload(domain[:512], force=query.force, actor=actor_of(request))
+    return CertificateRemoved(certificate=None if own is None else view(own, context.now()))
+
+
+@router.post("/ssl/{domain}/revoke", summary="Have a certificate revoked and replaced")
+async def revoke_certificate(request: Request, domain: str, body: RevokeIn) -> CertificateRevoked:
+    """Has the CA revoke a name's certificate; one with a new key takes its place where the name may have one."""
+    context = context_of(request)
+    plane = context.open_plane()
+    revoked = await plane.lifecycle.revoke(
+        domain[:512], body.reason, certificate_id=body.certificate_id, actor=actor_of(request)
+    )
+    now = context.now()
+    return CertificateRevoked(
+        certificate=view(revoked.certificate, now),
+        replacement=None if revoked.replacement is None else view(revoked.replacement, now),
+        detail=revoked.detail,
+    )
+
+
+@router.post("/ssl-account/rollover", summary="Give the account at the CA another key")
+async def roll_over(request: Request) -> AccountRolledOver:
+    """Makes a key, has the CA take it in the place of the present one, and destroys that."""
+    context = context_of(request)
+    await context.open_plane().lifecycle.roll_over(actor=actor_of(request))
+    return AccountRolledOver(directory=context.config.issuance.directory)
+
+
+async def _upload(request: Request, name: str, body: CertificateIn) -> CertificateIssued:
+    context = context_of(request)
+    plane = context.open_plane()
+    if not body.cert_data or not body.key_data:
+        lacking = "cert_data" if not body.cert_data else "key_data"
+        detail = f"An upload needs both cert_data and key_data, each as PEM; {lacking} is missing."
+        raise Refused(422, detail, code="invalid_request")
     try:
-        return _issued(await plane.issuance.issue(name, by_operator=True), context)
+        uploaded = await plane.lifecycle.upload(
+            name, body.cert_data, body.key_data, auto_renew=body.auto_renew, actor=actor_of(request)
+        )
+    except IssuanceDenied as error:
+        raise _with_advice(name, error) from None
+    issued = _issued(uploaded.certificate, context)
+    return issued.model_copy(update={"notes": list(uploaded.notes)})
+
+
+async def _obtained(request: Request, context: Context, plane: Plane, name: str, *, force: bool) -> Any:
+    if NDJSON in request.headers.get("accept", ""):
+        return StreamingResponse(_told(context, plane, name, request_id_of(request), force=force), media_type=NDJSON)
+    try:
+        return _issued(await plane.issuance.issue(name, by_operator=True, force=force), context)
     except IssuanceDenied as error:
         raise _with_advice(name, error) from None
 
 
-async def _told(context: Context, plane: Plane, name: str, request_id: str) -> AsyncIterator[bytes]:
+async def _told(context: Context, plane: Plane, name: str, request_id: str, *, force: bool) -> AsyncIterator[bytes]:
     """The issuance as JSON lines. When the client leaves, only the telling ends: the order goes on by itself."""
     lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue(PROGRESS_LINES)
 
@@ -117,7 +209,7 @@ async def _told(context: Context, plane: Plane, name: str, request_id: str) -> A
         if not lines.full():
             lines.put_nowait({"event": "progress", "detail": step})
 
-    task = asyncio.ensure_future(plane.issuance.issue(name, by_operator=True, progress=progress))
+    task = asyncio.ensure_future(plane.issuance.issue(name, by_operator=True, force=force, progress=progress))
     try:
         while not task.done() or not lines.empty():
             waiting = asyncio.ensure_future(lines.get())
@@ -169,10 +261,28 @@ def view(stored: StoredCertificate, now: float) -> CertificateOut:
         issuer=_issuer(leaf),
         not_before=certain_moment(stored.not_before),
         not_after=certain_moment(stored.not_after),
-        state=state_of(stored.not_before, stored.not_after, stored.renew_at, now),
+        state="revoked" if stored.revoked_at else state_of(stored.not_before, stored.not_after, stored.renew_at, now),
         serial=f"{leaf.serial_number:x}",
         renew_at=None if math.isinf(stored.renew_at) else moment(stored.renew_at),
         directory=stored.issuer,
+        custom=stored.custom,
+        auto_renew=stored.auto_renew,
+        revoked_at=moment(stored.revoked_at),
+    )
+
+
+def history_view(entry: HistoryEntry) -> HistoryOut:
+    """An entry of a name's history for people."""
+    return HistoryOut(
+        certificate_id=entry.certificate_id,
+        serial=entry.serial,
+        directory=entry.issuer,
+        not_after=certain_moment(entry.not_after),
+        added_at=certain_moment(entry.added_at),
+        added_by=entry.added_by,
+        ended_at=moment(entry.ended_at),
+        ended_by=entry.ended_by,
+        ended_why=entry.ended_why,
     )
 
 

@@ -23,7 +23,7 @@ from edgeproxy.control.api.shapes import (
     to_cursor,
 )
 from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_workspace
-from edgeproxy.control.issuance.policy import not_registered
+from edgeproxy.control.issuance.policy import not_registered, served_unregistered
 from edgeproxy.errors import EdgeError, NotFound
 from edgeproxy.model import SERVED, DomainState, hostname
 
@@ -82,11 +82,16 @@ async def show_domain(request: Request, domain: str) -> DomainOut:
 
 @router.delete("/domains/{domain}", summary="Remove a domain")
 async def remove_domain(request: Request, domain: str) -> DomainRemoved:
-    """Removes a domain. Every worker refuses it when this answers."""
+    """Removes a domain, and its certificates with their keys. Every worker refuses it when this answers."""
     context = context_of(request)
     plane = context.open_plane()
     existing = await _existing(plane, domain)
-    await plane.store.remove_domain(existing.hostname, actor=actor_of(request), now=context.now())
+    await plane.store.remove_domain(
+        existing.hostname,
+        actor=actor_of(request),
+        now=context.now(),
+        destroy_keys=not served_unregistered(existing.hostname, context.config),
+    )
     published = await wait_published(plane)
     log.info("domain removed", domain=existing.hostname, workspace=existing.workspace_id, actor=actor_of(request))
     view = await _view(context, plane, existing)

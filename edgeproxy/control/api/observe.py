@@ -64,6 +64,7 @@ async def snapshot(context: Context) -> Snapshot:
         worker_restarts=restarts,
         certificates=summary.certificates,
         served=plane.probe.counts,
+        uploaded=summary.uploaded,
         soonest_expiry=None if summary.soonest_expiry is None else summary.soonest_expiry - now,
         domains=summary.domains,
         faults=len(context.faults),

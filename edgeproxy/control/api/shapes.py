@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeproxy.control.api.problems import Refused
-from edgeproxy.model import DomainState
+from edgeproxy.model import DomainState, RevocationReason
 
 PAGE = 100
 PAGE_MAX = 1_000
@@ -19,7 +19,7 @@ Workspace = Annotated[str, Field(max_length=63, examples=["spandantest"])]
 Name = Annotated[str, Field(max_length=260, examples=["gallery.example.com"])]
 
 
-CertificateState = Literal["valid", "due", "expired", "not_yet_valid"]
+CertificateState = Literal["valid", "due", "expired", "not_yet_valid", "revoked"]
 
 
 class Body(BaseModel):
@@ -67,9 +67,26 @@ class CertificateIn(Body):
     """POST …/ssl/{domain}."""
 
     type: Literal["lets_encrypt", "custom"] = Field(default="lets_encrypt", description="lets_encrypt: the configured CA")
-    auto_renew: bool = True
-    cert_data: str = Field(default="", max_length=65_536)
-    key_data: str = Field(default="", max_length=16_384, repr=False)
+    auto_renew: bool = Field(
+        default=True, description="custom: whether the edge's own takes its place at its end. The edge renews its own always"
+    )
+    cert_data: str = Field(default="", max_length=65_536, description="custom: PEM of the certificate and its intermediates")
+    key_data: str = Field(default="", max_length=16_384, repr=False, description="custom: PEM of its private key, in clear")
+
+
+class RevokeIn(Body):
+    """POST …/ssl/{domain}/revoke."""
+
+    reason: RevocationReason = "unspecified"
+    certificate_id: str = Field(
+        default="", max_length=128, description="One of the name's own that is not in use any more. Empty: the one in use"
+    )
+
+
+class RemoveQuery(Query):
+    """DELETE …/ssl/{domain}."""
+
+    force: bool = Field(default=False, description="Also where the edge cannot obtain a certificate of its own first")
 
 
 class ErrorOut(BaseModel):
@@ -134,7 +151,24 @@ class CertificateOut(BaseModel):
     state: CertificateState = Field(description="due: it is to be renewed, and still valid")
     serial: str
     renew_at: str | None = None
-    directory: str = Field(default="", description='Where it came from: an ACME directory, or "internal"')
+    directory: str = Field(default="", description='Where it came from: an ACME directory, "internal", or "custom"')
+    custom: bool = Field(default=False, description="Whether it was uploaded")
+    auto_renew: bool = True
+    revoked_at: str | None = None
+
+
+class HistoryOut(BaseModel):
+    """A certificate that a name had or has."""
+
+    certificate_id: str
+    serial: str
+    directory: str
+    not_after: str
+    added_at: str
+    added_by: str = Field(description='"uid:0" on the admin socket; "edge": by itself')
+    ended_at: str | None = Field(description="null: it is the one in use")
+    ended_by: str
+    ended_why: str
 
 
 class CertificatePage(BaseModel):
@@ -159,6 +193,13 @@ class CertificateFound(BaseModel):
     certificate: CertificateOut
     served: Seen | None = Field(default=None, description="A handshake with our own listener, made for this answer")
     chain: str = Field(description="PEM, leaf first")
+    history: list[HistoryOut] = Field(default=[], description="Of the name, the newest first")
+
+
+class CertificateHistory(BaseModel):
+    """The certificates that a name had, the newest first; also of a name that is gone."""
+
+    history: list[HistoryOut]
 
 
 class CertificateIssued(BaseModel):
@@ -166,6 +207,27 @@ class CertificateIssued(BaseModel):
 
     certificate: CertificateOut
     expires_at: str
+    notes: list[str] = Field(default=[], description="What was repaired of an upload")
+
+
+class CertificateRemoved(BaseModel):
+    """The answer to DELETE …/ssl/{domain}."""
+
+    certificate: CertificateOut | None = Field(description="The edge's own, which counts from now on; null: there is none")
+
+
+class CertificateRevoked(BaseModel):
+    """The answer to POST …/ssl/{domain}/revoke."""
+
+    certificate: CertificateOut
+    replacement: CertificateOut | None
+    detail: str = Field(description="What became of it, in plain sentences")
+
+
+class AccountRolledOver(BaseModel):
+    """The answer to POST …/ssl-account/rollover."""
+
+    directory: str
 
 
 def moment(at: float | None) -> str | None:

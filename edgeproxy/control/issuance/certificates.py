@@ -50,6 +50,8 @@ class Issued:
     """Unix time."""
     id: str
     """Hex, from the leaf's SHA-256: the same certificate has the same id wherever it is stored again."""
+    serial: str = ""
+    """The leaf's serial number, lower-case hex."""
 
 
 def new_key(kind: KeyType) -> PrivateKey:
@@ -121,7 +123,15 @@ def checked_chain(chain: bytes, key: PrivateKey, hostname: str, now: float) -> I
         except (ValueError, TypeError, InvalidSignature):
             raise _unfit("the certificates of its chain do not follow one from another") from None
     pem = b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
-    return Issued(names=names, chain=pem, key=key_pem(key), not_before=not_before, not_after=not_after, id=certificate_id(leaf))
+    return Issued(
+        names=names,
+        chain=pem,
+        key=key_pem(key),
+        not_before=not_before,
+        not_after=not_after,
+        id=certificate_id(leaf),
+        serial=f"{leaf.serial_number:x}",
+    )
 
 
 def tls_alpn_certificate(hostname: str, key_authorization: str, now: float) -> tuple[bytes, bytes]:

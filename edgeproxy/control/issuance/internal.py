@@ -93,6 +93,10 @@ class InternalIssuer:
         """See `Issuer`. Nothing is ever left unfinished."""
         return []
 
+    async def roll_over(self) -> None:
+        """See `Issuer`."""
+        raise IssuanceError("The built-in CA has no account, and so no account key.", fault=Fault.CLIENT, retryable=False)
+
     async def close(self) -> None:
         """See `Issuer`."""
 

@@ -68,6 +68,10 @@ class Issuer(Protocol):
         """Names whose issuance an earlier process left unfinished."""
         ...
 
+    async def roll_over(self) -> None:
+        """Gives the account at the CA another key. Raises IssuanceError, also where there is no account."""
+        ...
+
     async def close(self) -> None:
         """Ends connections. Running calls must have ended before."""
         ...

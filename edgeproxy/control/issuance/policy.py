@@ -72,6 +72,13 @@ def own_names(config: Config) -> frozenset[str]:
     return frozenset(name.lower().removesuffix(".") for name in names if name)
 
 
+def served_unregistered(hostname: str, config: Config) -> bool:
+    """Whether a name, which may be a wildcard, is served though nobody registered it, whatever the gate says. Then what was
+    its domain's certificate goes on being its certificate when the domain is removed."""
+    patterns = config.issuance.allow.patterns
+    return hostname in edge_names(config) or any(covers(pattern.lower(), hostname) for pattern in patterns)
+
+
 def edge_names(config: Config) -> frozenset[str]:
     """The names that have a site without being registered: the edge's own, and the platform's wildcard."""
     platform = config.platform.name.lower().removesuffix(".")

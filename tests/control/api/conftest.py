@@ -23,6 +23,8 @@ from edgeproxy.control.api.app import admin_app
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.server import AdminProtocol, Server
 from edgeproxy.control.faults import Faults
+from edgeproxy.control.issuance.lifecycle import Lifecycle
+from edgeproxy.control.issuance.upload import Roots
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.probe.daily import Probe
 from edgeproxy.control.publish import Publisher
@@ -32,7 +34,11 @@ from edgeproxy.link.messages import Result
 from edgeproxy.published.records import Site
 from edgeproxy.published.seal import Sealer
 from edgeproxy.published.writer import MapWriter
+from tests.authorities import Authority
 from tests.ports import free_port
+
+ROOT = Authority("Root")
+"""Trusted by the machine, as these tests have it."""
 
 
 @asynccontextmanager
@@ -91,11 +97,13 @@ class FakeIssuance:
         self._store = store
         self._publisher = publisher
         self.error: Exception | None = None
+        self.forced: list[bool] = []
         self.go = asyncio.Event()
         self.go.set()
         self.told = asyncio.Event()
 
-    async def issue(self, name: str, *, by_operator: bool = True, progress=None) -> StoredCertificate:
+    async def issue(self, name: str, *, by_operator: bool = True, force: bool = False, progress=None) -> StoredCertificate:
+        self.forced.append(force)
         for step in ("order placed", "challenge answered"):
             if progress is not None:
                 progress(step)
@@ -103,9 +111,30 @@ class FakeIssuance:
         await self.go.wait()
         if self.error is not None:
             raise self.error
-        stored = certificate(name)
+        stored = certificate(name, id=f"id-{name.replace('*', '_')}{len(self.forced) - 1 or ''}")
         await self._publisher.published(await self._store.add_certificate(stored, time.time()))
         return stored
+
+
+class FakeAuthority:
+    """Revokes, and changes account keys; or raises what the test says."""
+
+    directory = "internal"
+
+    def __init__(self) -> None:
+        self.error: EdgeError | None = None
+        self.asked: list[str] = []
+
+    async def revoke(self, directory: str, chain: bytes, key: bytes, reason: str) -> None:
+        self._ask(reason)
+
+    async def roll_over(self) -> None:
+        self._ask("rollover")
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if self.error is not None:
+            raise self.error
 
 
 def certificate(*names: str, days: float = 90, id: str = "") -> StoredCertificate:  # noqa: A002
@@ -143,6 +172,7 @@ class World:
     issuance: FakeIssuance
     writer: MapWriter
     directory: Path
+    authority: FakeAuthority
 
     def site(self, hostname: str) -> Site | None:
         """What the map says of a hostname. Through the writer: a process opens an LMDB environment once."""
@@ -168,8 +198,13 @@ async def world(tmp_path):
     await publisher.published(0)
     issuance = FakeIssuance(store, publisher)
     supervisor = FakeSupervisor()
+    authority = FakeAuthority()
+    roots = Roots([ROOT.certificate])
+    parts = config, store, publisher, sealer, issuance, authority, authority, time.time
+    lifecycle = Lifecycle(*parts, roots=lambda: roots)
+    probe = Probe(config, store, time.time)
     plane = SimpleNamespace(
-        store=store, publisher=publisher, issuance=issuance, writer=writer, probe=Probe(config, store, time.time)
+        store=store, publisher=publisher, issuance=issuance, lifecycle=lifecycle, writer=writer, probe=probe
     )
     context = Context(
         config=config,
@@ -182,7 +217,7 @@ async def world(tmp_path):
     )
     transport = httpx2.ASGITransport(admin_app(context))
     async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=20) as client:
-        yield World(client, context, supervisor, store, publisher, issuance, writer, tmp_path)
+        yield World(client, context, supervisor, store, publisher, issuance, writer, tmp_path, authority)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     writer.close()

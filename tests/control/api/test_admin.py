@@ -4,6 +4,8 @@ import asyncio
 import os
 import time
 
+import msgspec
+
 from edgeproxy.control.probe.daily import Probe
 from edgeproxy.errors import LinkError, StateError
 from edgeproxy.link.messages import Report, Result
@@ -37,6 +39,19 @@ async def test_status_tells_what_runs(world):
     assert status["issuance"] == {"pending": 3}
     assert status["faults"] == []
     assert status["map"]["head"] >= 1
+
+
+async def test_status_tells_of_uploaded_certificates_that_end_soon(world):
+    now = time.time()
+    for name, days in (("soon.example.com", 10), ("late.example.com", 60), ("ended.example.com", -1)):
+        made = msgspec.structs.replace(certificate(name, days=days), issuer="custom", auto_renew=name != "soon.example.com")
+        await world.store.add_certificate(made, now)
+    await world.store.add_certificate(certificate("own.example.com", days=5), now)
+    status = (await world.client.get(f"{ADMIN}/status")).json()
+    told = [(each["hostname"], each["days_left"], each["auto_renew"]) for each in status["uploads_ending"]]
+    assert told == [("ended.example.com", -1.0, True), ("soon.example.com", 10.0, False)]
+    world.context.plane = None
+    assert (await world.client.get(f"{ADMIN}/status")).json()["uploads_ending"] == []
 
 
 async def test_status_answers_with_the_fault_when_the_store_cannot_be_opened(world):

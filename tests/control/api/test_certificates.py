@@ -11,7 +11,8 @@ from edgeproxy.control.api.app import admin_app
 from edgeproxy.control.api.certificates import NDJSON, state_of
 from edgeproxy.errors import IssuanceDenied, IssuanceError
 from edgeproxy.model import DomainState
-from tests.control.api.conftest import certificate, client_of, problem_of, serving
+from tests.authorities import key_text, new_key, pem
+from tests.control.api.conftest import ROOT, certificate, client_of, problem_of, serving
 
 SSL = "/api/v1/infrastructure/ssl"
 
@@ -84,17 +85,135 @@ async def test_what_cannot_be_issued_says_whose_fault_it_is(world):
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        ({"type": "custom", "cert_data": "x", "key_data": "hunter2"}, 501, "not_built"),
+        ({"type": "custom", "cert_data": "x", "key_data": "hunter2"}, 403, "issuance_denied"),
+        ({"type": "custom", "cert_data": "x"}, 422, "invalid_request"),
+        ({"type": "custom", "key_data": "hunter2"}, 422, "invalid_request"),
+        ({"key_data": "hunter2"}, 422, "invalid_request"),
         ({"type": "other"}, 422, "invalid_request"),
         ({"auto_renew": "yes"}, 422, "invalid_request"),
         ({"key": "hunter2"}, 422, "invalid_request"),
         ({"key_data": "hunter2" * 10_000}, 422, "invalid_request"),
     ],
 )
-async def test_what_is_not_built_or_does_not_fit_is_refused_without_showing_a_key(world, body, status, code):
+async def test_what_does_not_fit_is_refused_without_showing_a_key(world, body, status, code):
     answer = await world.client.post(f"{SSL}/a.example.com", json=body)
     problem_of(answer, status, code)
     assert "hunter2" not in answer.text
+
+
+KEY = new_key()
+
+
+async def upload(world, name="shop.example.com", key=KEY, **fields):
+    await world.store.add_domain(name, "w", state=DomainState.VERIFIED, actor="t", now=time.time())
+    body = {"type": "custom", "cert_data": pem(ROOT.sign(name, key=key)), "key_data": key_text(key)} | fields
+    return await world.client.post(f"{SSL}/{name}", json=body)
+
+
+async def test_an_upload_is_served_and_shown(world):
+    answer = await upload(world, auto_renew=False)
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()["certificate"]
+    assert (shown["custom"], shown["auto_renew"], shown["directory"], shown["issuer"]) == (True, False, "custom", "Root")
+    assert shown["names"] == ["shop.example.com"]
+    assert answer.json()["notes"] == []
+    assert world.site("shop.example.com").certificate == shown["id"]
+    found = (await world.client.get(f"{SSL}/shop.example.com")).json()
+    assert found["certificate"] == shown
+    assert key_text(KEY).splitlines()[1] not in answer.text
+
+
+async def test_what_was_repaired_of_an_upload_is_told(world):
+    answer = await upload(world, cert_data=pem(ROOT.certificate, ROOT.sign("shop.example.com", key=KEY)))
+    assert answer.json()["notes"] == ["the root left out, which visitors have themselves"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"key_data": key_text(new_key())}, "key_mismatch"),
+        ({"key_data": key_text(KEY, passphrase=b"hunter2")}, "encrypted_key"),
+        ({"cert_data": pem(ROOT.sign("other.example.com", key=KEY))}, "name_not_covered"),
+        ({"cert_data": "hello"}, "unreadable_certificate"),
+    ],
+)
+async def test_an_upload_that_cannot_be_served_is_refused_with_its_own_code(world, fields, code):
+    document = problem_of(await upload(world, **fields), 422, code)
+    assert document["fault"] == "client"
+    assert await world.store.list_certificates(10) == []
+
+
+async def test_it_is_removed_again_and_the_edges_own_obtained(world):
+    uploaded = (await upload(world)).json()["certificate"]
+    answer = await world.client.delete(f"{SSL}/shop.example.com")
+    assert answer.json()["certificate"]["directory"] == "internal"
+    assert world.issuance.forced == [True]
+    assert await world.store.get_certificate(uploaded["id"]) is None
+    problem_of(await world.client.delete(f"{SSL}/shop.example.com"), 404, "not_found")
+
+
+async def test_it_is_removed_by_force_where_there_is_none(world):
+    await upload(world)
+    world.issuance.error = IssuanceError("The CA is out of order.")
+    document = problem_of(await world.client.delete(f"{SSL}/shop.example.com"), 502, "issuance_failed")
+    assert "was left in place" in document["detail"]
+    answer = await world.client.delete(f"{SSL}/shop.example.com", params={"force": True})
+    assert answer.json() == {"certificate": None}
+
+
+async def test_a_renewal_is_a_new_certificate_and_not_for_an_upload(world):
+    answer = await world.client.post(f"{SSL}/a.example.com/renew")
+    assert answer.json()["certificate"]["names"] == ["a.example.com"]
+    assert world.issuance.forced == [True]
+    async with world.client.stream("POST", f"{SSL}/a.example.com/renew", headers={"accept": NDJSON}) as told:
+        assert [line["event"] for line in await lines_of(told)] == ["progress", "progress", "done"]
+    await upload(world)
+    problem_of(await world.client.post(f"{SSL}/shop.example.com/renew"), 409, "conflict")
+
+
+async def test_a_certificate_is_revoked_and_replaced(world):
+    await world.client.post(f"{SSL}/a.example.com")
+    answer = await world.client.post(f"{SSL}/a.example.com/revoke", json={"reason": "superseded"})
+    told = answer.json()
+    assert told["certificate"]["names"] == ["a.example.com"]
+    assert told["replacement"]["id"] != told["certificate"]["id"]
+    assert "is revoked (superseded)" in told["detail"]
+    problem_of(await world.client.post(f"{SSL}/a.example.com/revoke", json={"reason": "other"}), 422, "invalid_request")
+    problem_of(await world.client.post(f"{SSL}/none.example.com/revoke", json={}), 404, "not_found")
+    body = {"certificate_id": "nonsense"}
+    problem_of(await world.client.post(f"{SSL}/a.example.com/revoke", json=body), 404, "not_found")
+
+
+async def test_one_that_could_not_be_replaced_is_shown_as_revoked(world):
+    await world.client.post(f"{SSL}/a.example.com")
+    world.issuance.error = IssuanceError("The CA is out of order.")
+    told = (await world.client.post(f"{SSL}/a.example.com/revoke", json={})).json()
+    assert told["replacement"] is None
+    shown = (await world.client.get(f"{SSL}/a.example.com")).json()["certificate"]
+    assert (shown["state"], shown["revoked_at"][-1]) == ("revoked", "Z")
+
+
+async def test_the_history_is_shown_also_of_a_name_that_is_gone(world):
+    await world.store.add_domain("a.example.com", "w", state=DomainState.VERIFIED, actor="t", now=time.time())
+    for one in ("c1", "c2"):
+        await world.store.add_certificate(certificate("a.example.com", id=one), time.time(), actor="uid:0")
+    found = (await world.client.get(f"{SSL}/a.example.com")).json()["history"]
+    assert [(entry["certificate_id"], entry["ended_why"]) for entry in found] == [("c2", ""), ("c1", "renewed")]
+    assert (await world.client.delete("/api/v1/infrastructure/domains/a.example.com")).status_code == 200
+    assert await world.store.list_certificates(10) == []
+    problem_of(await world.client.get(f"{SSL}/a.example.com"), 404, "not_found")
+    history = (await world.client.get(f"{SSL}/a.example.com/history")).json()["history"]
+    assert [entry["ended_why"] for entry in history] == ["its domain was removed", "renewed"]
+    assert history[0]["ended_at"].endswith("Z")
+    assert (history[0]["added_by"], history[0]["directory"]) == ("uid:0", "internal")
+
+
+async def test_the_accounts_key_is_changed(world):
+    answer = await world.client.post("/api/v1/infrastructure/ssl-account/rollover")
+    assert answer.json() == {"directory": world.context.config.issuance.directory}
+    assert world.authority.asked == ["rollover"]
+    world.authority.error = IssuanceError("The CA is out of order.")
+    problem_of(await world.client.post("/api/v1/infrastructure/ssl-account/rollover"), 502, "issuance_failed")
 
 
 async def lines_of(answer) -> list[dict[str, object]]:

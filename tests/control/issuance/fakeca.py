@@ -45,7 +45,8 @@ class Refuse(Exception):
 class FakeCa(httpx2.AsyncBaseTransport):
     """Faults are planned with `plan(kind, action)`: the next request of that kind meets the action, in order.
 
-    Kinds: dir, nonce, account, acct, list, new, order, authz, challenge, finalize, cert. Actions: "refuse" (no connection),
+    Kinds: dir, nonce, account, acct, list, new, order, authz, challenge, finalize, cert, revoke,
+    keychange. Actions: "refuse" (no connection),
     "lose" (done, but the answer gets lost), "drop" (not done, the connection ends), a Refuse, an httpx2.Response, or a
     function called before the request is handled.
     """
@@ -69,6 +70,10 @@ class FakeCa(httpx2.AsyncBaseTransport):
         """Looks at an authorization or order until it has moved on."""
         self.retry_after = ""
         self.closed = 0
+        self.revoked: list[tuple[int, int, str]] = []
+        """(serial, reason, "account" or "key")."""
+        self.lacks: set[str] = set()
+        """Resources that the directory leaves out."""
 
     def plan(self, kind: str, *actions: Any) -> None:
         self.plans += [(kind, action) for action in actions]
@@ -116,7 +121,8 @@ class FakeCa(httpx2.AsyncBaseTransport):
     def _handle(self, kind: str, parts: list[str], request: httpx2.Request) -> tuple[int, dict[str, str], Any]:
         if kind == "dir":
             urls = {"newNonce": f"{HOST}/nonce", "newAccount": f"{HOST}/account", "newOrder": f"{HOST}/new"}
-            return 200, {}, urls | {"meta": self.meta}
+            urls |= {"revokeCert": f"{HOST}/revoke", "keyChange": f"{HOST}/keychange"}
+            return 200, {}, {name: url for name, url in urls.items() if name not in self.lacks} | {"meta": self.meta}
         if kind == "nonce":
             return 200, {}, b""
         message = json.loads(request.content)
@@ -128,12 +134,18 @@ class FakeCa(httpx2.AsyncBaseTransport):
         if kind == "account":
             return self._account(protected, payload)
         account = protected.get("kid", "")
+        if kind == "revoke" and "jwk" in protected:
+            return self._revoke("key", payload)
         if account not in self.accounts.values():
             raise Refuse("accountDoesNotExist")
         if kind == "acct":
             return 200, {}, {"status": "valid"} | ({"orders": f"{HOST}/list/0"} if self.lists_orders else {})
         if kind == "list":
             return self._list(account, int(parts[1]))
+        if kind == "revoke":
+            return self._revoke("account", payload)
+        if kind == "keychange":
+            return self._change_key(account, payload)
         if kind == "new":
             return self._new(account, payload)
         order = self.orders[int(parts[1])]
@@ -153,10 +165,31 @@ class FakeCa(httpx2.AsyncBaseTransport):
     def _account(self, protected: Any, payload: Any) -> tuple[int, dict[str, str], Any]:
         key = json.dumps(protected["jwk"], sort_keys=True)
         known = key in self.accounts
+        if not known and payload.get("onlyReturnExisting"):
+            raise Refuse("accountDoesNotExist")
         if not known:
             self.accounts[key] = f"{HOST}/acct/{len(self.accounts)}"
             self.contacts.append(payload)
         return 200 if known else 201, {"location": self.accounts[key]}, {"status": "valid"}
+
+    def _revoke(self, by: str, payload: Any) -> tuple[int, dict[str, str], Any]:
+        leaf = x509.load_der_x509_certificate(_unb64(payload["certificate"]))
+        if leaf.serial_number in [serial for serial, _, _ in self.revoked]:
+            raise Refuse("alreadyRevoked")
+        self.revoked.append((leaf.serial_number, payload["reason"], by))
+        return 200, {}, b""
+
+    def _change_key(self, account: str, payload: Any) -> tuple[int, dict[str, str], Any]:
+        inner = json.loads(_unb64(payload["payload"]))
+        protected = json.loads(_unb64(payload["protected"]))
+        old, new = json.dumps(inner["oldKey"], sort_keys=True), json.dumps(protected["jwk"], sort_keys=True)
+        if inner["account"] != account or self.accounts.get(old) != account or protected["url"] != f"{HOST}/keychange":
+            raise Refuse("malformed")
+        if new in self.accounts:
+            raise Refuse("conflict", 409)
+        del self.accounts[old]
+        self.accounts[new] = account
+        return 200, {}, {"status": "valid"}
 
     def _list(self, account: str, page: int) -> tuple[int, dict[str, str], Any]:
         urls = [f"{HOST}/order/{order.number}" for order in self.orders if order.account == account]

@@ -3,7 +3,7 @@
 import pytest
 
 from edgeproxy.config.structs import Allow, Api, Config, Issuance, Platform, Tls
-from edgeproxy.control.issuance.policy import Registration, Verdict, admit, edge_names, own_names
+from edgeproxy.control.issuance.policy import Registration, Verdict, admit, edge_names, own_names, served_unregistered
 from edgeproxy.model import SERVED, DomainState
 
 
@@ -110,3 +110,21 @@ def test_without_a_platform_there_are_no_names_of_its_own():
 )
 def test_what_is_not_a_normalised_hostname_is_denied_before_any_rule(name):
     assert verdict(name, config(patterns=("*.example",), gate="http://gate/")) is Verdict.DENIED
+
+
+@pytest.mark.parametrize(
+    ("name", "served"),
+    [
+        ("a.cust.example", True),
+        ("b.a.cust.example", False),
+        ("edge.example", True),
+        ("api.example", True),
+        ("*.ve.ai", True),
+        ("ws.ve.ai", False),
+        ("shop.example", False),
+        ("*.cust.example", True),
+    ],
+)
+def test_what_is_served_without_being_registered(name, served):
+    settings = config(platform="ve.ai", patterns=("*.cust.example",), cname_target="edge.example", api="api.example")
+    assert served_unregistered(name, settings) is served

@@ -6,7 +6,9 @@ import asyncio
 import dataclasses
 import math
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
+import msgspec
 import structlog
 from acme import messages
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -15,6 +17,7 @@ from josepy.errors import DeserializationError
 from josepy.jwk import JWKEC
 
 from edgeproxy.config.structs import Config
+from edgeproxy.control.issuance.acme import rollover
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.acme.transport import Transport
 from edgeproxy.control.issuance.acme.wire import Account as AccountAnswer
@@ -57,6 +60,7 @@ class Accounts:
         self._transport = transport
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._in_use = rollover.InUse()
         self._account: Account | None = None
         self._refusal: CaRefused | None = None
         self._refused_at = 0.0
@@ -73,12 +77,91 @@ class Accounts:
             return self._account
         async with self._lock:
             if self._account is None:
-                row = await self._store.account(self._transport.directory_url)
-                if row is not None and row.url:
-                    self._account = _account(row.url, row.key)
-                else:
-                    self._account = await self._register(row)
+                self._account = await self._known() or await self._register(await self._row())
             return self._account
+
+    def in_use(self) -> AbstractAsyncContextManager[None]:
+        """For an order's whole time: meanwhile the account's key does not change."""
+        return self._in_use.shared()
+
+    async def known(self) -> Account | None:
+        """The account, if we have one; none is made. Raises IssuanceError."""
+        async with self._lock:
+            if self._account is None:
+                self._account = await self._known()
+            return self._account
+
+    async def roll_over(self) -> Account:
+        """Gives the account another key; returns when the CA has taken it. Raises IssuanceError.
+
+        Both keys are stored until then, so that it does not matter when this process ends: whoever uses the account next
+        finds out which of them counts, and finishes what was begun.
+        """
+        await self.get()
+        async with self._in_use.alone(), self._lock:
+            row = await self._row()
+            if row is None or not row.url:
+                raise IssuanceError("There is no account at this CA yet.", fault=Fault.CLIENT, retryable=False)
+            if not (await self._transport.directory()).key_change:
+                raise IssuanceError("The CA offers no change of an account's key.", fault=Fault.CA, retryable=False)
+            if row.next_key is None:
+                row = msgspec.structs.replace(row, next_key=key_pem(new_key("p256")))
+                await self._store.save_account(row, self._clock())
+            before, self._account = self._account, None  # until it is known which key counts
+            try:
+                self._account = await self._change_key(row)
+            except CaRefused as error:
+                if error.about_the_ca:
+                    raise
+                await self._store.save_account(msgspec.structs.replace(row, next_key=None), self._clock())
+                self._account = before
+                raise
+            return self._account
+
+    async def _known(self) -> Account | None:
+        row = await self._row()
+        if row is None or not row.url:
+            return None
+        if row.next_key is None:
+            return _account(row.url, row.key)
+        return await self._finish_change(row, row.next_key)
+
+    async def _finish_change(self, row: AccountRow, coming: bytes) -> Account:
+        """What an earlier process began: the CA tells which key it knows the account by."""
+        try:
+            key = _account("", coming).key
+            answer = await self._transport.post_new("new_account", {"onlyReturnExisting": True}, key, None)
+        except CaRefused as error:
+            if error.problem != "accountDoesNotExist":
+                raise
+        else:
+            return await self._changed(msgspec.structs.replace(row, url=answer.location or row.url), coming)
+        try:
+            return await self._change_key(row)
+        except CaRefused as error:
+            if error.about_the_ca:
+                raise
+            log.warning("the account keeps its key: the CA refuses another one", ca=self._transport.host, detail=error.detail)
+            await self._store.save_account(msgspec.structs.replace(row, next_key=None), self._clock())
+            return _account(row.url, row.key)
+
+    async def _change_key(self, row: AccountRow) -> Account:
+        coming = row.next_key or b""
+        old, new = _account(row.url, row.key), _account(row.url, coming)
+        url = (await self._transport.directory()).key_change
+        payload = rollover.change(row.url, old.key, new.key, url)
+        await self._transport.post(url, payload, old.key, row.url, resend=False)
+        return await self._changed(row, coming)
+
+    async def _changed(self, row: AccountRow, key: bytes) -> Account:
+        now = self._clock()
+        row = msgspec.structs.replace(row, key=key, next_key=None, key_changed_at=now)
+        await self._store.save_account(row, now)
+        log.info("the account has another key", ca=self._transport.host)
+        return _account(row.url, key)
+
+    async def _row(self) -> AccountRow | None:
+        return await self._store.account(self._transport.directory_url)
 
     async def again(self, account: Account, error: CaRefused) -> Account:
         """What to go on with after the CA complained of `account` (`error.about_the_account`).

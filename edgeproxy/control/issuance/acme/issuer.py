@@ -81,7 +81,8 @@ class AcmeIssuer:
         try:
             while True:
                 try:
-                    return await self._attempt(name, row, kinds, progress)
+                    async with self._accounts.in_use():
+                        return await self._attempt(name, row, kinds, progress)
                 except OrderGone:
                     if row is None or known_gone:
                         await self._store.delete_order(name)
@@ -117,6 +118,10 @@ class AcmeIssuer:
             names += [row.hostname for row in rows if row.directory == self.directory]
             after = rows[-1].hostname
         return names
+
+    async def roll_over(self) -> None:
+        """See `Issuer`."""
+        await self._accounts.roll_over()
 
     async def close(self) -> None:
         """See `Issuer`."""

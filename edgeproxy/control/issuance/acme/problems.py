@@ -187,6 +187,8 @@ _MEANINGS: dict[str, tuple[str, Fault, bool]] = {
     "unsupportedContact": ("The CA does not accept issuance.email.", _OPERATOR, False),
     "invalidProfile": ("The CA does not have the profile that issuance.profile names.", _OPERATOR, False),
     "accountDoesNotExist": ("The CA does not know our account any more.", _CA, True),
+    "alreadyRevoked": ("The CA has revoked the certificate already.", _CA, False),
+    "badRevocationReason": ("The CA does not take this reason for a revocation. Give another one.", Fault.CLIENT, False),
     "badNonce": ("The CA refused our nonces again and again; it is tried again.", _CA, True),
     "badCSR": ("The CA does not accept our certificate request for {name}. Look at tls.key_type.", _CA, False),
     "badPublicKey": ("The CA does not accept this kind of key. Look at tls.key_type.", _OPERATOR, False),

@@ -18,8 +18,8 @@ import msgspec
 import structlog
 from acme import jws
 from josepy.b64 import b64decode
-from josepy.jwa import ES256
-from josepy.jwk import JWKEC
+from josepy.jwa import ES256, ES384, RS256, JWASignature
+from josepy.jwk import JWK, JWKEC
 
 from edgeproxy.control.issuance.acme.pace import WIDEST, Pace
 from edgeproxy.control.issuance.acme.problems import CaRefused, refusal, retry_after, unreachable
@@ -62,7 +62,7 @@ Sleep = Callable[[float], Awaitable[None]]
 _GONE = frozenset((301, 302, 303, 307, 308, 404, 405, 410))
 """What a CA says at an address where it has moved away from."""
 
-Resource = Literal["new_nonce", "new_account", "new_order"]
+Resource = Literal["new_nonce", "new_account", "new_order", "revoke_cert"]
 log = structlog.get_logger("issuance")
 
 
@@ -180,7 +180,7 @@ class Transport:
         self,
         url: str,
         payload: Mapping[str, object] | None,
-        key: JWKEC,
+        key: JWK,
         kid: str | None,
         *,
         about: str = "",
@@ -198,7 +198,7 @@ class Transport:
         while True:
             tries += 1
             nonce = await self._nonce()
-            signed = jws.JWS.sign(body, key, ES256, b64decode(nonce), url=url, kid=kid).json_dumps()
+            signed = jws.JWS.sign(body, key, algorithm(key), b64decode(nonce), url=url, kid=kid).json_dumps()
             try:
                 return await self._send("POST", url, signed.encode(), accept, about=about, resend=resend)
             except CaRefused as error:
@@ -212,7 +212,7 @@ class Transport:
         self,
         resource: Resource,
         payload: Mapping[str, object],
-        key: JWKEC,
+        key: JWK,
         kid: str | None,
         *,
         about: str = "",
@@ -402,6 +402,13 @@ def _trust(ca_bundle: str) -> ssl.SSLContext | bool:
             fault=Fault.OPERATOR,
             retryable=False,
         ) from None
+
+
+def algorithm(key: JWK) -> JWASignature:
+    """How a key signs (RFC 7518 section 3.1). Accounts' are on P-256; a certificate's own key may be of any kind."""
+    if not isinstance(key, JWKEC):
+        return RS256
+    return ES384 if key.key.key_size == 384 else ES256
 
 
 def _is_nonce(text: str) -> bool:

@@ -32,6 +32,8 @@ class Directory(_Answer, frozen=True):
     new_nonce: str
     new_account: str
     new_order: str
+    revoke_cert: str = ""
+    key_change: str = ""
     meta: Meta = Meta()
 
 

@@ -69,6 +69,7 @@ def read_upload(name: str, chain: str, key: str, roots: Roots, now: float) -> Up
             key=key_pem(private),
             not_before=leaf.not_valid_before_utc.timestamp(),
             not_after=leaf.not_valid_after_utc.timestamp(),
+            serial=f"{leaf.serial_number:x}",
             id=hashlib.sha256(name.encode("ascii") + b"\0" + pem).digest()[:16].hex(),
         ),
         notes=built.notes,
