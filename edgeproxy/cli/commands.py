@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgeproxy import __version__
-from edgeproxy.cli import certs, domains, local, process
+from edgeproxy.cli import certs, doctor, domains, local, process
 from edgeproxy.cli.main import DONE, USAGE
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ def _options(
 
 local.register(app)
 process.register(app)
+doctor.register(app)
 app.add_typer(domains.app, name="domains")
 app.add_typer(certs.app, name="certs")
 

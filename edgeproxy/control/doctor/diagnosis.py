@@ -1,0 +1,216 @@
+"""From what is known of a name to what has to be changed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from edgeproxy.control.dns.lookup import Said
+from edgeproxy.control.doctor.report import Change, Facts, Finding, Level, Report, View
+from edgeproxy.control.probe.grading import Grade
+from edgeproxy.errors import Fault
+
+
+def diagnose(facts: Facts) -> Report:
+    """All that is to be said of a name: what to change, the most important first, and what was looked at."""
+    parts: list[Change | Finding] = [*_standing(facts)]
+    pointed = [_pointing(facts, view) for view in facts.views]
+    parts += [part for found in pointed for part in found]
+    parts += _caa(facts)
+    here = not any(isinstance(part, Change) for found in pointed for part in found)
+    parts += _ports(facts, here=here)
+    parts += _certificate(facts, here=here)
+    parts += _last_error(facts)
+    changes = dict.fromkeys(part for part in parts if isinstance(part, Change))
+    # Several resolvers that see the same wrong record are one thing to change.
+    by_subject = {(change.what, change.present): change for change in reversed(list(changes))}
+    kept = [change for change in changes if by_subject[change.what, change.present] is change]
+    return Report(tuple(kept), tuple(part for part in parts if isinstance(part, Finding)))
+
+
+def _standing(facts: Facts) -> Iterator[Change | Finding]:
+    standing = facts.standing
+    yield Finding("registration", Level.OK if standing.admitted else Level.WRONG, standing.reason)
+    if not standing.admitted and standing.cure:
+        yield Change(
+            who=Fault.OPERATOR,
+            what=f"what this edge knows of {facts.hostname}",
+            present="not admitted",
+            wanted="admitted",
+            why=f"{standing.reason} {standing.cure}",
+        )
+
+
+def _pointing(facts: Facts, view: View) -> list[Change | Finding]:
+    """Whether the name points at this edge, as one resolver sees it."""
+    host, level = facts.hostname, Level.WRONG if view.decides else Level.NOTE
+    answers = (view.ipv4, view.ipv6)
+    uncertain = [answer for answer in answers if not answer.certain]
+    if uncertain and not view.addresses and not view.chain:
+        return _no_answer(
+            facts, view, broken=any(answer.said is Said.BROKEN for answer in uncertain), detail=uncertain[0].detail
+        )
+    seen = _seen(view)
+    if not facts.cname_target and not facts.addresses:
+        text = f"{_start(view.who)} sees {host} as {seen or 'nothing'}. Whether that is this edge cannot be said: set "
+        return [Finding("dns", Level.UNKNOWN, f"{text}platform.cname_target and platform.addresses.")]
+    ours = facts.addresses | view.target_addresses
+    strange = [address for address in view.addresses if address not in ours]
+    if facts.cname_target and facts.cname_target in view.chain:
+        return _by_target(facts, view)
+    if view.addresses and not strange:
+        return [Finding("dns", Level.OK, f"{_start(view.who)} sees {host} at {seen}: this edge.")]
+    text = f"{_start(view.who)} sees {host} as {seen}." if seen else f"{_start(view.who)} knows no address of {host}."
+    found: list[Change | Finding] = [Finding("dns", level, f"{text} {_why(facts, view, strange)}")]
+    if view.decides:
+        partly = bool(strange) and len(strange) < len(view.addresses)
+        found.append(
+            Change(
+                who=Fault.CUSTOMER_DNS,
+                what=f"the DNS records of {host}",
+                present=seen or ("there is no such name" if view.ipv4.said is Said.NO_NAME else "no address"),
+                wanted=f"only {_records(sorted(set(view.addresses) - set(strange)))}" if partly else _wanted(facts, view),
+                why=_why(facts, view, strange),
+            )
+        )
+    return found
+
+
+def _no_answer(facts: Facts, view: View, *, broken: bool, detail: str) -> list[Change | Finding]:
+    if not broken or not view.decides:
+        return [Finding("dns", Level.UNKNOWN, f"{_start(view.who)} gave no answer. {detail}")]
+    why = (
+        "Its name servers answer with an error, so that neither visitors nor a CA find it. Often that is DNSSEC: a DS record "
+        "at the registrar that no longer fits the zone's keys; or name servers that do not know the zone."
+    )
+    return [
+        Finding("dns", Level.WRONG, f"{_start(view.who)} gets an error for {facts.hostname}. {detail}"),
+        Change(
+            who=Fault.CUSTOMER_DNS,
+            what=f"the name servers of {facts.hostname}",
+            present="SERVFAIL or another error",
+            wanted=f"an answer; then {_wanted(facts, view)}",
+            why=why,
+        ),
+    ]
+
+
+def _by_target(facts: Facts, view: View) -> list[Change | Finding]:
+    """The CNAME is right; where it ends is the operator's."""
+    text = f"{_start(view.who)} sees the CNAME from {facts.hostname} to {facts.cname_target}, as it must be"
+    if view.addresses:
+        return [Finding("dns", Level.OK, f"{text}, and {_records(view.addresses)} behind it.")]
+    change = Change(
+        who=Fault.OPERATOR,
+        what=f"the DNS records of {facts.cname_target}",
+        present="no address",
+        wanted=_records(sorted(facts.addresses)) or "an A record with the address of this edge",
+        why=f"Customers point their names at {facts.cname_target} (platform.cname_target), and it leads nowhere.",
+    )
+    return [Finding("dns", Level.WRONG, f"{text}. But {facts.cname_target} has no address."), change]
+
+
+def _why(facts: Facts, view: View, strange: list[str]) -> str:
+    """What is wrong with where a name points, in a sentence or two."""
+    if not view.addresses:
+        led = f"Its CNAME leads to {view.chain[-1]}, which has no address. " if view.chain else ""
+        return f"{led}Visitors do not find it, and no CA can check it."
+    if len(strange) < len(view.addresses):
+        return f"{', '.join(strange)} is not this edge: some visitors, and the CA, come out elsewhere."
+    served = facts.served
+    if served is not None and served.grade in (Grade.GOOD, Grade.OTHER, Grade.EXPIRING):
+        return (
+            f"That is not this edge. Another server answers for the name there, with a certificate from {served.issuer}. If it "
+            "is a proxy or CDN before this edge, switch it off for this name, so that the record itself points here."
+        )
+    return "That is not this edge: visitors, and the CA, come out elsewhere."
+
+
+def _wanted(facts: Facts, view: View) -> str:
+    target, addresses = facts.cname_target, facts.addresses or view.target_addresses
+    if target and not facts.apex:
+        return f"CNAME {target}"
+    if addresses:
+        return _records(sorted(addresses))
+    return f"ALIAS or ANAME {target} (a CNAME cannot stand at the top of a zone), or A records that the operator names"
+
+
+def _caa(facts: Facts) -> Iterator[Change | Finding]:
+    caa = facts.caa
+    if caa.ruling is None:
+        if caa.trouble:
+            yield Finding("caa", Level.UNKNOWN, caa.trouble)
+        return
+    if caa.ruling.allowed:
+        yield Finding("caa", Level.OK, f"CAA records let {caa.identity} issue for {facts.hostname}.")
+        return
+    yield Finding("caa", Level.WRONG, caa.ruling.sentence)
+    yield Change(
+        who=Fault.CUSTOMER_DNS,
+        what=f"the CAA records of {caa.ruling.name}",
+        present=" and ".join(caa.ruling.present),
+        wanted=f"{caa.ruling.wanted} beside them, or no CAA record" if caa.ruling.wanted else "without that record",
+        why=caa.ruling.reason,
+    )
+
+
+def _ports(facts: Facts, *, here: bool) -> Iterator[Change | Finding]:
+    for port in facts.ports:
+        where = f"Port {port.port} of {port.address}"
+        if not port.error:
+            yield Finding("port", Level.OK, f"{where} can be reached.")
+            continue
+        text = f"{where} cannot be reached from this machine: {port.error}."
+        yield Finding("port", Level.WRONG if here else Level.NOTE, text)
+        if here:
+            yield Change(
+                who=Fault.OPERATOR,
+                what=f"port {port.port} of {port.address}",
+                present=port.error,
+                wanted="open",
+                why=f"{text} Look at the firewall, and whether this edge listens there. A router may hide a public address "
+                "from the machines behind it: then try from outside.",
+            )
+
+
+def _certificate(facts: Facts, *, here: bool) -> Iterator[Finding]:
+    served, host = facts.served, facts.hostname
+    if served is None:
+        return
+    if not here:
+        yield Finding("certificate", Level.NOTE, f"At the address where it points now: {served.detail}")
+    elif served.grade is Grade.GOOD:
+        yield Finding("certificate", Level.OK, served.detail)
+    elif served.grade is Grade.UNREACHABLE and not facts.standing.has_certificate and facts.standing.admitted:
+        yield Finding("certificate", Level.NOTE, f"{host} has no certificate yet; its first visitor obtains it.")
+    else:
+        yield Finding("certificate", Level.WRONG, served.detail)
+
+
+def _last_error(facts: Facts) -> Iterator[Finding]:
+    standing = facts.standing
+    if not standing.error:
+        return
+    again = f" It is tried again at {_moment(standing.next_try)}." if standing.next_try > facts.now else ""
+    level = Level.NOTE if standing.has_certificate else Level.WRONG
+    yield Finding(
+        "issuance", level, f"The last try for a certificate failed at {_moment(standing.error_at)}: {standing.error}{again}"
+    )
+
+
+def _seen(view: View) -> str:
+    """What a name has, as records: "CNAME a.example, A 192.0.2.1"."""
+    aliases = [f"CNAME {view.chain[0]}"] if view.chain else []
+    return ", ".join([*aliases, *([_records(view.addresses)] if view.addresses else [])])
+
+
+def _records(addresses: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(f"{'AAAA' if ':' in address else 'A'} {address}" for address in addresses)
+
+
+def _start(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _moment(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,172 @@
+"""Finds out what there is to know of a hostname: the DNS, the CA, ports, what is served, what we know ourselves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+
+from edgeproxy.config.check import socket_address
+from edgeproxy.config.structs import Config
+from edgeproxy.control.dns.caa import rule
+from edgeproxy.control.dns.lookup import DnsUnavailable, Lookup, Said
+from edgeproxy.control.doctor.report import Caa, Facts, Port, Standing, View
+from edgeproxy.control.issuance.acme.transport import Transport
+from edgeproxy.control.issuance.internal import DIRECTORY as INTERNAL
+from edgeproxy.control.issuance.policy import Registration, Verdict, admit, not_registered
+from edgeproxy.control.probe.grading import Graded, grade
+from edgeproxy.control.probe.look import asked_name, look, trust
+from edgeproxy.control.store import Store, StoredCertificate
+from edgeproxy.errors import EdgeError
+
+PUBLIC = ("1.1.1.1:53", "8.8.8.8:53", "9.9.9.9:53")
+"""Public resolvers, asked only by whoever says so: they learn the name."""
+
+PATIENCE = 5.0
+"""Seconds that one question to the DNS may take."""
+
+CONNECT_SECONDS = 4.0
+
+ADDRESSES = 4
+"""Addresses of a name that are connected to."""
+
+RESOLVERS = 8
+"""Resolvers that one examination asks beside the system's and the configured ones."""
+
+
+async def examine(config: Config, store: Store, hostname: str, now: Callable[[], float], others: Sequence[str] = ()) -> Facts:
+    """All facts about a hostname or wildcard. `others` are more resolvers, "ADDRESS:PORT". Raises EdgeError for the store's."""
+    asked = asked_name(hostname)
+    lookups = _lookups(config, others)
+    decisive = lookups[0][1]
+    views, caa, apex = await asyncio.gather(
+        asyncio.gather(*(_view(config, *lookup, asked) for lookup in lookups)),
+        _caa(config, store, decisive, hostname, now),
+        _is_apex(decisive, asked),
+    )
+    stored = await store.current_certificate(hostname, now())
+    addresses = next((view.addresses for view in views if view.addresses), ())[:ADDRESSES]
+    ports = await asyncio.gather(*(_port(address, port) for address in addresses for port in _public_ports(config)))
+    return Facts(
+        hostname=hostname,
+        cname_target=config.platform.cname_target,
+        addresses=frozenset(config.platform.addresses),
+        apex=apex,
+        views=tuple(views),
+        caa=caa,
+        ports=tuple(ports),
+        served=await _served(config, store, asked, ports, stored, now()),
+        standing=await _standing(config, store, hostname, stored),
+        now=now(),
+    )
+
+
+def _lookups(config: Config, others: Sequence[str]) -> list[tuple[str, Lookup, bool]]:
+    """Who is asked, the most important first; and whether what it says counts."""
+    configured = config.dns.resolvers
+    found: list[tuple[str, Lookup, bool]] = []
+    if configured:
+        name = "resolver" if len(configured) == 1 else "resolvers"
+        found.append((f"the configured {name} ({', '.join(configured)})", Lookup(configured, patience=PATIENCE), True))
+    found.append(("the system's resolver", Lookup(patience=PATIENCE), not configured))
+    found += [(f"the resolver {other}", Lookup((other,), patience=PATIENCE), True) for other in others[:RESOLVERS]]
+    return found
+
+
+async def _view(config: Config, who: str, lookup: Lookup, decides: bool, hostname: str) -> View:
+    questions = [(hostname, "A"), (hostname, "AAAA")]
+    if config.platform.cname_target:
+        questions += [(config.platform.cname_target, "A"), (config.platform.cname_target, "AAAA")]
+    ipv4, ipv6, *target = await asyncio.gather(*(lookup.ask(name, kind) for name, kind in questions))
+    return View(who=who, ipv4=ipv4, ipv6=ipv6, target=tuple(target), decides=decides)
+
+
+async def _is_apex(lookup: Lookup, hostname: str) -> bool:
+    answer = await lookup.ask(hostname, "SOA")
+    return answer.said is Said.RECORDS and not answer.chain
+
+
+async def _caa(config: Config, store: Store, lookup: Lookup, hostname: str, now: Callable[[], float]) -> Caa:
+    directory = config.issuance.directory
+    if directory == INTERNAL:
+        return Caa(directory=directory)
+    transport = Transport(directory, config.issuance.ca_bundle, now, asyncio.get_running_loop().time)
+    try:
+        identities = (await transport.directory()).meta.caa_identities
+        account = await store.account(directory)
+        found = await lookup.caa(hostname)
+    except DnsUnavailable as error:
+        trouble = f"CAA records could not be looked up; a CA that gets no answer either does not issue. {error.detail}"
+        return Caa(directory=directory, trouble=trouble)
+    except EdgeError as error:
+        return Caa(directory=directory, trouble=f"The CA could not be asked. {error.detail}")
+    finally:
+        await transport.close()
+    if not identities:
+        # without records any CA may issue
+        trouble = f"{found.name} has CAA records, and {transport.host} does not say by which names they know it."
+        return Caa(directory=directory, trouble=trouble if found.records else "")
+    url = "" if account is None else account.url
+    ruling = rule(found, hostname, identities, config.issuance.challenges, url)
+    return Caa(directory=directory, identity=identities[0], ruling=ruling)
+
+
+def _public_ports(config: Config) -> list[int]:
+    """Where visitors and the CA come: 443 and 80, or where an edge on other ports listens."""
+    https = config.listen.public_https_port
+    http = 80 if https == 443 else next((socket_address(each)[1] for each in config.listen.http), 0)
+    return [port for port in (https, http) if port]
+
+
+async def _port(address: str, port: int) -> Port:
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(address, port)
+    except TimeoutError:
+        return Port(address=address, port=port, error=f"no answer within {CONNECT_SECONDS:g} s")
+    except OSError as error:
+        return Port(address=address, port=port, error=(os.strerror(error.errno) if error.errno else str(error)).lower())
+    writer.transport.abort()
+    return Port(address=address, port=port)
+
+
+async def _served(
+    config: Config, store: Store, hostname: str, ports: Sequence[Port], stored: StoredCertificate | None, now: float
+) -> Graded | None:
+    https = config.listen.public_https_port
+    at = next((port for port in ports if port.port == https and not port.error), None)
+    if at is None:
+        return None
+    root = await store.internal_ca()
+    trusted = await asyncio.to_thread(trust, config, None if root is None else root.certificate)
+    served = await look(at.address, https, hostname, trusted)
+    return grade(served, hostname, now, expected="" if stored is None else stored.id)
+
+
+async def _standing(config: Config, store: Store, hostname: str, stored: StoredCertificate | None) -> Standing:
+    domain = await store.registration_of(hostname)
+    admission = admit(hostname, config, None if domain is None else Registration(domain.hostname, domain.state))
+    failure = await store.failure(admission.certificate or hostname)
+    admitted, reason, cure = admission.verdict is Verdict.ALLOWED, admission.reason, ""
+    if admission.verdict is Verdict.ASK_GATE:
+        admitted = await store.get_gate_route(hostname) is not None
+        reason = (
+            f"The gate admits {hostname}." if admitted else f"{hostname} is not registered; the gate decides at its next visit."
+        )
+    elif not admitted:
+        cure = "Nothing is served for it until that changes."
+        if admission.reason == not_registered(hostname):
+            cure = f"Register it: edgeproxy domains add {hostname} --workspace W."
+    elif domain is not None:
+        reason = (
+            f"{domain.hostname} is registered for workspace {domain.workspace_id} and {domain.state.value.replace('_', ' ')}."
+        )
+    return Standing(
+        admitted=admitted or admission.verdict is Verdict.ASK_GATE,
+        reason=reason,
+        cure=cure,
+        has_certificate=stored is not None,
+        error="" if failure is None else failure.detail,
+        error_at=0.0 if failure is None else failure.updated_at,
+        next_try=0.0 if failure is None else failure.next_try,
+    )

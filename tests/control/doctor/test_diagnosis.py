@@ -1,0 +1,179 @@
+"""From facts to what has to be changed, case by case."""
+
+import dataclasses
+
+import pytest
+
+from edgeproxy.control.dns.caa import CaaRecord, CaaSet, rule
+from edgeproxy.control.dns.lookup import Answer, Said
+from edgeproxy.control.doctor.diagnosis import diagnose
+from edgeproxy.control.doctor.report import Caa, Facts, Level, Port, Standing, View
+from edgeproxy.control.probe.grading import Grade, Graded
+from edgeproxy.errors import Fault
+
+HOST, TARGET = "shop.example.com", "domain.edge.test"
+
+
+def answer(kind, *records, chain=(), said=None, detail=""):
+    said = said or (Said.RECORDS if records else Said.NO_DATA)
+    return Answer(name=HOST, kind=kind, said=said, records=records, chain=tuple(chain), detail=detail)
+
+
+def view(*ipv4, ipv6=(), chain=(), said=None, detail="", who="the system's resolver", decides=True, target=("192.0.2.1",)):
+    return View(
+        who=who,
+        ipv4=answer("A", *ipv4, chain=chain, said=said, detail=detail),
+        ipv6=answer("AAAA", *ipv6, chain=chain, said=said, detail=detail),
+        target=(answer("A", *target), answer("AAAA")),
+        decides=decides,
+    )
+
+
+GOOD = view("192.0.2.1", chain=[TARGET])
+
+
+def facts(*views, **changes):
+    made = Facts(
+        hostname=HOST,
+        cname_target=TARGET,
+        addresses=frozenset(),
+        apex=False,
+        views=views or (GOOD,),
+        caa=Caa(directory="internal"),
+        ports=(Port(address="192.0.2.1", port=443),),
+        served=Graded(grade=Grade.GOOD, detail="It is good.", issuer="Test CA"),
+        standing=Standing(admitted=True, reason=f"{HOST} is registered.", has_certificate=True),
+        now=1000.0,
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def only_change(report):
+    (change,) = report.changes
+    assert not report.well
+    return change
+
+
+def test_a_name_that_is_all_right_needs_nothing():
+    report = diagnose(facts())
+    assert report.well
+    assert {finding.level for finding in report.findings} == {Level.OK}
+    assert any("as it must be" in finding.text for finding in report.findings)
+
+
+@pytest.mark.parametrize(
+    ("seen", "present", "wanted"),
+    [
+        (view(said=Said.NO_NAME), "there is no such name", f"CNAME {TARGET}"),
+        (view(), "no address", f"CNAME {TARGET}"),
+        (view("192.0.2.9"), "A 192.0.2.9", f"CNAME {TARGET}"),
+        (view("192.0.2.9", chain=["other.test"]), "CNAME other.test, A 192.0.2.9", f"CNAME {TARGET}"),
+        (view(chain=["gone.test"], said=Said.NO_NAME), "CNAME gone.test", f"CNAME {TARGET}"),
+        (view("192.0.2.1", ipv6=["2001:db8::9"]), "A 192.0.2.1, AAAA 2001:db8::9", "only A 192.0.2.1"),
+        (view("192.0.2.1", "192.0.2.9"), "A 192.0.2.1, A 192.0.2.9", "only A 192.0.2.1"),
+    ],
+)
+def test_a_record_that_does_not_lead_here_is_told_with_what_it_must_be(seen, present, wanted):
+    change = only_change(diagnose(facts(seen)))
+    assert change.who is Fault.CUSTOMER_DNS
+    assert change.what == f"the DNS records of {HOST}"
+    assert (change.present, change.wanted) == (present, wanted)
+    assert change.why
+
+
+def test_an_address_record_with_our_address_is_as_good_as_the_cname():
+    assert diagnose(facts(view("192.0.2.1"))).well
+    assert diagnose(facts(view("192.0.2.7", target=()), cname_target="", addresses=frozenset({"192.0.2.7"}))).well
+
+
+def test_at_the_top_of_a_zone_addresses_are_wanted():
+    seen = view("192.0.2.9")
+    assert only_change(diagnose(facts(seen, apex=True))).wanted == "A 192.0.2.1"
+    known = facts(seen, apex=True, addresses=frozenset({"192.0.2.1", "2001:db8::1"}))
+    assert only_change(diagnose(known)).wanted == "A 192.0.2.1, AAAA 2001:db8::1"
+    assert "ALIAS or ANAME" in only_change(diagnose(facts(view("192.0.2.9", target=()), apex=True))).wanted
+
+
+def test_a_proxy_before_the_edge_is_guessed_by_what_answers_there():
+    assert "proxy or CDN" in only_change(diagnose(facts(view("192.0.2.9")))).why
+    assert "proxy or CDN" not in only_change(diagnose(facts(view("192.0.2.9"), served=None))).why
+
+
+def test_a_broken_zone_is_the_customers_and_silence_is_nobodys():
+    broken = view(said=Said.BROKEN, detail="SERVFAIL.")
+    change = only_change(diagnose(facts(broken)))
+    assert change.what == f"the name servers of {HOST}"
+    assert "DNSSEC" in change.why
+    silent = diagnose(facts(view(said=Said.SILENT, detail="No answer.")))
+    assert silent.changes == ()
+    assert Level.UNKNOWN in {finding.level for finding in silent.findings}
+
+
+def test_a_target_without_address_is_the_operators():
+    change = only_change(diagnose(facts(view(chain=[TARGET], said=Said.NO_NAME, target=()))))
+    assert (change.who, change.what) == (Fault.OPERATOR, f"the DNS records of {TARGET}")
+
+
+def test_what_the_system_sees_beside_configured_resolvers_is_only_told():
+    other = view("10.0.0.1", decides=False)
+    report = diagnose(facts(dataclasses.replace(GOOD, who="the configured resolver (192.0.2.53:53)"), other))
+    assert report.well
+    assert Level.NOTE in {finding.level for finding in report.findings}
+    assert not diagnose(facts(GOOD, view("192.0.2.9", who="the resolver 192.0.2.54:53"))).well
+
+
+def test_the_same_record_seen_by_several_is_one_change():
+    report = diagnose(facts(view("192.0.2.9"), view("192.0.2.9", who="the resolver 192.0.2.54:53")))
+    assert len(report.changes) == 1
+
+
+def test_without_the_platforms_names_nothing_can_be_said():
+    report = diagnose(facts(view("192.0.2.9", target=()), cname_target=""))
+    assert report.changes == ()
+    assert any("set platform.cname_target" in finding.text for finding in report.findings)
+
+
+def test_a_caa_record_that_forbids_is_to_be_joined_by_another():
+    found = CaaSet("example.com", (CaaRecord(0, "issue", "strange.example"),))
+    caa = Caa(directory="x", identity="ca.example", ruling=rule(found, HOST, ["ca.example"], ["http-01"]))
+    change = only_change(diagnose(facts(caa=caa)))
+    assert change.what == "the CAA records of example.com"
+    assert change.present == 'CAA 0 issue "strange.example"'
+    assert change.wanted == 'CAA 0 issue "ca.example" beside them, or no CAA record'
+    critical = CaaSet("example.com", (CaaRecord(128, "tbs", "x"),))
+    caa = Caa(directory="x", identity="ca.example", ruling=rule(critical, HOST, ["ca.example"], ["http-01"]))
+    assert only_change(diagnose(facts(caa=caa))).wanted == "without that record"
+    allowed = Caa(directory="x", identity="ca.example", ruling=rule(CaaSet("", ()), HOST, ["ca.example"], ["http-01"]))
+    assert diagnose(facts(caa=allowed)).well
+    assert diagnose(facts(caa=Caa(directory="x", trouble="No answer."))).well
+
+
+def test_a_closed_port_counts_where_the_name_points_here():
+    ports = (Port(address="192.0.2.1", port=443, error="connection refused"),)
+    change = only_change(diagnose(facts(ports=ports, served=None)))
+    assert (change.who, change.what, change.present) == (Fault.OPERATOR, "port 443 of 192.0.2.1", "connection refused")
+    assert len(diagnose(facts(view("192.0.2.9"), ports=ports, served=None)).changes) == 1
+
+
+def test_what_is_served_is_graded_and_a_missing_certificate_is_no_fault_yet():
+    bad = Graded(grade=Grade.EXPIRED, detail="It has expired.")
+    assert not diagnose(facts(served=bad)).well
+    none = Graded(grade=Grade.UNREACHABLE, detail="There is no handshake.")
+    new = Standing(admitted=True, reason="It is registered.")
+    assert diagnose(facts(served=none, standing=new)).well
+    assert not diagnose(facts(served=none)).well
+
+
+def test_a_name_that_is_not_admitted_is_told_with_its_cure():
+    standing = Standing(admitted=False, reason=f"{HOST} is not registered here.", cure="Register it.")
+    change = only_change(diagnose(facts(standing=standing)))
+    assert change.who is Fault.OPERATOR
+    assert change.why.endswith("Register it.")
+
+
+def test_the_last_error_is_told_and_counts_while_there_is_no_certificate():
+    failed = Standing(admitted=True, reason="It is registered.", error="The CA says no.", error_at=900.0, next_try=1100.0)
+    report = diagnose(facts(standing=failed))
+    assert not report.well
+    assert "1970-01-01 00:15 UTC: The CA says no. It is tried again at 1970-01-01 00:18 UTC." in report.findings[-1].text
+    assert diagnose(facts(standing=dataclasses.replace(failed, has_certificate=True))).well
