@@ -2,8 +2,7 @@
 
 What a connection may hold in memory, 256 KiB in all: 64 KiB in the transport (limits.WRITE_HIGH_WATER), QUEUE_HIGH and one
 read more in the engine's queue, http2.CONNECTION_WINDOW of uploads that no origin has taken, exchange2.UPLOAD_AHEAD that one
-may not have taken. Beside that each open stream keeps its request's head, at most limits.request_head: HPACK lets a client that
-sends a few bytes for each have limits.streams of them kept, 3 MiB with 100 heads of 28 KiB, until they are answered.
+may not have taken. Beside that each open stream keeps its request's head until it is answered, HEADS_MAX over all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from edgeproxy.edge.exchange2 import Exchange2, Incoming
 from edgeproxy.edge.headers import RequestHead
 from edgeproxy.edge.http1 import Refusal
-from edgeproxy.edge.http2 import CANCEL, Ended, Http2Error, Http2Server
+from edgeproxy.edge.http2 import CANCEL, REFUSED_STREAM, Ended, Http2Error, Http2Server
 from edgeproxy.edge.respond import page
 from edgeproxy.edge.tunnel import websocket_key
 from edgeproxy.limits import WRITE_HIGH_WATER
@@ -26,6 +25,10 @@ if TYPE_CHECKING:
 
 QUEUE_HIGH: Final = 32 * 1024
 """Bytes queued over all streams above which no origin is read. No read is larger either."""
+HEAD_LARGE: Final = 4 * 1024
+HEADS_MAX: Final = 1024 * 1024
+"""Bytes of open streams' heads above which no stream with one above HEAD_LARGE is taken. HPACK lets a client have a head of
+28 KB kept for a few bytes each; a browser with 10 KB of cookies still has its hundred requests at once."""
 HEAD_ROOM: Final = 1024
 """What is read of an answer whose stream has no window at all: its head should not have to wait for one."""
 SMALL_OUTPUT: Final = 16 * 1024
@@ -204,6 +207,10 @@ class Front2:
         connection = self.connection
         if not self.streams and not self._watching:
             connection.expect_nothing()
+        if len(head.head) > HEAD_LARGE and self._heads() + len(head.head) > HEADS_MAX:
+            self.http2.reset(number, REFUSED_STREAM)  # which tells the client that it may ask again
+            self.flush_soon()
+            return
         worker = connection.worker
         exchange = Exchange2(connection, head, worker.next_request_id(), self._read_at, head.length == 0)
         exchange.front, exchange.number = self, number
@@ -216,6 +223,10 @@ class Front2:
             self.watch()
         self.streams[number] = exchange
         exchange.start()
+
+    def _heads(self) -> int:
+        """Bytes of the heads of open streams."""
+        return sum(len(stream.request.head) for stream in self.streams.values() if stream is not None)
 
     def refused(self, number: int, method: bytes, refusal: Refusal, end: bool) -> None:
         """A request that goes no further is answered here."""
