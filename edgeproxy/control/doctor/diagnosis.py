@@ -16,6 +16,7 @@ def diagnose(facts: Facts) -> Report:
     parts: list[Change | Finding] = [*_standing(facts)]
     pointed = [_pointing(facts, view) for view in facts.views]
     parts += [part for found in pointed for part in found]
+    parts += _delegation(facts)
     parts += _caa(facts)
     here = not any(isinstance(part, Change) for found in pointed for part in found)
     parts += _ports(facts, here=here)
@@ -133,6 +134,23 @@ def _wanted(facts: Facts, view: View) -> str:
     if addresses:
         return _records(sorted(addresses))
     return f"ALIAS or ANAME {target} (a CNAME cannot stand at the top of a zone), or A records that the operator names"
+
+
+def _delegation(facts: Facts) -> Iterator[Change | Finding]:
+    delegation = facts.delegation
+    if delegation is None:
+        return
+    name, wanted, answer = delegation.name, delegation.wanted, delegation.answer
+    if answer.records == (wanted,):
+        yield Finding("dns", Level.OK, f"The CNAME from {name} to {wanted} is there, for DNS-01.")
+        return
+    if not answer.certain:
+        yield Finding("dns", Level.UNKNOWN, f"Whether {name} is the CNAME that DNS-01 needs is not known. {answer.detail}")
+        return
+    present = f"CNAME {answer.records[0]}" if answer.records else "no CNAME"
+    why = "A CA issues wildcard certificates by DNS-01 only, and looks there for the edge's answer."
+    yield Finding("dns", Level.WRONG, f"{name} has {present}; DNS-01 needs the CNAME {wanted} there.")
+    yield Change(who=Fault.CUSTOMER_DNS, what=f"the DNS records of {name}", present=present, wanted=f"CNAME {wanted}", why=why)
 
 
 def _caa(facts: Facts) -> Iterator[Change | Finding]:

@@ -10,7 +10,8 @@ from edgeproxy.config.check import socket_address
 from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.caa import rule
 from edgeproxy.control.dns.lookup import DnsUnavailable, Lookup, Said
-from edgeproxy.control.doctor.report import Caa, Facts, Port, Standing, View
+from edgeproxy.control.dns.zone import zone_label
+from edgeproxy.control.doctor.report import Caa, Delegation, Facts, Port, Standing, View
 from edgeproxy.control.issuance.acme.transport import Transport
 from edgeproxy.control.issuance.internal import DIRECTORY as INTERNAL
 from edgeproxy.control.issuance.policy import Registration, Verdict, admit, not_registered
@@ -39,10 +40,11 @@ async def examine(config: Config, store: Store, hostname: str, now: Callable[[],
     asked = asked_name(hostname)
     lookups = _lookups(config, others)
     decisive = lookups[0][1]
-    views, caa, apex = await asyncio.gather(
+    views, caa, apex, delegation = await asyncio.gather(
         asyncio.gather(*(_view(config, *lookup, asked) for lookup in lookups)),
         _caa(config, store, decisive, hostname, now),
         _is_apex(decisive, asked),
+        _delegation(config, decisive, hostname),
     )
     stored = await store.current_certificate(hostname, now())
     addresses = next((view.addresses for view in views if view.addresses), ())[:ADDRESSES]
@@ -58,6 +60,7 @@ async def examine(config: Config, store: Store, hostname: str, now: Callable[[],
         served=await _served(config, store, asked, ports, stored, now()),
         standing=await _standing(config, store, hostname, stored),
         now=now(),
+        delegation=delegation,
     )
 
 
@@ -84,6 +87,14 @@ async def _view(config: Config, who: str, lookup: Lookup, decides: bool, hostnam
 async def _is_apex(lookup: Lookup, hostname: str) -> bool:
     answer = await lookup.ask(hostname, "SOA")
     return answer.said is Said.RECORDS and not answer.chain
+
+
+async def _delegation(config: Config, lookup: Lookup, hostname: str) -> Delegation | None:
+    if not hostname.startswith("*.") or not config.dns.zone or config.issuance.directory == INTERNAL:
+        return None
+    name = f"_acme-challenge.{hostname[2:]}"
+    wanted = f"{zone_label(hostname)}.{config.dns.zone}"
+    return Delegation(name=name, wanted=wanted, answer=await lookup.ask(name, "CNAME"))
 
 
 async def _caa(config: Config, store: Store, lookup: Lookup, hostname: str, now: Callable[[], float]) -> Caa:

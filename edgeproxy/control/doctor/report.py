@@ -65,6 +65,17 @@ class Caa:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Delegation:
+    """The CNAME by which DNS-01 comes to the edge's own zone. A wildcard has no other challenge."""
+
+    name: str
+    """`_acme-challenge.HOST`."""
+    wanted: str
+    answer: Answer
+    """To the question for its CNAME."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """What we ourselves know of the name."""
 
@@ -98,6 +109,8 @@ class Facts:
     """At the first address that could be reached; None: at none."""
     standing: Standing
     now: float
+    delegation: Delegation | None = None
+    """None: the name does not need one."""
 
 
 class Level(enum.StrEnum):

@@ -7,7 +7,7 @@ import pytest
 from edgeproxy.control.dns.caa import CaaRecord, CaaSet, rule
 from edgeproxy.control.dns.lookup import Answer, Said
 from edgeproxy.control.doctor.diagnosis import diagnose
-from edgeproxy.control.doctor.report import Caa, Facts, Level, Port, Standing, View
+from edgeproxy.control.doctor.report import Caa, Delegation, Facts, Level, Port, Standing, View
 from edgeproxy.control.probe.grading import Grade, Graded
 from edgeproxy.errors import Fault
 
@@ -177,3 +177,16 @@ def test_the_last_error_is_told_and_counts_while_there_is_no_certificate():
     assert not report.well
     assert "1970-01-01 00:15 UTC: The CA says no. It is tried again at 1970-01-01 00:18 UTC." in report.findings[-1].text
     assert diagnose(facts(standing=dataclasses.replace(failed, has_certificate=True))).well
+
+
+def test_a_wildcard_needs_the_cname_of_its_challenge():
+    def delegation(*records, said=None):
+        seen = Answer(name="x", kind="CNAME", said=said or (Said.RECORDS if records else Said.NO_NAME), records=records)
+        return Delegation(name="_acme-challenge.example.com", wanted="label.acme.test", answer=seen)
+
+    assert diagnose(facts(delegation=delegation("label.acme.test"))).well
+    assert diagnose(facts(delegation=delegation(said=Said.SILENT))).well
+    for records, present in (((), "no CNAME"), (("other.test",), "CNAME other.test")):
+        change = only_change(diagnose(facts(delegation=delegation(*records))))
+        assert (change.who, change.what) == (Fault.CUSTOMER_DNS, "the DNS records of _acme-challenge.example.com")
+        assert (change.present, change.wanted) == (present, "CNAME label.acme.test")

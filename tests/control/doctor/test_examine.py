@@ -9,6 +9,7 @@ import dns.resolver
 import pytest
 
 from edgeproxy.config.structs import Config, Dns, Issuance, Listen, Platform
+from edgeproxy.control.dns.zone import zone_label
 from edgeproxy.control.doctor.diagnosis import diagnose
 from edgeproxy.control.doctor.examine import examine
 from edgeproxy.control.probe.grading import Grade
@@ -193,3 +194,17 @@ async def test_a_caa_record_that_forbids_is_found_for_the_ca_that_is_configured(
         assert any("could not be looked up" in finding.text for finding in (await report_of(settings, store)).findings)
         await ca.go_down()
         assert any("The CA could not be asked" in finding.text for finding in (await report_of(settings, store)).findings)
+
+
+async def test_the_cname_of_a_wildcards_challenge_is_looked_for(store, listener):
+    async with scripted() as server:
+        server.zone = {("edgeproxy-probe.w.test", "CNAME"): [TARGET], (TARGET, "A"): ["127.0.0.1"]}
+        await store.add_domain("*.w.test", "acme-store", state=DomainState.VERIFIED, actor="test", now=time.time())
+        nobody = Issuance(directory=f"https://127.0.0.1:{free_port()}/dir")
+        zone = Dns(resolvers=(server.address,), zone="acme.edge.test")
+        settings = config(server.port, listener, issuance=nobody, dns=zone)
+        (change,) = (await report_of(settings, store, "*.w.test")).changes
+        wanted = f"{zone_label('w.test')}.acme.edge.test"
+        assert (change.what, change.wanted) == ("the DNS records of _acme-challenge.w.test", f"CNAME {wanted}")
+        server.zone["_acme-challenge.w.test", "CNAME"] = [wanted]
+        assert (await report_of(settings, store, "*.w.test")).changes == ()

@@ -13,7 +13,7 @@ from edgeproxy.control import events
 from edgeproxy.control.issuance.certificates import certificate_id
 from edgeproxy.control.probe import daily
 from edgeproxy.control.probe.daily import DAY, Probe
-from edgeproxy.control.store import InternalCa, Store, StoredCertificate
+from edgeproxy.control.store import GateRoute, InternalCa, Store, StoredCertificate
 from edgeproxy.model import DomainState
 from edgeproxy.published.seal import Sealer
 from tests.control.probe.chains import Authority, tls_server
@@ -88,6 +88,18 @@ async def test_names_that_are_not_ours_are_left_alone(world):
 
 async def test_a_wildcard_and_a_pattern_are_looked_at_too(world):
     await world.add("*.p.example", world.leaf)
+    await world.probe.round()
+    assert world.probe.counts == {"good": 1}
+
+
+async def test_a_name_of_the_gates_is_ours_while_its_route_lasts(world):
+    allow = Allow(gate="http://127.0.0.1:1/")
+    settings = msgspec.structs.replace(world.config, issuance=Issuance(directory="internal", allow=allow))
+    world.probe = Probe(settings, world.store, lambda: world.now, world.sleep)
+    await world.add("a.example", world.leaf, register=False)
+    await world.probe.round()
+    assert world.probe.counts == {}
+    await world.store.put_gate_route(GateRoute(hostname="a.example", fresh_until=world.now + 60), world.now)
     await world.probe.round()
     assert world.probe.counts == {"good": 1}
 
