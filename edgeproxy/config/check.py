@@ -25,8 +25,11 @@ SOCKET_PATH = 107
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 _TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?\Z")
+_CHALLENGES = ("tls-alpn-01", "http-01", "dns-01", "dns-persist-01")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]+\Z")
 _HEX_KEY = re.compile(r"[0-9A-Fa-f]{64}\Z")
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
+_KEY_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z")
 _EAB_KEY = re.compile(r"[A-Za-z0-9_-]+={0,2}\Z")
 # fmt: off
 _TAKEN_HEADERS = frozenset((
@@ -237,6 +240,21 @@ def _eab_key(text: str) -> str:
     return text
 
 
+def _tsig_name(text: str) -> str:
+    name = text.lower().removesuffix(".")
+    if not _KEY_NAME.match(name):
+        raise ValueError(f'{text!r} is not the name of a TSIG key; copy it from the DNS server, like "edgeproxy-key"')
+    return name
+
+
+def _tsig_secret(text: str) -> str:
+    """Never quotes the value."""
+    secret = text.strip()
+    if not secret or not _BASE64.match(secret):
+        raise ValueError('the secret is not base64; copy it exactly as it stands at the DNS server, or write "file:/PATH"')
+    return secret
+
+
 def _header(text: str) -> str:
     name = text.lower()
     if not _TOKEN.match(name):
@@ -247,10 +265,8 @@ def _header(text: str) -> str:
 
 
 def _challenge(text: str) -> str:
-    if text in ("dns-01", "dns-persist-01"):
-        raise ValueError(f'"{text}" is not built yet; write "tls-alpn-01", "http-01" or both')
-    if text not in ("tls-alpn-01", "http-01"):
-        raise ValueError(f'{text!r} is not a challenge; write "tls-alpn-01", "http-01" or both')
+    if text not in _CHALLENGES:
+        raise ValueError(f"{text!r} is not a challenge; write some of {', '.join(map(repr, _CHALLENGES))}".replace("'", '"'))
     return text
 
 
@@ -313,6 +329,10 @@ RULES: dict[str, Rule] = {
     "dns.zone": _zone,
     "dns.listen": _listen,
     "dns.nameservers": _hostname,
+    "dns.rfc2136.server": _server,
+    "dns.rfc2136.zone": _hostname,
+    "dns.rfc2136.key_name": _tsig_name,
+    "dns.rfc2136.key_secret": _tsig_secret,
     "tls.default_hostname": _hostname,
     "log.access": _access_log,
     "metrics.listen": _listen,
@@ -336,7 +356,6 @@ LATER = {
     "mail": "mail",
     "webhooks": "outgoing webhooks",
     "alerts": "alerts",
-    "dns.rfc2136": "DNS-01 through RFC 2136",
     "tls.hsts": "HSTS",
 }
 """Keys of the documented contract that this version does not honour: refused, so that nobody believes they work."""
@@ -357,7 +376,7 @@ _RANGES: dict[str, tuple[int, int]] = {
 _LONGEST = Duration(365 * 86400)
 
 
-SECRET = frozenset(("state.key", "issuance.eab.hmac_key"))
+SECRET = frozenset(("state.key", "issuance.eab.hmac_key", "dns.rfc2136.key_secret"))
 """Keys whose values are never shown, in a fault or elsewhere."""
 
 
@@ -377,6 +396,7 @@ def together(config: Config) -> Iterator[Problem]:
     """Faults of values that are right alone and wrong beside each other."""
     yield from _addresses(config)
     yield from _issuance(config)
+    yield from _dynamic_updates(config)
     yield from _names(config)
     yield from (Problem(*fault) for fault in nameservers.faults(config))
     yield from _origin_fits(config)
@@ -418,16 +438,7 @@ def _issuance(config: Config) -> Iterator[Problem]:
                 'write agree_terms = true, or directory = "internal" for the built-in CA',
                 ("issuance.directory",),
             )
-        if not issuance.challenges:
-            yield Problem(
-                "issuance.challenges", 'the list is empty; write "tls-alpn-01", "http-01" or both', ("issuance.directory",)
-            )
-        elif issuance.challenges == ("http-01",) and not config.listen.http:
-            yield Problem(
-                "issuance.challenges",
-                'http-01 needs an address in listen.http, and there is none; add "tls-alpn-01" or an address',
-                ("listen.http", "issuance.directory"),
-            )
+        yield from _challenges(config)
     if len(set(issuance.challenges)) < len(issuance.challenges):
         yield Problem("issuance.challenges", "a challenge is there twice; write each once, most preferred first")
     for have, lack in (("key_id", "hmac_key"), ("hmac_key", "key_id")):
@@ -437,6 +448,32 @@ def _issuance(config: Config) -> Iterator[Problem]:
                 f"{have} is set and {lack} is not; the CA gives both together",
                 (f"issuance.eab.{have}",),
             )
+
+
+def _challenges(config: Config) -> Iterator[Problem]:
+    """At least one of the challenges must be one that can be answered."""
+    challenges = config.issuance.challenges
+    lacking: dict[str, Problem] = {}
+    if not config.listen.http:
+        text = 'http-01 needs an address in listen.http, and there is none; add "tls-alpn-01" or an address'
+        lacking["http-01"] = Problem("issuance.challenges", text, ("listen.http", "issuance.directory"))
+    if not config.dns.rfc2136.server:
+        text = 'dns-01 needs dns.rfc2136, which is not set; set it, or add "tls-alpn-01"'
+        lacking["dns-01"] = Problem("issuance.challenges", text, ("dns.rfc2136", "issuance.directory"))
+    if not challenges:
+        text = 'the list is empty; write "tls-alpn-01", "http-01" or both'
+        yield Problem("issuance.challenges", text, ("issuance.directory",))
+    elif lacking.keys() >= set(challenges):
+        yield lacking[challenges[0]]
+
+
+def _dynamic_updates(config: Config) -> Iterator[Problem]:
+    settings = config.dns.rfc2136
+    needed = ("server", "zone", "key_name", "key_secret")
+    there = tuple(f"dns.rfc2136.{name}" for name in needed if getattr(settings, name))
+    for name in needed:
+        if there and not getattr(settings, name):
+            yield Problem(f"dns.rfc2136.{name}", f"it is missing, and a dynamic update needs {', '.join(needed)}", there)
 
 
 def _names(config: Config) -> Iterator[Problem]:

@@ -198,8 +198,9 @@ class Issuance(Section, frozen=True):
     profile: str = ""
     """The CA's certificate profile, where it has several."""
 
-    challenges: tuple[str, ...] = ("tls-alpn-01", "http-01")
-    """Challenges, most preferred first."""
+    challenges: tuple[str, ...] = ("tls-alpn-01", "http-01", "dns-01")
+    """Challenges, most preferred first: "tls-alpn-01", "http-01", "dns-01", "dns-persist-01". One that cannot be used for a
+    name, or fails, gives way to the next; a renewal begins with what worked last for its name."""
 
     eab: Eab = Eab()
 
@@ -212,11 +213,38 @@ class Issuance(Section, frozen=True):
     allow: Allow = Allow()
 
 
+class Rfc2136(Section, frozen=True):
+    """Where DNS-01's records are written by dynamic updates (RFC 2136), signed with TSIG (RFC 8945)."""
+
+    server: str = ""
+    """The zone's primary server, "ADDRESS:PORT". Empty: no dynamic updates."""
+
+    zone: str = ""
+    """The zone that is updated. A name inside it needs nothing more. For any other name its owner sets the CNAME
+    `_acme-challenge.HOST` to `<label>.<zone>`; `edgeproxy certs issue HOST` says which."""
+
+    key_name: str = ""
+    """The name of the TSIG key, as the server knows it."""
+
+    key_secret: str = ""
+    """The key's secret in base64; better "file:PATH"."""
+
+    algorithm: Literal["hmac-sha256", "hmac-sha224", "hmac-sha384", "hmac-sha512", "hmac-sha1"] = "hmac-sha256"
+    """The key's algorithm."""
+
+    def __repr__(self) -> str:
+        return f"Rfc2136(server={self.server!r}, zone={self.zone!r}, key_name={self.key_name!r})"
+
+
 class Dns(Section, frozen=True):
     """DNS: whom we ask, and what we answer."""
 
     resolvers: tuple[str, ...] = ()
-    """Resolvers as "ADDRESS:PORT". Empty: the system's. Asked for CAA records before an order, and by `edgeproxy doctor`."""
+    """Resolvers as "ADDRESS:PORT". Empty: the system's. Asked for CAA records before an order, for CNAMEs before DNS-01, and
+    by `edgeproxy doctor`. Where some are given, a CA is told of a DNS record only when each
+    of them has seen it."""
+
+    rfc2136: Rfc2136 = Rfc2136()
 
     zone: str = ""
     """The zone that this edge answers itself, for DNS-01: a name of its own like "acme.example.com", which the zone above

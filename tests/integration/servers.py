@@ -28,7 +28,7 @@ STOP_TIMEOUT = 10.0
 
 def missing(*programs: str) -> list[str]:
     """Which of the programs are not installed."""
-    return [program for program in programs if shutil.which(program) is None]
+    return [program for program in programs if shutil.which(program) is None and not Path("/usr/sbin", program).exists()]
 
 
 def require(*programs: str) -> None:

@@ -1,0 +1,75 @@
+"""Real DNS servers for tests, on free loopback ports."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from edgeproxy.config.structs import Rfc2136
+from tests.integration.servers import Server, require
+from tests.ports import free_port
+
+SECRET = base64.b64encode(b"a secret of thirty-two bytes ....").decode()
+
+
+class Knot(Server):
+    """Knot with one or more zones. The key "edge-key" may update TXT records, "idle-key" nothing.
+
+    `zones`: zone → lines of its zone file beside SOA and NS.
+    """
+
+    def __init__(self, folder: Path, zones: Mapping[str, Sequence[str]]) -> None:
+        require("knotd")
+        super().__init__(folder, "knot")
+        self.port = free_port()
+        self._zones = zones
+
+    @property
+    def address(self) -> str:
+        """For `dns.rfc2136.server` and `dns.resolvers`."""
+        return f"127.0.0.1:{self.port}"
+
+    def settings(self, domain: str, **others: str) -> Rfc2136:
+        """`dns.rfc2136` for one of the zones."""
+        values = {"server": self.address, "zone": domain, "key_name": "edge-key", "key_secret": SECRET} | others
+        return Rfc2136(**values)  # type: ignore[arg-type]
+
+    async def __aenter__(self) -> Self:
+        storage = self.folder / "knot"
+        storage.mkdir(exist_ok=True)
+        keys = "".join(
+            f"  - id: {name}\n    algorithm: hmac-sha256\n    secret: {SECRET}\n" for name in ("edge-key", "idle-key")
+        )
+        zones = ""
+        for zone, lines in self._zones.items():
+            file = storage / f"{zone}.zone"
+            soa = f"{zone}. 3600 SOA ns.{zone}. ops.{zone}. 1 3600 600 86400 5"
+            file.write_text("\n".join([soa, f"{zone}. 3600 NS ns.{zone}.", f"ns.{zone}. 3600 A 127.0.0.1", *lines, ""]))
+            zones += (
+                f"  - domain: {zone}\n    file: {file}\n    acl: updates\n    zonefile-sync: -1\n    journal-content: changes\n"
+            )
+        config = storage / "knot.conf"
+        config.write_text(
+            f"server:\n    rundir: {storage}\n    listen: 127.0.0.1@{self.port}\n    udp-workers: 1\n    tcp-workers: 1\n"
+            "    background-workers: 1\n"
+            f"log:\n  - target: stderr\n    any: info\n"
+            f"database:\n    storage: {storage}\n"
+            f"key:\n{keys}"
+            "acl:\n  - id: updates\n    key: edge-key\n    action: update\n    update-type: TXT\n"
+            f"zone:\n{zones}"
+        )
+        await self.start(_program("knotd"), "-c", str(config))
+        await self.listening(self.port)
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.stop()
+
+
+def _program(name: str) -> str:
+    """Debian keeps servers where a user's PATH may not look."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin") or name
