@@ -244,6 +244,12 @@ class Dns(Section, frozen=True):
     by `edgeproxy doctor`. Where some are given, a CA is told of a DNS record only when each
     of them has seen it."""
 
+    zone: str = ""
+    """The zone that this edge answers itself."""
+
+    listen: tuple[str, ...] = ()
+    """Where it is answered."""
+
     rfc2136: Rfc2136 = Rfc2136()
 
     zone: str = ""

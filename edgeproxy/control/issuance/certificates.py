@@ -52,6 +52,8 @@ class Issued:
     """Hex, from the leaf's SHA-256: the same certificate has the same id wherever it is stored again."""
     serial: str = ""
     """The leaf's serial number, lower-case hex."""
+    challenge: str = ""
+    """By which the name was proven to an ACME CA; empty: by none."""
 
 
 def new_key(kind: KeyType) -> PrivateKey:

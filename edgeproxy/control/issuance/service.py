@@ -401,6 +401,7 @@ class Issuance:
             not_after=issued.not_after,
             renew_at=renew_at(issued.not_before, issued.not_after, issued.id),
             issuer=self._issuer.directory,
+            challenge=issued.challenge,
         )
         try:
             change = await self._store.add_certificate(stored, now)

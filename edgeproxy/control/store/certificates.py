@@ -77,6 +77,7 @@ class Certificates(History):
                 added_at=now,
                 serial=certificate.serial,
                 auto_renew=certificate.auto_renew,
+                challenge=certificate.challenge,
             )
         )
         rows = [

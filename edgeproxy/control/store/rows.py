@@ -72,6 +72,8 @@ class StoredCertificate(Row, frozen=True, kw_only=True):
     """Why it was or is to be revoked, as RFC 5280 names reasons; None: it is not."""
     revoked_at: float | None = None
     """When its CA took the revocation; None: not yet."""
+    challenge: str = ""
+    """By which its name was proven to an ACME CA: the next order begins with it. Empty: nobody knows."""
 
     @property
     def custom(self) -> bool:

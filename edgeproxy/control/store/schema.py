@@ -87,6 +87,7 @@ certificates = Table(
     Column("warned", Integer),
     Column("revocation", String),
     Column("revoked_at", Float),
+    Column("challenge", String, nullable=False, server_default=""),
     Index("certificates_by_serial", "serial"),
     Index("certificates_by_issuer", "issuer", "not_after"),
     Index("certificates_by_revocation", "revocation"),

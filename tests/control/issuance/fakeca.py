@@ -66,6 +66,8 @@ class FakeCa(httpx2.AsyncBaseTransport):
         self.meta: dict[str, Any] = {}
         self.fails: dict[str, str] = {}
         """Challenge type → problem code with which its validation fails."""
+        self.issuers = ["ca.example"]
+        """Of dns-persist-01."""
         self.polls_needed = 0
         """Looks at an authorization or order until it has moved on."""
         self.retry_after = ""
@@ -200,8 +202,13 @@ class FakeCa(httpx2.AsyncBaseTransport):
         self.last_order = payload
         order = FakeOrder(len(self.orders), account, payload["identifiers"][0]["value"])
         for kind in self.offers:
+            if order.name.startswith("*.") and not kind.startswith("dns-"):
+                continue
             url = f"{HOST}/challenge/{order.number}/{kind}"
             order.challenges[kind] = {"type": kind, "url": url, "status": "pending", "token": secrets.token_urlsafe(16)}
+            if kind == "dns-persist-01":
+                del order.challenges[kind]["token"]
+                order.challenges[kind] |= {"issuer-domain-names": self.issuers, "accounturi": account}
         self.orders.append(order)
         return 201, {"location": f"{HOST}/order/{order.number}"}, self._order(order)
 
@@ -225,7 +232,7 @@ class FakeCa(httpx2.AsyncBaseTransport):
                 self._decide(order)
         return {
             "status": order.authorization,
-            "identifier": {"type": "dns", "value": order.name},
+            "identifier": {"type": "dns", "value": order.name.removeprefix("*.")},
             "challenges": list(order.challenges.values()),
         }
 

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Callable
 
 import httpx2
-import structlog
+import msgspec
 
 from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.acme import challenges
 from edgeproxy.control.issuance.acme.account import Account, Accounts
+from edgeproxy.control.issuance.acme.challenges import AnswerFailed, NotApplicable
 from edgeproxy.control.issuance.acme.order import OrderGone, Ordering
 from edgeproxy.control.issuance.acme.permission import Permission
 from edgeproxy.control.issuance.acme.problems import CaRefused
+from edgeproxy.control.issuance.acme.solving import Solving
 from edgeproxy.control.issuance.acme.transport import Sleep, Transport
+from edgeproxy.control.issuance.acme.trials import NOT_OFFERED, Trail, Trials, read_trail
 from edgeproxy.control.issuance.acme.wire import Challenge
 from edgeproxy.control.issuance.acme.wire import Order as OrderState
 from edgeproxy.control.issuance.certificates import Issued, PrivateKey, key_pem, load_key, new_key
-from edgeproxy.control.issuance.issuer import Progress, Published, until_published
+from edgeproxy.control.issuance.issuer import Progress, Published
 from edgeproxy.control.store import Order as OrderRow
 from edgeproxy.control.store import Store
-from edgeproxy.errors import EdgeError, Fault, IssuanceError
+from edgeproxy.errors import Fault, IssuanceError
 from edgeproxy.published.seal import Sealer
-
-log = structlog.get_logger("issuance")
-
 
 EARLY = 5.0
 """Seconds by which a renewed certificate may lie in the future and be served all the same: no two clocks are equal."""
@@ -34,8 +35,6 @@ EARLY = 5.0
 
 class AcmeIssuer:
     """Issues through the ACME directory of the configuration. Fulfils `Issuer`."""
-
-    wildcards = False  # they need DNS-01
 
     def __init__(
         self,
@@ -51,64 +50,83 @@ class AcmeIssuer:
     ) -> None:
         """`sealer` has the map's key, `clock` gives Unix time. The rest replaces network and time in tests."""
         self.directory = config.issuance.directory
+        self.wildcards = challenges.proves_wildcards(config)
         self._config = config
         self._store = store
-        self._publisher = publisher
-        self._sealer = sealer
         self._clock = clock
         self._sleep = sleep
         monotonic = monotonic or asyncio.get_running_loop().time
         self._transport = Transport(self.directory, config.issuance.ca_bundle, clock, monotonic, network, sleep)
         self._accounts = Accounts(config, store, self._transport, clock)
         self._permission = Permission(config.dns.resolvers)
+        self._solving = Solving(config, store, publisher, sealer, clock, self._transport, self._accounts, sleep)
 
     async def prepare(self) -> None:
-        """Connects, and makes the account if there is none: the first visitor then waits less. Raises IssuanceError."""
+        """Connects, and makes the account if there is none: the first visitor then waits less. Removes DNS records that an
+        earlier process left. Raises IssuanceError."""
         await self._permission.prepare()
         await self._transport.prepare()
         await self._accounts.get()
+        await self._solving.sweep()
 
     async def issue(self, name: str, progress: Progress) -> Issued:
-        """See `Issuer`. Every configured challenge is tried where the CA's complaint depends on the challenge."""
+        """See `Issuer`. Challenges are tried in the order of preference until one works; those that cannot be used for the
+        name, as things stand, are passed over. When none is left, the error tells each with its reason."""
         self._refuse_impossible(name)
-        kinds = challenges.preference(self._config.issuance.challenges)
         row = await self._unfinished(name)
-        if row is not None and (begun := row.data.decode("ascii", "replace")) in kinds:
-            kinds = kinds[kinds.index(begun) :]
-        elif row is None:
-            kinds = await self._permitted(name, kinds)
-        known_gone = False
+        worked = await self._worked(name)
+        kinds = challenges.preference(self._config.issuance.challenges, name, worked)
+        trials = Trials(name, kinds, read_trail(row.data) if row is not None else Trail())
+        if row is None:
+            for kind in set(kinds) - set(await self._permitted(name, kinds)):
+                trials.bar(kind, NotApplicable("A CAA record of the name does not allow it (validationmethods)."))
         try:
-            while True:
-                try:
-                    async with self._accounts.in_use():
-                        return await self._attempt(name, row, kinds, progress)
-                except OrderGone:
-                    if row is None or known_gone:
-                        await self._store.delete_order(name)
-                        raise
-                    known_gone = True
-                except CaRefused as error:
-                    left = kinds[kinds.index(error.challenge) + 1 :] if error.challenge in kinds else ()
-                    if not left or not error.another_challenge_may_help:
-                        if not error.order_lives:
-                            await self._store.delete_order(name)
-                        raise
-                    progress(f"{error.challenge} failed; trying {left[0]}")
-                    kinds = left
-                await self._store.delete_order(name)
-                await self._hide(name)
-                row = None
+            issued = await self._try(name, row, trials, progress)
         except BaseException:
             # whatever happened, also when this process is being stopped
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(self._hide_or_say(name))
+                await asyncio.shield(self._solving.hide_or_say(name))
             raise
+        return issued if issued.challenge else dataclasses.replace(issued, challenge=worked)
+
+    async def _try(self, name: str, row: OrderRow | None, trials: Trials, progress: Progress) -> Issued:
+        """One challenge after the other. An order goes on with the next one where the CA has not looked yet; once a
+        challenge has failed there, the order is over (RFC 8555 section 7.1.6) and another one is needed."""
+        known_gone = False
+        while (kind := trials.next) is not None:
+            over, said = True, "failed"
+            try:
+                await self._solving.check(kind, name)
+                async with self._accounts.in_use():
+                    return await self._attempt(name, row, trials, progress)
+            except OrderGone:
+                if row is None or known_gone:
+                    await self._store.delete_order(name)
+                    raise
+                known_gone = True
+            except (NotApplicable, AnswerFailed) as error:
+                trials.failed(error)
+                over, said = False, "cannot be used"
+            except CaRefused as error:
+                if not trials.failed(error):
+                    if not error.order_lives:
+                        await self._store.delete_order(name)
+                    raise
+                over = error.problem != NOT_OFFERED
+            if over:
+                await self._store.delete_order(name)
+            if trials.next not in (None, kind):
+                progress(f"{kind} {said}; trying {trials.next}")
+                await self._solving.hide(name)
+            row = await self._unfinished(name)
+        if row is not None:  # still good: the next try begins with all challenges again
+            await self._store.save_order(msgspec.structs.replace(row, data=b""), self._clock())
+        raise trials.error()
 
     async def settled(self, name: str) -> None:
         """See `Issuer`."""
         await self._store.delete_order(name)
-        await self._hide(name)
+        await self._solving.hide(name)
 
     async def unsettled(self) -> list[str]:
         """See `Issuer`."""
@@ -128,10 +146,11 @@ class AcmeIssuer:
         await self._transport.close()
 
     def _refuse_impossible(self, name: str) -> None:
-        if name.startswith("*."):
+        if name.startswith("*.") and not self.wildcards:
             raise IssuanceError(
-                f"A wildcard certificate for {name} needs the DNS-01 challenge, which this version does not have for ACME. "
-                'Register the names one by one, or use the built-in CA (issuance.directory = "internal").',
+                f'A wildcard certificate for {name} needs the DNS-01 challenge. Have "dns-01" in issuance.challenges and set '
+                "dns.zone or dns.rfc2136; or register the names one by one, or use the built-in CA "
+                '(issuance.directory = "internal").',
                 code="wildcard_unsupported",
                 fault=Fault.OPERATOR,
                 retryable=False,
@@ -156,31 +175,33 @@ class AcmeIssuer:
             return None
         return row
 
-    async def _attempt(self, name: str, row: OrderRow | None, kinds: tuple[str, ...], progress: Progress) -> Issued:
-        """One order from its beginning, or from where `row` says that it was left."""
+    async def _worked(self, name: str) -> str:
+        """The challenge by which the name's last certificate was obtained; empty where there is none or nobody knows."""
+        known = await self._store.current_certificate(name)
+        return known.challenge if known is not None and name in known.names else ""
+
+    async def _attempt(self, name: str, row: OrderRow | None, trials: Trials, progress: Progress) -> Issued:
+        """One order from its beginning, or from where `row` says that it was left, by the challenge that is next."""
         try:
             account = await self._accounts.get()
         except IssuanceError as error:
             if row is None and error.retryable:  # the CA is away: the order is made once it is back, without another visitor
-                await self._want(name, kinds[0])
+                await self._save(name, "", "wanted", await self._key(), trials.trail())
             raise
         try:
-            return await self._order(account, name, row, kinds, progress)
+            return await self._order(account, name, row, trials, progress)
         except CaRefused as error:
             if not error.about_the_account:
                 raise
             account = await self._accounts.again(account, error)
         # an account that is gone took its orders with it
-        return await self._order(account, name, None, kinds, progress)
+        return await self._order(account, name, None, trials, progress)
 
-    async def _order(
-        self, account: Account, name: str, row: OrderRow | None, kinds: tuple[str, ...], progress: Progress
-    ) -> Issued:
+    async def _order(self, account: Account, name: str, row: OrderRow | None, trials: Trials, progress: Progress) -> Issued:
         ordering = Ordering(self._transport, account, name, profile=self._config.issuance.profile, sleep=self._sleep)
-        found = None
+        trail, found = trials.trail(), None
         if row is None:
             key = await self._key()
-            row = await self._save(name, "", "new", key, kinds[0])
         else:
             progress("Continuing the order that was begun before")
             key = load_key(row.key)
@@ -188,10 +209,11 @@ class AcmeIssuer:
                 found = await (ordering.find() if not row.url else self._known(ordering, row.url))
         if found is None:
             progress("Ordering the certificate")
+            row = await self._save(name, "", "new", key, trail)
             found = await ordering.create()
-        if found[0] != row.url:
-            await self._save(name, found[0], "ordered", key, kinds[0])
-        return await self._complete(ordering, name, found, key, kinds, account, progress)
+        if row is None or found[0] != row.url or trail.pack() != row.data:
+            await self._save(name, found[0], "ordered", key, trail)
+        return await self._complete(ordering, name, found, key, trail.kind, account, progress)
 
     async def _complete(
         self,
@@ -199,22 +221,23 @@ class AcmeIssuer:
         name: str,
         found: tuple[str, OrderState],
         key: PrivateKey,
-        kinds: tuple[str, ...],
+        kind: str,
         account: Account,
         progress: Progress,
     ) -> Issued:
         url, order = found
 
         async def show(challenge: Challenge) -> None:
-            await self._show(name, challenge, account)
+            await self._solving.show(name, challenge, account)
 
         if order.status == "pending":
-            await ordering.validate(order, kinds, show, progress)
+            if not await ordering.validate(order, (kind,), show, progress):
+                kind = ""  # the CA knew from before that the name is ours
             order = OrderState(status="ready", finalize=order.finalize)
         order = await ordering.finalize(url, order, key, progress)
         issued = await ordering.download(order, key, self._clock())
         await self._refuse_early(name, issued)
-        return issued
+        return dataclasses.replace(issued, challenge=kind)
 
     async def _refuse_early(self, name: str, issued: Issued) -> None:
         """Leaves a certificate that is not valid yet with the CA, while an older one serves the name well."""
@@ -239,14 +262,7 @@ class AcmeIssuer:
         kind = self._config.tls.key_type
         return await asyncio.to_thread(new_key, kind) if kind == "rsa2048" else new_key(kind)
 
-    async def _want(self, name: str, challenge: str) -> None:
-        """Notes a name for which nothing was asked of the CA yet."""
-        now = self._clock()
-        key, data = key_pem(await self._key()), challenge.encode("ascii")
-        row = OrderRow(hostname=name, directory=self.directory, step="wanted", key=key, data=data, started_at=now)
-        await self._store.save_order(row, now)
-
-    async def _save(self, name: str, url: str, step: str, key: PrivateKey, challenge: str) -> OrderRow:
+    async def _save(self, name: str, url: str, step: str, key: PrivateKey, trail: Trail) -> OrderRow:
         now = self._clock()
         row = OrderRow(
             hostname=name,
@@ -254,25 +270,8 @@ class AcmeIssuer:
             url=url,
             step=step,
             key=key_pem(key),
-            data=challenge.encode("ascii"),
+            data=trail.pack(),
             started_at=now,
         )
         await self._store.save_order(row, now)
         return row
-
-    async def _show(self, name: str, challenge: Challenge, account: Account) -> None:
-        """Puts the answer where workers serve it. The CA is told only after every worker can see it."""
-        authorization = account.key_authorization(challenge.token)
-        key, record = challenges.answer(challenge, name, authorization, self._sealer, self._clock())
-        await until_published(self._publisher, await self._store.put_challenge(key, record, self._clock()))
-
-    async def _hide_or_say(self, name: str) -> None:
-        """`_hide` where another error is on its way and must not be covered by one of the store's."""
-        try:
-            await self._hide(name)
-        except EdgeError as error:
-            log.error("the answer to a challenge could not be removed", hostname=name, detail=error.detail)
-
-    async def _hide(self, name: str) -> None:
-        """Removes the answers again, those of an earlier process too."""
-        await self._store.delete_challenges(name, self._clock())

@@ -111,11 +111,13 @@ class Ordering:
                 raise
             raise OrderGone(f"The CA does not have the order for {self._name} any more.") from None
 
-    async def validate(self, order: Order, preferred: tuple[str, ...], show: Show, progress: Progress) -> None:
-        """Has every pending authorization of the order validated. Raises CaRefused with the CA's reason.
+    async def validate(self, order: Order, preferred: tuple[str, ...], show: Show, progress: Progress) -> bool:
+        """Has every pending authorization of the order validated. False where none was pending. Raises CaRefused with the
+        CA's reason; its problem is "unsupportedChallenge" where it offers none of `preferred`, and the order is as it was.
 
         `preferred` are the challenges to use, best first.
         """
+        asked = False
         for url in order.authorizations:
             authorization = await self._get(url, Authorization)
             if authorization.status == "valid":
@@ -126,17 +128,19 @@ class Ordering:
             if challenge is None:
                 offered = ", ".join(sorted({challenge.type for challenge in authorization.challenges})[:10])
                 raise CaRefused(
-                    f"The CA offers {offered or 'nothing'} for {self._name}, but issuance.challenges has only "
-                    f"{', '.join(preferred)}.",
+                    f"The CA does not offer {' or '.join(preferred)} for {self._name}, but {offered or 'nothing'}.",
                     problem="unsupportedChallenge",
                     fault=Fault.OPERATOR,
                     retryable=False,
+                    challenge=preferred[0],
                 )
+            asked = True
             await show(challenge)
             progress(f"The CA checks {self._name} by {challenge.type}")
             if challenge.status == "pending":
                 await self._tell(url, challenge)
             await self._validated(url)
+        return asked
 
     async def finalize(self, url: str, order: Order, key: PrivateKey, progress: Progress) -> Order:
         """Sends the certificate request where that is still to be done, and waits until the certificate is there."""

@@ -78,12 +78,18 @@ def refusal(
     """The error for a problem document. `name` and `challenge` are what was being validated, where anything was; `terms` the
     address of terms of service that came with it."""
     inner = _deepest(problem)
-    sentence, fault, retryable = _MEANINGS.get(inner.code, _unknown(status))
+    known = _IN_THE_DNS.get(inner.code) if challenge in _RECORDS else None
+    sentence, fault, retryable = known or _MEANINGS.get(inner.code, _unknown(status))
     if inner.code == "unauthorized" and not challenge and status in (401, 403):
         sentence, fault, retryable = _NOT_OURS
     subject = name or inner.identifier.value or "the request"
     said = _clean(inner.detail or inner.title)
-    text = sentence.format(name=subject, port=_PORTS.get(challenge, "443 or 80"), challenge=challenge or "the challenge")
+    text = sentence.format(
+        name=subject,
+        port=_PORTS.get(challenge, "443 or 80"),
+        challenge=challenge or "the challenge",
+        record=f"{_RECORDS.get(challenge, '')}{subject.removeprefix('*.')}",
+    )
     if inner.code == "userActionRequired":
         text = _terms(text, terms, inner.instance)
     detail = f"{text} The CA says: {said}" if said else text
@@ -147,11 +153,29 @@ def _unknown(status: int) -> tuple[str, Fault, bool]:
     return f"The CA refused {{name}}{f' (HTTP status {status})' if status else ''}.", Fault.CA, True
 
 
-_BY_CHALLENGE = frozenset(("connection", "unauthorized", "tls", "incorrectResponse"))
+_BY_CHALLENGE = frozenset(("connection", "unauthorized", "tls", "incorrectResponse", "malformed"))
+_RECORDS = {"dns-01": "_acme-challenge.", "dns-persist-01": "_validation-persist."}
 _PORTS = {"tls-alpn-01": "443", "http-01": "80"}
 _DNS, _CA, _OPERATOR = Fault.CUSTOMER_DNS, Fault.CA, Fault.OPERATOR
 
 _NOT_OURS = ("The CA does not let our account do this for {name}.", Fault.CA, True)
+
+_NOT_FOUND = (
+    "The CA did not find the right TXT record at {record}: a CNAME there leads elsewhere, or not all name servers have it.",
+    _DNS,
+    True,
+)
+_NOT_ASKED = ("The CA could not look up {record} in the DNS: look at the delegation of its zone, its CNAME's too.", _DNS, True)
+
+_IN_THE_DNS: dict[str, tuple[str, Fault, bool]] = {
+    "unauthorized": _NOT_FOUND,
+    "incorrectResponse": _NOT_FOUND,
+    "malformed": _NOT_FOUND,
+    "dns": _NOT_ASKED,
+    "connection": _NOT_ASKED,
+    "unknownHost": _NOT_ASKED,
+}
+"""Those of challenges for which the CA looks into the DNS."""
 
 _MEANINGS: dict[str, tuple[str, Fault, bool]] = {
     "connection": (

@@ -11,8 +11,8 @@ import structlog
 
 from edgeproxy.config.check import socket_address
 from edgeproxy.config.structs import Rfc2136
+from edgeproxy.control.issuance.acme.challenges import AnswerFailed
 from edgeproxy.control.issuance.acme.transport import Sleep
-from edgeproxy.errors import Fault, IssuanceError
 
 if TYPE_CHECKING:
     from dns.message import Message
@@ -37,11 +37,10 @@ _LOOKS = 0.05
 _LOOKS_MAX = 1.0
 
 
-class UpdateFailed(IssuanceError):
+class UpdateFailed(AnswerFailed):
     """The DNS server did not take an update, or could not be asked. `detail` says whose doing it is and what to do."""
 
     code = "dns_update_failed"
-    fault = Fault.OPERATOR
 
 
 class DynamicZone:

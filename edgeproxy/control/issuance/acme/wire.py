@@ -91,6 +91,9 @@ class Challenge(_Answer, frozen=True):
     url: str
     status: str = "pending"
     token: str = ""
+    issuer_domain_names: tuple[str, ...] = msgspec.field(name="issuer-domain-names", default=())
+    """Of dns-persist-01, as is `accounturi`."""
+    accounturi: str = ""
     error: Problem | None = None
 
 

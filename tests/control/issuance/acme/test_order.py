@@ -18,10 +18,12 @@ async def test_a_profile_is_asked_for_only_where_the_ca_has_it(world, issuers):
     assert world.ca.last_order["profile"] == "shortlived"
 
 
-async def test_a_ca_that_offers_none_of_our_challenges_is_said_to(world, issuers):
+async def test_a_ca_that_offers_none_of_our_challenges_is_said_to_and_asked_for_one_order(world, issuers):
     world.ca.offers = ("dns-01",)
-    with pytest.raises(CaRefused, match=r"offers dns-01 for a\.example, but issuance\.challenges has only tls-alpn-01"):
-        await issue(issuers())
+    for _ in range(2):
+        with pytest.raises(CaRefused, match=r"The CA does not offer http-01 for a\.example, but dns-01\."):
+            await issue(issuers(challenges=("tls-alpn-01", "http-01")))
+    assert len(world.ca.orders) == 1
 
 
 async def test_an_authorization_that_is_valid_already_is_not_validated_again(world, issuers):

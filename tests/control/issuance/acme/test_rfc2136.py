@@ -128,7 +128,12 @@ async def test_a_server_that_is_away_is_told_and_may_be_tried_again(knot, monkey
 
 async def test_a_server_that_is_silent_is_given_up(monkeypatch, knot):
     monkeypatch.setattr(rfc2136, "TRY_TIME", 0.05)
-    silent = await asyncio.start_server(lambda *_: asyncio.Event().wait(), "127.0.0.1", 0)
+
+    async def listen(reader, writer):
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(listen, "127.0.0.1", 0)
     async with silent:
         settings = knot.settings(ZONE, server=f"127.0.0.1:{silent.sockets[0].getsockname()[1]}")
         with pytest.raises(UpdateFailed, match="cannot be reached: no answer over TCP within"):

@@ -1,4 +1,4 @@
-"""Certificates: serials, uploaded ones, revocation, warnings of expiry, history. Accounts: a key that is to come."""
+"""Certificates: serials, challenges, uploaded ones, revocation, warnings of expiry, history. Accounts: a key that is to come."""
 
 from typing import Any
 
@@ -19,6 +19,7 @@ def upgrade() -> None:
     op.add_column("certificates", sa.Column("warned", sa.Integer(), nullable=True))
     op.add_column("certificates", sa.Column("revocation", sa.String(), nullable=True))
     op.add_column("certificates", sa.Column("revoked_at", sa.Float(), nullable=True))
+    op.add_column("certificates", sa.Column("challenge", sa.String(), nullable=False, server_default=""))
     op.create_index("certificates_by_serial", "certificates", ["serial"], unique=False)
     op.create_index("certificates_by_issuer", "certificates", ["issuer", "not_after"], unique=False)
     op.create_index("certificates_by_revocation", "certificates", ["revocation"], unique=False)
