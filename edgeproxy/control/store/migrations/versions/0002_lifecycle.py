@@ -1,4 +1,4 @@
-"""Certificates: serials, challenges, uploaded ones, revocation, warnings of expiry, history. Accounts: a key that is to come."""
+"""Certificates: serials, challenges, uploads, revocation, warnings of expiry, history. Accounts: a key that is to come."""
 
 from typing import Any
 
