@@ -9,7 +9,7 @@ from urllib.parse import quote
 import typer
 
 from edgeproxy.cli.options import Host, Json, Limit, Socket, admin
-from edgeproxy.cli.show import Progress, as_json, fields, listing_as_json, say, table, text_of
+from edgeproxy.cli.show import Progress, as_json, fields, listing_as_json, say, table, text_of, zone_lines
 from edgeproxy.errors import EdgeError, Fault
 from edgeproxy.model import RevocationReason
 
@@ -52,6 +52,7 @@ def show(host: Host, json: Json = False, socket: Socket = None) -> None:
         return
     served = found.get("served") or {}
     fields({**found.get("certificate", found), "served": served.get("detail")})
+    zone_lines(found)
     if found.get("history"):
         typer.echo("")
         _show_history(found["history"])

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from edgeproxy.cli.options import Host, Json, Limit, Socket, admin
-from edgeproxy.cli.show import as_json, fields, listing_as_json, say, table
+from edgeproxy.cli.show import as_json, fields, listing_as_json, say, table, zone_lines
 
 DOMAINS = "/api/v1/infrastructure/domains"
 
@@ -66,7 +66,11 @@ def show(host: Host, json: Json = False, socket: Socket = None) -> None:
     """Show one domain."""
     found = admin(socket).get(_path(host))
     domain: dict[str, Any] = found.get("domain_config", found)
-    as_json(domain) if json else fields(domain)
+    if json:
+        as_json(domain)
+        return
+    fields(domain, leave_out=frozenset(("dns_records",)))
+    zone_lines(domain)
 
 
 @app.command()

@@ -49,6 +49,14 @@ def fields(values: Mapping[str, Any], *, leave_out: frozenset[str] = frozenset()
         typer.echo(f"{key.ljust(width)}  {text}")
 
 
+def zone_lines(values: Mapping[str, Any]) -> None:
+    """The DNS records that go with a thing, as lines of a zone file, required ones first."""
+    records = sorted(values.get("dns_records", ()), key=lambda record: not record["required"])
+    for record in records:
+        need = "required" if record["required"] else "optional"
+        typer.echo(f"\n{need} DNS record: {text_of(record['reason'])}\n  {text_of(record['zone_line'])}")
+
+
 def as_json(value: Any) -> None:
     """JSON for programs, indented for people."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

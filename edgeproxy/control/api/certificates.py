@@ -83,8 +83,10 @@ async def show_certificate(request: Request, domain: str) -> CertificateFound:
         admission = admit(name, context.config, registration)
         if admission.verdict is Verdict.DENIED:
             raise NotFound(f"{name} has no certificate. {_advised(name, admission.reason)}")
+        records = (await plane.issuance.records([admission.certificate]))[admission.certificate]
+        needed = "".join(f" Its owner must have set: {record.zone_line}" for record in records if record.required)
         raise NotFound(
-            f"{name} has no certificate yet. Its first visitor obtains it, or `edgeproxy certs issue {name}` does now."
+            f"{name} has no certificate yet. Its first visitor obtains it, or `edgeproxy certs issue {name}` does now.{needed}"
         )
     seen = await plane.probe.look(stored, name)
     served = Seen(grade=seen.grade.value, detail=seen.detail, serial=seen.serial, not_after=moment(seen.not_after))
@@ -93,6 +95,7 @@ async def show_certificate(request: Request, domain: str) -> CertificateFound:
         certificate=view(stored, context.now()),
         served=served,
         chain=stored.chain.decode("ascii", "replace"),
+        dns_records=[record.shown() for record in (await plane.issuance.records([name]))[name]],
         history=[history_view(entry) for entry in history],
     )
 

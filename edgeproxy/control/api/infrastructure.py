@@ -137,6 +137,7 @@ async def _views(context: Context, plane: Plane, domains: list[Domain]) -> list[
     names = [domain.hostname for domain in domains]
     certificates = await plane.store.current_certificate_ids(names, context.now())
     failures = await plane.store.failures(names)
+    records = await plane.issuance.records(names)
     return [
         DomainOut(
             domain=domain.hostname,
@@ -146,6 +147,7 @@ async def _views(context: Context, plane: Plane, domains: list[Domain]) -> list[
             routing=context.config.origin.routing,
             created_at=certain_moment(domain.created_at),
             verified_at=moment(domain.verified_at),
+            dns_records=[record.shown() for record in records[domain.hostname]],
             certificate_id=certificates.get(domain.hostname) if domain.state in SERVED else None,
             error=_error(failures.get(domain.hostname)),
         )

@@ -97,6 +97,10 @@ class InternalIssuer:
         """See `Issuer`."""
         raise IssuanceError("The built-in CA has no account, and so no account key.", fault=Fault.CLIENT, retryable=False)
 
+    async def account(self) -> tuple[str, tuple[str, ...]]:
+        """See `Issuer`. There is none."""
+        return "", ()
+
     async def close(self) -> None:
         """See `Issuer`."""
 

@@ -72,6 +72,11 @@ class Issuer(Protocol):
         """Gives the account at the CA another key. Raises IssuanceError, also where there is no account."""
         ...
 
+    async def account(self) -> tuple[str, tuple[str, ...]]:
+        """The URI of our account, and the CA's issuer domain names, as far as they are known: for records that a name's
+        owner sets. Asks no CA. Raises StateError."""
+        ...
+
     async def close(self) -> None:
         """Ends connections. Running calls must have ended before."""
         ...

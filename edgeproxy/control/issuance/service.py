@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
+import anyio
 import structlog
 
 from edgeproxy.config.structs import Config
+from edgeproxy.control.domains.records import DnsRecord, acme_records
 from edgeproxy.control.issuance import telling
 from edgeproxy.control.issuance.acme.issuer import AcmeIssuer
 from edgeproxy.control.issuance.acme.problems import CaRefused
@@ -20,6 +22,7 @@ from edgeproxy.control.issuance.gate import Gate, GateAnswer, GateVerdict
 from edgeproxy.control.issuance.internal import DIRECTORY as INTERNAL
 from edgeproxy.control.issuance.internal import InternalIssuer
 from edgeproxy.control.issuance.issuer import Issuer, Progress, Published, until_published
+from edgeproxy.control.issuance.platform import PlatformWildcard
 from edgeproxy.control.issuance.policy import Admission, Registration, Verdict, admit, not_registered
 from edgeproxy.control.issuance.renewal import renew_at, retry_delay
 from edgeproxy.control.issuance.upkeep import Upkeep
@@ -219,11 +222,18 @@ class Issuance:
             flight.listeners.append(progress)
         return await self._wait(flight)
 
+    async def records(self, hostnames: Sequence[str]) -> dict[str, list[DnsRecord]]:
+        """For each name, the records by which its owner lets the CA see in the DNS that it is ours. Raises StateError."""
+        account, issuers = await self._issuer.account()
+        return {name: acme_records(name, self._config, account=account, issuers=issuers) for name in hostnames}
+
     # Ahead of time
 
     async def run(self) -> None:
         """Continues what an earlier process left unfinished, then renews what is due, until cancelled."""
-        await Upkeep(self, self._store, self._issuer, self._clock).run()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(PlatformWildcard(self._config, self, self._store, self._issuer, self._clock).run)
+            tasks.start_soon(Upkeep(self, self._store, self._issuer, self._clock).run)
 
     async def renew(self, name: str) -> StoredCertificate:
         """See upkeep.Desk. A gate that does not answer now leaves it at what it said before."""

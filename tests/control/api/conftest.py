@@ -18,10 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from edgeproxy.config.structs import Config, Listen, Platform, State
+from edgeproxy.config.structs import Config, Dns, Issuance, Listen, Platform, State
 from edgeproxy.control.api.app import admin_app
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.server import AdminProtocol, Server
+from edgeproxy.control.domains.records import acme_records
 from edgeproxy.control.faults import Faults
 from edgeproxy.control.issuance.lifecycle import Lifecycle
 from edgeproxy.control.issuance.upload import Roots
@@ -101,6 +102,12 @@ class FakeIssuance:
         self.go = asyncio.Event()
         self.go.set()
         self.told = asyncio.Event()
+
+    async def records(self, names):
+        """What the real one says with DNS-01 through a zone of its own."""
+        dns = Dns(zone="acme.ve.ai", listen=("127.0.0.1:53",))
+        config = Config(dns=dns, issuance=Issuance(agree_terms=True))
+        return {name: acme_records(name, config) for name in names}
 
     async def issue(self, name: str, *, by_operator: bool = True, force: bool = False, progress=None) -> StoredCertificate:
         self.forced.append(force)

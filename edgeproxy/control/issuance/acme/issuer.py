@@ -141,6 +141,11 @@ class AcmeIssuer:
         """See `Issuer`."""
         await self._accounts.roll_over()
 
+    async def account(self) -> tuple[str, tuple[str, ...]]:
+        """See `Issuer`."""
+        row = await self._store.account(self.directory)
+        return "" if row is None else row.url, self._solving.known_issuers()
+
     async def close(self) -> None:
         """See `Issuer`."""
         await self._transport.close()

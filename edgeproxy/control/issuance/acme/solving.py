@@ -65,7 +65,13 @@ class Solving:
 
     async def issuers(self) -> tuple[str, ...]:
         """The CA's issuer domain names, as far as it has told them: in a challenge, else in its directory."""
-        return self._issuers or (await self._transport.directory()).meta.caa_identities[: persist.ISSUERS]
+        if not self._issuers:
+            self._issuers = (await self._transport.directory()).meta.caa_identities[: persist.ISSUERS]
+        return self._issuers
+
+    def known_issuers(self) -> tuple[str, ...]:
+        """The same, as far as somebody has asked for them."""
+        return self._issuers
 
     async def show(self, name: str, challenge: Challenge, account: Account) -> None:
         """Gives the answer to a challenge that `check` found usable. Returns when whoever the CA asks has it.
