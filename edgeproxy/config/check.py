@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import SplitResult, urlsplit
 
 from edgeproxy import model
-from edgeproxy.config import nameservers
+from edgeproxy.config import nameservers, proving
 from edgeproxy.config.structs import Config
 from edgeproxy.errors import InvalidName
 from edgeproxy.units import Duration, Size
@@ -396,9 +396,9 @@ def together(config: Config) -> Iterator[Problem]:
     """Faults of values that are right alone and wrong beside each other."""
     yield from _addresses(config)
     yield from _issuance(config)
-    yield from _dynamic_updates(config)
     yield from _names(config)
-    yield from (Problem(*fault) for fault in nameservers.faults(config))
+    for faults in (nameservers.faults, proving.faults):
+        yield from (Problem(*fault) for fault in faults(config))
     yield from _origin_fits(config)
     yield from _limits(config)
 
@@ -430,15 +430,13 @@ def _overlap(one: str, other: str) -> bool:
 
 def _issuance(config: Config) -> Iterator[Problem]:
     issuance = config.issuance
-    if issuance.directory != "internal":
-        if not issuance.agree_terms:
-            yield Problem(
-                "issuance.agree_terms",
-                f"certificates come from {issuance.directory}, whose terms of service you have not agreed to; "
-                'write agree_terms = true, or directory = "internal" for the built-in CA',
-                ("issuance.directory",),
-            )
-        yield from _challenges(config)
+    if issuance.directory != "internal" and not issuance.agree_terms:
+        yield Problem(
+            "issuance.agree_terms",
+            f"certificates come from {issuance.directory}, whose terms of service you have not agreed to; "
+            'write agree_terms = true, or directory = "internal" for the built-in CA',
+            ("issuance.directory",),
+        )
     if len(set(issuance.challenges)) < len(issuance.challenges):
         yield Problem("issuance.challenges", "a challenge is there twice; write each once, most preferred first")
     for have, lack in (("key_id", "hmac_key"), ("hmac_key", "key_id")):
@@ -448,32 +446,6 @@ def _issuance(config: Config) -> Iterator[Problem]:
                 f"{have} is set and {lack} is not; the CA gives both together",
                 (f"issuance.eab.{have}",),
             )
-
-
-def _challenges(config: Config) -> Iterator[Problem]:
-    """At least one of the challenges must be one that can be answered."""
-    challenges = config.issuance.challenges
-    lacking: dict[str, Problem] = {}
-    if not config.listen.http:
-        text = 'http-01 needs an address in listen.http, and there is none; add "tls-alpn-01" or an address'
-        lacking["http-01"] = Problem("issuance.challenges", text, ("listen.http", "issuance.directory"))
-    if not config.dns.rfc2136.server:
-        text = 'dns-01 needs dns.rfc2136, which is not set; set it, or add "tls-alpn-01"'
-        lacking["dns-01"] = Problem("issuance.challenges", text, ("dns.rfc2136", "issuance.directory"))
-    if not challenges:
-        text = 'the list is empty; write "tls-alpn-01", "http-01" or both'
-        yield Problem("issuance.challenges", text, ("issuance.directory",))
-    elif lacking.keys() >= set(challenges):
-        yield lacking[challenges[0]]
-
-
-def _dynamic_updates(config: Config) -> Iterator[Problem]:
-    settings = config.dns.rfc2136
-    needed = ("server", "zone", "key_name", "key_secret")
-    there = tuple(f"dns.rfc2136.{name}" for name in needed if getattr(settings, name))
-    for name in needed:
-        if there and not getattr(settings, name):
-            yield Problem(f"dns.rfc2136.{name}", f"it is missing, and a dynamic update needs {', '.join(needed)}", there)
 
 
 def _names(config: Config) -> Iterator[Problem]:

@@ -241,16 +241,7 @@ class Dns(Section, frozen=True):
 
     resolvers: tuple[str, ...] = ()
     """Resolvers as "ADDRESS:PORT". Empty: the system's. Asked for CAA records before an order, for CNAMEs before DNS-01, and
-    by `edgeproxy doctor`. Where some are given, a CA is told of a DNS record only when each
-    of them has seen it."""
-
-    zone: str = ""
-    """The zone that this edge answers itself."""
-
-    listen: tuple[str, ...] = ()
-    """Where it is answered."""
-
-    rfc2136: Rfc2136 = Rfc2136()
+    by `edgeproxy doctor`. Where some are given, the CA is told of a DNS record only when each of them has seen it."""
 
     zone: str = ""
     """The zone that this edge answers itself, for DNS-01: a name of its own like "acme.example.com", which the zone above
@@ -262,6 +253,8 @@ class Dns(Section, frozen=True):
     nameservers: tuple[str, ...] = ()
     """The names of the zone's servers, as the zone above has them in its NS records. Empty: `platform.cname_target`, or,
     without that, `ns.<zone>`. Those within the zone have the addresses `platform.addresses`."""
+
+    rfc2136: Rfc2136 = Rfc2136()
 
 
 class Http(Section, frozen=True):

@@ -120,10 +120,9 @@ def test_what_is_not_toml_is_told_with_its_line(write, text, told):
     [
         ('listen.proxy_protocol = ["10.0.0.0/8"]', "listen.proxy_protocol: this is not built yet; leave it out"),
         ('issuance.fallback = ["https://ca.example/dir"]', "issuance.fallback: this is not built yet; leave it out"),
-        ("dns.rfc2136.x = 1", "dns.rfc2136: DNS-01 through RFC 2136 is not built yet; leave it out"),
+        ('tls.hsts = "1d"', "tls.hsts: HSTS is not built yet; leave it out"),
         ("webhooks.x = 1", "webhooks: outgoing webhooks is not built yet; leave it out"),
         ('store.url = "postgresql://db/edge"', 'store.url: PostgreSQL is not built yet; write "sqlite:///edgeproxy.db"'),
-        ('issuance.challenges = ["dns-01"]', 'issuance.challenges: "dns-01" is not built yet; write "tls-alpn-01", "http-01"'),
     ],
 )
 def test_what_comes_later_is_refused_in_one_sentence(write, text, told):

@@ -11,7 +11,7 @@ import pytest
 
 import edgeproxy
 from edgeproxy.config import check
-from edgeproxy.config.structs import Config, Eab, Issuance, State
+from edgeproxy.config.structs import Config, Dns, Eab, Issuance, Rfc2136, State
 from edgeproxy.units import decode_hook
 
 PROMISED = """
@@ -24,7 +24,8 @@ origin.url origin.allow origin.routing origin.header origin.on_unknown origin.on
 issuance.directory issuance.fallback issuance.ca_bundle issuance.email issuance.agree_terms issuance.profile
 issuance.challenges issuance.eab.key_id issuance.eab.hmac_key issuance.on_demand issuance.handshake_wait
 issuance.allow.registered issuance.allow.patterns issuance.allow.gate issuance.allow.gate_timeout issuance.allow.gate_ttl
-dns.resolvers http.h2 tls.minimum tls.default_hostname tls.key_type
+dns.resolvers dns.rfc2136.server dns.rfc2136.zone dns.rfc2136.key_name dns.rfc2136.key_secret
+dns.rfc2136.algorithm http.h2 tls.minimum tls.default_hostname tls.key_type
 timeouts.handshake timeouts.client_header timeouts.client_body timeouts.idle timeouts.write timeouts.origin_connect
 timeouts.origin_response timeouts.origin_idle timeouts.tunnel_idle timeouts.drain
 limits.connections limits.connections_per_address limits.waiting_handshakes limits.client_hello limits.request_head
@@ -85,10 +86,15 @@ def test_two_configurations_that_say_the_same_are_the_same() -> None:
 
 
 def test_secrets_are_not_in_a_configurations_repr() -> None:
-    secrets = {"state.key": "ab" * 32, "issuance.eab.hmac_key": "c2VjcmV0"}
+    secrets = {"state.key": "ab" * 32, "issuance.eab.hmac_key": "c2VjcmV0", "dns.rfc2136.key_secret": "Z2VoZWlt"}
     assert secrets.keys() == check.SECRET
-    config = Config(state=State(key="ab" * 32), issuance=Issuance(eab=Eab(key_id="seen", hmac_key="c2VjcmV0")))
+    config = Config(
+        state=State(key="ab" * 32),
+        issuance=Issuance(eab=Eab(key_id="seen", hmac_key="c2VjcmV0")),
+        dns=Dns(rfc2136=Rfc2136(key_name="known", key_secret="Z2VoZWlt")),
+    )
     shown = repr(config)
     assert not [key for key, value in secrets.items() if value in shown]
     assert "'seen'" in shown
+    assert "'known'" in shown
     assert "/var/lib/edgeproxy" in shown
