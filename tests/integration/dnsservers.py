@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from edgeproxy.config.structs import Rfc2136
+from edgeproxy.config.structs import Config, Rfc2136
+from edgeproxy.control.dns.authority import Authority
+from edgeproxy.control.dns.server import Server as ZoneServer
+from edgeproxy.control.metrics import Metrics
+from edgeproxy.supervision.identity import Identities
+from edgeproxy.supervision.listeners import Listeners, wanted
 from tests.integration.servers import Server, require
 from tests.ports import free_port
 
@@ -47,7 +54,7 @@ class Knot(Server):
         zones = ""
         for zone, lines in self._zones.items():
             file = storage / f"{zone}.zone"
-            soa = f"{zone}. 3600 SOA ns.{zone}. ops.{zone}. 1 3600 600 86400 5"
+            soa = f"{zone}. 3600 SOA ns.{zone}. ops.{zone}. 1 3600 600 86400 1"
             file.write_text("\n".join([soa, f"{zone}. 3600 NS ns.{zone}.", f"ns.{zone}. 3600 A 127.0.0.1", *lines, ""]))
             zones += (
                 f"  - domain: {zone}\n    file: {file}\n    acl: updates\n    zonefile-sync: -1\n    journal-content: changes\n"
@@ -73,3 +80,19 @@ class Knot(Server):
 def _program(name: str) -> str:
     """Debian keeps servers where a user's PATH may not look."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin") or name
+
+
+@contextlib.asynccontextmanager
+async def answering(config: Config, authority: Authority) -> AsyncIterator[None]:
+    """Our own zone, answered where `dns.listen` says, within this process."""
+    listeners = Listeners()
+    wants = [want for want in wanted(config, Identities(None, None)) if "dns" in want.role]
+    listeners.prepare(wants)
+    server = ZoneServer(authority, listeners.controller_sockets(wants), rate=1_000_000, metrics=Metrics("1", 10))
+    task = asyncio.create_task(server.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        listeners.close()

@@ -106,10 +106,19 @@ class Lookup:
         """The names to which a name's CNAMEs lead, in order, at most ALIASES; stops at a name of `until`.
 
         The last of them is never asked for anything but its CNAME: an answer that it has nothing yet would be remembered
-        by resolvers, and hide what is put there a moment later (RFC 2308). Raises DnsUnavailable.
+        by resolvers, and hide what is put there a moment later (RFC 2308). Raises DnsUnavailable where the DNS does not
+        answer for the name itself; where it does not for one that a CNAME leads to, that one is the last.
         """
         found: list[str] = []
-        while len(found) < ALIASES and name not in until and (name := await self.cname(name)) and name not in found:
+        while len(found) < ALIASES and name not in until:
+            try:
+                name = await self.cname(name)
+            except DnsUnavailable:
+                if not found:
+                    raise
+                break
+            if not name or name in found:
+                break
             found.append(name)
         return found
 

@@ -132,3 +132,12 @@ async def test_the_system_is_asked_where_no_resolver_is_given(monkeypatch):
 
 async def test_it_can_be_loaded_ahead(lookup):
     await lookup.prepare()
+
+
+async def test_a_break_further_along_ends_a_chain_of_aliases_and_does_not_hide_it(dns, lookup):
+    dns.zone = {("a.example", "CNAME"): ["b.example"]}
+    dns.broken |= {"b.example", "broken.example"}
+    assert await lookup.aliases("a.example") == ["b.example"]
+    assert await lookup.aliases("a.example", {"a.example"}) == []
+    with pytest.raises(DnsUnavailable):
+        await lookup.aliases("broken.example")

@@ -32,6 +32,9 @@ log = structlog.get_logger("issuance")
 OWN_TIME = 10.0
 """Seconds within which our own DNS server must answer with what the store has."""
 
+OWN_PATIENCE = 2.0
+"""Seconds that it may take for one answer. What asks is the process that answers."""
+
 RESOLVER_TIME = 120.0
 """Seconds within which each of dns.resolvers must see a record: secondaries have it within seconds, and a resolver that was
 asked too early remembers for the zone's negative TTL, usually a minute, that there was none."""
@@ -133,7 +136,9 @@ class OwnZone:
         """See TxtRecords. Our own server is asked as a CA would ask it."""
         await until_published(self._publisher, await self._kept.note(zone_label(hostname), hostname, value))
         for server in self._servers[:1]:
-            seen = await _until_seen(Lookup((server,)), self.name_for(hostname), value, OWN_TIME, self._sleep)
+            seen = await _until_seen(
+                Lookup((server,), patience=OWN_PATIENCE), self.name_for(hostname), value, OWN_TIME, self._sleep
+            )
             if seen is not None:
                 raise AnswerFailed(
                     f"The DNS server of this edge does not answer with the record that it was given, at {server} (dns.listen): "

@@ -13,6 +13,9 @@ from edgeproxy.control.issuance.acme.wire import Challenge
 ISSUERS = 10
 """Issuer domain names of a challenge; one with more is malformed (section 3.1)."""
 
+OTHER_ACCOUNT = "its accounturi is another one"
+"""What `fault_of` says of a record that may be good, for somebody else."""
+
 _ISSUER = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _VALUE = re.compile(r"[\x21-\x3a\x3c-\x7e]*\Z")
 _BLANK = " \t"
@@ -63,7 +66,7 @@ def fault_of(record: str, issuers: Sequence[str], account: str, *, wildcard: boo
             return f"it has {tag[:60]} twice"
         tags[tag.lower()] = value
     if tags.get("accounturi") != account:
-        return "its accounturi is another one"
+        return OTHER_ACCOUNT
     if wildcard and tags.get("policy", "").lower() != "wildcard":
         return "it has no policy=wildcard"
     until = tags.get("persistuntil")

@@ -132,5 +132,6 @@ class Solving:
         faults = [persist.fault_of(record, names, account, wildcard=wildcard, now=self._clock()) for record in records]
         if None in faults:
             return
-        wrong = next((fault for fault in faults if fault), "")
+        # of several records the one that is meant for our account says most
+        wrong = min((fault for fault in faults if fault), key=lambda fault: fault == persist.OTHER_ACCOUNT, default="")
         raise NotApplicable(f"{where} is there, but {wrong}. {cure}" if wrong else f"{where} is not set. {cure}")

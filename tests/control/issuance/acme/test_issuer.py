@@ -6,14 +6,19 @@ import contextlib
 import pytest
 from cryptography import x509
 
-from edgeproxy.config.structs import Tls
+from edgeproxy.config.structs import Dns, Tls
+from edgeproxy.control.dns.zone import zone_label
+from edgeproxy.control.issuance.acme import dns01
+from edgeproxy.control.issuance.acme.challenges import NotApplicable
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.certificates import load_key
-from edgeproxy.control.store import Order
+from edgeproxy.control.store import Order, StoredCertificate
 from edgeproxy.errors import Fault, IssuanceError, StateError
+from tests.control.dns.answering import scripted
 from tests.control.issuance.acme.conftest import NAME, issue, kinds_tried
 from tests.control.issuance.conftest import changed
 from tests.control.issuance.fakeca import HOST, Refuse, answer
+from tests.ports import free_port
 
 
 async def test_a_certificate_is_obtained_in_seven_requests_after_the_first(world, issuers):
@@ -101,6 +106,128 @@ async def test_a_reason_that_no_challenge_changes_is_not_tried_with_another(worl
         await issue(issuers())
     assert len(world.ca.orders) == 1
     assert await world.challenges() == []
+
+
+@pytest.fixture
+async def dns():
+    async with scripted() as server:
+        yield server
+
+
+def by_dns(world, server, *challenges, **dns):
+    """A configuration that asks this server and tries these challenges."""
+    return changed(world.config(challenges=challenges), dns=Dns(resolvers=(server.address,), **dns))
+
+
+async def test_when_none_is_left_each_is_told_with_its_reason(world, issuers, dns):
+    world.ca.fails = {"tls-alpn-01": "tls", "http-01": "connection"}
+    with pytest.raises(CaRefused) as caught:
+        await issue(issuers(by_dns(world, dns, "tls-alpn-01", "http-01", "dns-01", zone="acme.edge.example")))
+    said = caught.value.detail
+    assert said.startswith("No challenge proves a.example to the CA. tls-alpn-01: The TLS handshake")
+    assert " http-01: The CA could not connect to a.example on port 80" in said
+    wanted = f"{zone_label(NAME)}.acme.edge.example"
+    assert f" dns-01: _acme-challenge.a.example is not a CNAME. Its owner must set it to CNAME {wanted}" in said
+    assert caught.value.fault is Fault.CUSTOMER_DNS
+    assert len(world.ca.orders) == 2
+
+
+async def test_a_name_that_no_challenge_can_be_used_for_costs_no_order(world, issuers, dns):
+    issuer = issuers(by_dns(world, dns, "tls-alpn-01", "dns-01", zone="acme.edge.example"))
+    with pytest.raises(NotApplicable, match="Its owner must set it to CNAME"):
+        await issue(issuer, "*.a.example")
+    assert "new" not in world.ca.asked
+    assert await world.store.list_orders() == []
+
+
+async def test_an_answer_that_cannot_be_put_gives_way_to_another_challenge_of_the_same_order(world, issuers, dns, monkeypatch):
+    monkeypatch.setattr(dns01, "OWN_TIME", 0.0)
+    monkeypatch.setattr(dns01, "OWN_PATIENCE", 0.2)
+    dns.zone["_acme-challenge.a.example", "CNAME"] = [f"{zone_label(NAME)}.acme.edge.example"]
+    quiet = f"127.0.0.1:{free_port()}"
+    config = by_dns(world, dns, "dns-01", "http-01", zone="acme.edge.example", listen=(quiet,))
+    issued, steps = await issue(issuers(config))
+    assert issued.challenge == "http-01"
+    assert len(world.ca.orders) == 1
+    assert "dns-01 cannot be used; trying http-01" in steps
+    assert [key for key in await world.challenges() if key.startswith("dns:")] == []
+
+
+async def test_a_challenge_that_is_not_offered_gives_way_within_the_same_order(world, issuers, dns):
+    world.ca.offers = ("http-01",)
+    issued, _ = await issue(issuers(by_dns(world, dns, "tls-alpn-01", "http-01")))
+    assert issued.challenge == "http-01"
+    assert len(world.ca.orders) == 1
+
+
+@pytest.mark.parametrize("name", [NAME, "*.a.example"])
+async def test_the_persistent_record_is_enough_for_a_name_and_with_its_policy_for_a_wildcard(world, issuers, dns, name):
+    world.ca.offers = ("http-01", "dns-persist-01")
+    issuer = issuers(by_dns(world, dns, "dns-persist-01"))
+    await issuer.prepare()
+    record = f"ca.example; accounturi={(await issuer._accounts.get()).kid}; policy=wildcard"
+    dns.zone["_validation-persist.a.example", "TXT"] = [f'"{record}"']
+    issued, _ = await issue(issuer, name)
+    assert (issued.names, issued.challenge) == ((name,), "dns-persist-01")
+    assert await issuer.account() == ((await issuer._accounts.get()).kid, ("ca.example",))
+
+
+async def test_a_renewal_begins_with_what_worked_last(world, issuers):
+    world.ca.fails = {"tls-alpn-01": "tls"}
+    first = issuers()
+    issued, _ = await issue(first)
+    await keep(world, issued)
+    await first.settled(NAME)
+    world.ca.fails = {}
+    renewed, _ = await issue(issuers())
+    assert renewed.challenge == "http-01"
+    assert kinds_tried(world.ca) == ["tls-alpn-01", "http-01", "http-01"]
+
+
+async def test_what_worked_is_remembered_though_the_ca_did_not_look_this_time(world, issuers):
+    issuer = issuers(challenges=("http-01", "tls-alpn-01"))
+    issued, _ = await issue(issuer)
+    await keep(world, issued)
+    await issuer.settled(NAME)
+
+    def valid():
+        order = world.ca.orders[-1]
+        order.authorization, order.status = "valid", "ready"
+
+    world.ca.plan("authz", valid)
+    again, _ = await issue(issuers())
+    assert again.challenge == "http-01"
+
+
+async def keep(world, issued):
+    """Stores a certificate as the service does."""
+    stored = StoredCertificate(
+        id=issued.id,
+        names=issued.names,
+        chain=issued.chain,
+        sealed_key=b"sealed",
+        not_before=issued.not_before,
+        not_after=issued.not_after,
+        renew_at=issued.not_after,
+        challenge=issued.challenge,
+    )
+    await world.store.add_certificate(stored, world.clock())
+
+
+async def test_after_all_have_failed_the_next_try_begins_with_all(world, issuers, monkeypatch, dns):
+    """Also where the order lived on, because the last one failed here and not at the CA."""
+    monkeypatch.setattr(dns01, "OWN_TIME", 0.0)
+    monkeypatch.setattr(dns01, "OWN_PATIENCE", 0.2)
+    dns.zone["_acme-challenge.a.example", "CNAME"] = [f"{zone_label(NAME)}.acme.edge.example"]
+    quiet = f"127.0.0.1:{free_port()}"
+    config = by_dns(world, dns, "tls-alpn-01", "dns-01", zone="acme.edge.example", listen=(quiet,))
+    world.ca.fails = {"tls-alpn-01": "tls"}
+    with pytest.raises(CaRefused, match=r"dns-01: The DNS server of this edge does not answer"):
+        await issue(issuers(config))
+    world.ca.fails = {}
+    issued, _ = await issue(issuers(config))
+    assert issued.challenge == "tls-alpn-01"
+    assert len(world.ca.orders) == 2, "the order that nobody had failed at the CA was gone on with"
 
 
 REQUESTS = ["account", "new", "authz", "challenge", "authz", "finalize", "order", "cert"]
