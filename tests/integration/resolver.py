@@ -82,10 +82,21 @@ def put_challenges(state: Path, values: Mapping[str, Iterable[str]], *, remove: 
 class Unbound:
     """A resolver on loopback that asks for `zone` at our port, has another zone with `records` itself, and knows nobody else.
 
-    It writes the names in its questions in mixed case, and wants them back so (0x20). `tcp`: it asks by TCP only.
+    It writes the names in its questions in mixed case, and wants them back so (0x20). `tcp`: it asks by TCP only. `more`:
+    further zones that it asks for, by their ports.
     """
 
-    def __init__(self, folder: Path, zone: str, zone_port: int, own: str, records: Iterable[str], *, tcp: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        zone: str,
+        zone_port: int,
+        own: str,
+        records: Iterable[str],
+        *,
+        tcp: bool = False,
+        more: Mapping[str, int] | None = None,
+    ) -> None:
         folder.mkdir(parents=True)
         self.port = free_port()
         self._log = folder / "unbound.log"
@@ -97,6 +108,10 @@ class Unbound:
             f"ns.{own}. 60 IN A 127.0.0.1",
         ]
         zonefile.write_text("\n".join([*head, *records, ""]))
+        stubs = "\n".join(
+            f'stub-zone:\n  name: "{name}"\n  stub-addr: 127.0.0.1@{port}'
+            for name, port in ({zone: zone_port} | dict(more or {})).items()
+        )
         self._config = folder / "unbound.conf"
         self._config.write_text(f"""
 server:
@@ -119,9 +134,7 @@ server:
   local-zone: "test." nodefault
 remote-control:
   control-enable: no
-stub-zone:
-  name: "{zone}"
-  stub-addr: 127.0.0.1@{zone_port}
+{stubs}
 auth-zone:
   name: "{own}"
   zonefile: "{zonefile}"

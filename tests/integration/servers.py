@@ -131,7 +131,8 @@ class Pebble(Server):
 
     `http_port` and `tls_port` are where it expects the edge. Every name resolves to 127.0.0.1; see `dns.manage`.
     `environ` is what pebble is configured with (PEBBLE_WFE_NONCEREJECT, PEBBLE_AUTHZREUSE, …). By default it neither
-    sleeps, nor refuses good nonces, nor reuses authorizations, so that tests do the same each time.
+    sleeps, nor refuses good nonces, nor reuses authorizations, so that tests do the same each time. `resolver` is the port of
+    another DNS resolver for it to ask.
     """
 
     def __init__(
@@ -143,8 +144,10 @@ class Pebble(Server):
         environ: dict[str, str] | None = None,
         settings: dict[str, object] | None = None,
         port: int | None = None,
+        resolver: int | None = None,
     ) -> None:
         super().__init__(folder, "pebble")
+        self._resolver = resolver
         self.http_port = http_port or free_port()
         self.tls_port = tls_port or free_port()
         self.port = port or free_port()
@@ -194,7 +197,13 @@ class Pebble(Server):
     async def launch(self) -> None:
         """Starts pebble, or starts it again with everything forgotten."""
         await self.start(
-            *("pebble", "-config", str(self.folder / "pebble.json"), "-dnsserver", f"127.0.0.1:{self.dns.dns_port}"),
+            *(
+                "pebble",
+                "-config",
+                str(self.folder / "pebble.json"),
+                "-dnsserver",
+                f"127.0.0.1:{self._resolver or self.dns.dns_port}",
+            ),
             environ=self._environ,
         )
         await self.listening(self.port)

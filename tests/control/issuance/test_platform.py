@@ -55,7 +55,7 @@ def desk(world):
 
 @pytest.fixture
 def keeper(world, desk):
-    return PlatformWildcard(CONFIG, desk, world.store, Issuer(), world.clock)
+    return PlatformWildcard(CONFIG, desk, world.store, Issuer(), world.clock)  # type: ignore[arg-type]
 
 
 async def test_it_is_obtained_where_there_is_none_and_left_alone_where_there_is(world, desk, keeper):
@@ -117,4 +117,4 @@ async def test_a_store_that_fails_does_not_end_it(world, desk, keeper, monkeypat
 def test_only_what_an_acme_ca_can_be_shown_is_obtained_by_itself(config, directory, wildcards, name):
     issuer = Issuer()
     issuer.directory, issuer.wildcards = directory, wildcards
-    assert own_wildcard(config, issuer) == name
+    assert own_wildcard(config, issuer) == name  # type: ignore[arg-type]

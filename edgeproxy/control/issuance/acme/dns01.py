@@ -20,7 +20,7 @@ from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.lookup import DnsUnavailable, Lookup
 from edgeproxy.control.dns.zone import zone_label
 from edgeproxy.control.issuance.acme.challenges import NO_DNS, AnswerFailed, NotApplicable
-from edgeproxy.control.issuance.acme.rfc2136 import DynamicZone
+from edgeproxy.control.issuance.acme.rfc2136 import DynamicZone, UpdateFailed
 from edgeproxy.control.issuance.acme.transport import Sleep
 from edgeproxy.control.issuance.issuer import Published, until_published
 from edgeproxy.control.store import Store
@@ -182,7 +182,12 @@ class UpdatedZone:
         """See TxtRecords."""
         name = self.name_for(hostname)
         await self._kept.note(name, hostname, value)
-        await self._dynamic.add(name, value)
+        try:
+            await self._dynamic.add(name, value)
+        except UpdateFailed as error:
+            if not error.retryable:  # the server said no: there is nothing to be removed
+                await self._kept.forget(name, value)
+            raise
 
     async def remove(self, hostname: str, value: str) -> None:
         """See TxtRecords."""

@@ -117,7 +117,7 @@ class AcmeIssuer:
                 await self._store.delete_order(name)
             if trials.next not in (None, kind):
                 progress(f"{kind} {said}; trying {trials.next}")
-                await self._solving.hide(name)
+                await self._solving.hide_or_say(name)
             row = await self._unfinished(name)
         if row is not None:  # still good: the next try begins with all challenges again
             await self._store.save_order(msgspec.structs.replace(row, data=b""), self._clock())

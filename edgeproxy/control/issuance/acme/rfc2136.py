@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("issuance")
 
-TTL = 10
-"""Seconds of our records. They count for minutes, and an old one must not stand in a later one's way."""
+TTL = 1
+"""Seconds of our records, as in our own zone: a hostname and its wildcard share a name, and a resolver that has seen the record
+of one must look again for that of the other."""
 
 TRY_TIME = 4.0
 """Seconds that one message may take, over TCP connecting included."""
