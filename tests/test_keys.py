@@ -12,7 +12,7 @@ import pytest
 from edgeproxy.config.structs import Config, State
 from edgeproxy.config.structs import Store as StoreSection
 from edgeproxy.errors import ConfigError, StateError
-from edgeproxy.keys import derive, root_key, store_path
+from edgeproxy.keys import copy_key, derive, key_file, root_key, store_path
 
 
 def config(key: str = "", url: str = "sqlite:///edgeproxy.db") -> Config:
@@ -141,3 +141,57 @@ def test_a_full_disk_is_told_and_no_half_of_a_key_is_left(tmp_path: Path, monkey
     with pytest.raises(StateError, match=r"The disk is full: .*/state\.key cannot be written"):
         root_key(config(), tmp_path, may_create=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_while_the_key_is_being_changed_no_edge_starts(tmp_path: Path) -> None:
+    root_key(config(), tmp_path, may_create=True)
+    file = key_file(config(), tmp_path)
+    file.make_coming()
+    with pytest.raises(StateError, match="Run `edgeproxy state rotate-key`, which finishes it; nothing is lost"):
+        root_key(config(), tmp_path, may_create=True)
+
+
+def test_a_key_is_changed_by_a_copy_beside_it_and_one_renaming(tmp_path: Path) -> None:
+    before = root_key(config(), tmp_path, may_create=True)
+    file = key_file(config(), tmp_path)
+    coming = file.make_coming()
+    assert (file.read(), file.read_coming()) == (before, coming)
+    for _ in range(2):
+        file.set_aside()
+    assert file.former.read_text() == before.hex() + "\n"
+    file.take_over()
+    assert (file.read(), file.read_coming()) == (coming, None)
+    assert root_key(config(), tmp_path, may_create=False) == coming
+    for _ in range(2):
+        file.destroy_former()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.key"]
+
+
+def test_another_former_key_is_replaced(tmp_path: Path) -> None:
+    before = root_key(config(), tmp_path, may_create=True)
+    file = key_file(config(), tmp_path)
+    file.former.write_text("1" * 64)
+    file.set_aside()
+    assert file.former.read_text() == before.hex() + "\n"
+
+
+def test_a_key_file_that_cannot_be_changed_says_so(tmp_path: Path) -> None:
+    file = key_file(config(f"file:{tmp_path}/none/state.key"), tmp_path)
+    with pytest.raises(StateError, match="is missing"):
+        file.read()
+    with pytest.raises(StateError, match="cannot be made"):
+        file.make_coming()
+    with pytest.raises(StateError, match="cannot be replaced"):
+        file.take_over()
+    with pytest.raises(StateError, match="cannot be deleted"):
+        file.destroy_former()
+    with pytest.raises(StateError, match="in the configuration itself"):
+        key_file(config("0" * 64), tmp_path)
+
+
+def test_a_copy_of_a_key_is_never_made_over_another_file(tmp_path: Path) -> None:
+    copy_key(b"k" * 32, tmp_path / "copy")
+    assert (tmp_path / "copy").read_text() == (b"k" * 32).hex() + "\n"
+    assert stat.S_IMODE((tmp_path / "copy").stat().st_mode) == 0o600
+    with pytest.raises(StateError, match="is not overwritten"):
+        copy_key(b"l" * 32, tmp_path / "copy")

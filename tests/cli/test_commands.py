@@ -17,12 +17,12 @@ import edgeproxy
 from edgeproxy.cli import commands, main
 from tests.integration.running import PATIENCE, ROOT
 
-LOCAL = {"serve", "demo", "check"}
+LOCAL = {"serve", "demo", "check", "state check", "state rotate-key"}
 """Those that need no running edge."""
 
 PROMISED = """
 serve, demo, check, status, reload, stop, domains add, domains list, domains show, domains remove, certs list, certs show,
-certs issue
+certs issue, certs renew, certs revoke, certs upload, state check, state rotate-key
 """
 
 

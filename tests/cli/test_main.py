@@ -19,7 +19,7 @@ def python(*arguments, **environment):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("statsu",), "Did you mean 'status'?"),
+        (("relaod",), "Did you mean 'reload'?"),
         (("domains", "ad"), "Did you mean 'add'?"),
         (("domains", "add"), "HOST"),
         (("domains", "list", "--limit", "0"), "--limit"),

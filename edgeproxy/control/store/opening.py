@@ -49,10 +49,7 @@ def look(path: Path, state_directory: Path) -> Found:
     if header != _HEADER:
         raise _damaged(path, state_directory, "The file is not a SQLite database.")
     try:
-        # Read-only, so that not even a checkpoint of its log is written while it is not known to be ours. Without a log
-        # nobody has it open, and as "immutable" it is read without so much as the log's files being made.
-        mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=5)
+        connection = connect(path)
         try:
             found = _about(connection, path)
         finally:
@@ -75,6 +72,13 @@ def look(path: Path, state_directory: Path) -> Found:
 
 class _Damage(Exception):
     """The file is no store that can be used; what is wrong with it."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Read-only, so that not even a checkpoint of its log is written while it is not known to be ours. Without a log nobody
+    has it open, and as "immutable" it is read without so much as the log's files being made."""
+    mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=5)
 
 
 def _damaged(path: Path, state_directory: Path, detail: str) -> StateError:
