@@ -13,7 +13,7 @@ from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.issuer import Issuer
 from edgeproxy.control.issuance.renewal import DAY
 from edgeproxy.control.store import Failure, Store, StoredCertificate
-from edgeproxy.errors import EdgeError, IssuanceDenied
+from edgeproxy.errors import EdgeError, IssuanceDenied, IssuanceError
 
 log = structlog.get_logger("issuance")
 
@@ -135,6 +135,7 @@ class Upkeep:
             try:
                 await self._desk.resume(name)
             except EdgeError as error:
-                log.warning("an unfinished order failed", hostname=name, detail=error.detail)
+                if not isinstance(error, IssuanceError):  # the service has told of those
+                    log.warning("an unfinished order was interrupted", hostname=name, detail=error.detail)
                 if isinstance(error, CaRefused) and error.about_the_ca:
                     self._ca_away = True

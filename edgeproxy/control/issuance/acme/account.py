@@ -71,8 +71,11 @@ class Accounts:
 
         Raises IssuanceError; where the CA wanted something of the account's owner a moment ago, its words again.
         """
-        if self._refusal is not None and self._transport.monotonic() - self._refused_at < REFUSED_SECONDS:
-            raise self._refusal.with_traceback(None)
+        if self._refusal is not None:
+            now = self._transport.monotonic()
+            if now - self._refused_at < REFUSED_SECONDS:
+                raise self._refusal.with_traceback(None)
+            self._refused_at = now  # one asks, and the others wait for what it hears
         if self._account is not None:
             return self._account
         async with self._lock:
@@ -162,6 +165,10 @@ class Accounts:
 
     async def _row(self) -> AccountRow | None:
         return await self._store.account(self._transport.directory_url)
+
+    def accepted(self) -> None:
+        """The CA wants nothing of the account's owner (any more)."""
+        self._refusal = None
 
     async def again(self, account: Account, error: CaRefused) -> Account:
         """What to go on with after the CA complained of `account` (`error.about_the_account`).

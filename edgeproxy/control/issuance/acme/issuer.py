@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import httpx2
 import msgspec
+import structlog
 
 from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.acme import challenges
@@ -26,11 +27,13 @@ from edgeproxy.control.issuance.certificates import Issued, PrivateKey, key_pem,
 from edgeproxy.control.issuance.issuer import Progress, Published
 from edgeproxy.control.store import Order as OrderRow
 from edgeproxy.control.store import Store
-from edgeproxy.errors import Fault, IssuanceError
+from edgeproxy.errors import EdgeError, Fault, IssuanceError
 from edgeproxy.published.seal import Sealer
 
 EARLY = 5.0
 """Seconds by which a renewed certificate may lie in the future and be served all the same: no two clocks are equal."""
+
+log = structlog.get_logger("issuance")
 
 
 class AcmeIssuer:
@@ -77,17 +80,29 @@ class AcmeIssuer:
         worked = await self._worked(name)
         kinds = challenges.preference(self._config.issuance.challenges, name, worked)
         trials = Trials(name, kinds, read_trail(row.data) if row is not None else Trail())
-        if row is None:
-            for kind in set(kinds) - set(await self._permitted(name, kinds)):
-                trials.bar(kind, NotApplicable("A CAA record of the name does not allow it (validationmethods)."))
         try:
+            if row is None or row.step == "wanted":
+                for kind in set(kinds) - set(await self._permitted(name, kinds)):
+                    trials.bar(kind, NotApplicable("A CAA record of the name does not allow it (validationmethods)."))
             issued = await self._try(name, row, trials, progress)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, IssuanceError):
+                await self._keep_wish(name, error, trials)
             # whatever happened, also when this process is being stopped
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(self._solving.hide_or_say(name))
             raise
         return issued if issued.challenge else dataclasses.replace(issued, challenge=worked)
+
+    async def _keep_wish(self, name: str, error: IssuanceError, trials: Trials) -> None:
+        """Where the CA itself is in the way, the name gets its certificate once it is well again, without another visitor."""
+        if not (error.order_lives if isinstance(error, CaRefused) else error.code == "ca_malformed"):
+            return
+        try:
+            if await self._store.order_for(name) is None:
+                await self._save(name, "", "wanted", await self._key(), trials.trail())
+        except EdgeError as trouble:  # what is on its way must not be covered by this
+            log.error("a name that waits for the CA could not be noted", hostname=name, detail=trouble.detail)
 
     async def _try(self, name: str, row: OrderRow | None, trials: Trials, progress: Progress) -> Issued:
         """One challenge after the other. An order goes on with the next one where the CA has not looked yet; once a
@@ -187,18 +202,16 @@ class AcmeIssuer:
 
     async def _attempt(self, name: str, row: OrderRow | None, trials: Trials, progress: Progress) -> Issued:
         """One order from its beginning, or from where `row` says that it was left, by the challenge that is next."""
+        account = await self._accounts.get()
         try:
-            account = await self._accounts.get()
-        except IssuanceError as error:
-            if row is None and error.retryable:  # the CA is away: the order is made once it is back, without another visitor
-                await self._save(name, "", "wanted", await self._key(), trials.trail())
-            raise
-        try:
-            return await self._order(account, name, row, trials, progress)
+            issued = await self._order(account, name, row, trials, progress)
         except CaRefused as error:
             if not error.about_the_account:
                 raise
             account = await self._accounts.again(account, error)
+        else:
+            self._accounts.accepted()
+            return issued
         # an account that is gone took its orders with it
         return await self._order(account, name, None, trials, progress)
 
@@ -215,7 +228,12 @@ class AcmeIssuer:
         if found is None:
             progress("Ordering the certificate")
             row = await self._save(name, "", "new", key, trail)
-            found = await ordering.create()
+            try:
+                found = await ordering.create()
+            except CaRefused as error:
+                if not error.may_have_been_taken:  # so that the next try need not look for it
+                    await self._save(name, "", "wanted", key, trail)
+                raise
         if row is None or found[0] != row.url or trail.pack() != row.data:
             await self._save(name, found[0], "ordered", key, trail)
         return await self._complete(ordering, name, found, key, trail.kind, account, progress)

@@ -144,11 +144,17 @@ class Ordering:
 
     async def finalize(self, url: str, order: Order, key: PrivateKey, progress: Progress) -> Order:
         """Sends the certificate request where that is still to be done, and waits until the certificate is there."""
-        began, pause = self._transport.monotonic(), 0.0
+        began, pause, lost = self._transport.monotonic(), 0.0, False
         while order.status != "valid" or not order.certificate:
             if order.status == "ready":
                 progress("The CA signs the certificate")
-                order = await self._send_request(order, key)
+                try:
+                    order = await self._send_request(order, key)
+                except CaRefused as error:
+                    # It may have been taken all the same; the order itself will tell.
+                    if error.problem != "lost" or lost:
+                        raise
+                    order, lost = Order(status="processing"), True
                 if order.status == "valid" and order.certificate:
                     break
             elif order.status not in _OPEN | {"valid"}:
@@ -185,8 +191,7 @@ class Ordering:
         try:
             answer = await self._post(order.finalize, csr.to_json(), resend=False)
         except CaRefused as error:
-            # "lost": it may have been taken; the order itself will tell. "orderNotReady": taken already, or not ready yet.
-            if error.problem not in ("lost", "orderNotReady"):
+            if error.problem != "orderNotReady":  # taken already, or not ready yet
                 raise
             return Order(status="processing")
         try:
@@ -241,7 +246,7 @@ class Ordering:
     def _invalid(self, order: Order) -> IssuanceError:
         if order.error is not None:
             return refusal(order.error, name=self._name)
-        return OrderGone(f"The CA's order for {self._name} is {order.status[:30]}.")
+        return OrderGone(f"The CA's order for {self._name} is {order.status[:30]}; another one is made when it is tried again.")
 
     def _too_slow(self, what: str, limit: float) -> CaRefused:
         return CaRefused(

@@ -41,12 +41,26 @@ class CaRefused(IssuanceError):
     @property
     def about_the_ca(self) -> bool:
         """Whether this says nothing of the name: the CA is away, busy or broken, and other names would fare the same."""
-        return self.problem in ("unreachable", "lost", "serverInternal", "badNonce") or self.whole_ca
+        return (
+            self.problem in ("unreachable", "lost", "serverInternal", "badNonce", "noNonce")
+            or self.whole_ca
+            or self.status >= 500
+        )
 
     @property
     def whole_ca(self) -> bool:
-        """Whether the answer was that of a server, or of what stands before it, that has no time for anybody."""
-        return self.status >= 500 or self.problem == "http429"
+        """Whether the answer was that of a server, or of what stands before it, that has no time for anybody. A 500 with a
+        problem document is not: one order can be what a CA stumbles over."""
+        return (
+            self.status in (502, 503, 504)
+            or self.problem == "http429"
+            or (self.status >= 500 and self.problem.startswith("http"))
+        )
+
+    @property
+    def may_have_been_taken(self) -> bool:
+        """Whether the CA may have done what it was asked for all the same."""
+        return self.status in (0, 500, 502, 504) and self.problem != "unreachable"
 
     @property
     def about_the_account(self) -> bool:

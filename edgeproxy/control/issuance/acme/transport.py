@@ -218,7 +218,10 @@ class Transport:
         about: str = "",
         resend: bool = True,
     ) -> Answer:
-        """`post` to a resource of the directory. One that is not where it was is looked for in a new directory."""
+        """`post` to a resource of the directory. One that is not where it was is looked for in a new directory.
+
+        An account whose URL is of the place that the CA has left is one that it does not know: "accountDoesNotExist".
+        """
         directory = await self.directory()
         url = str(getattr(directory, resource))
         try:
@@ -226,11 +229,14 @@ class Transport:
         except CaRefused as error:
             elsewhere = httpx2.URL(url).host != self.host
             if error.status not in _GONE and not (error.problem == "unreachable" and elsewhere):
-                raise
+                raise _unknown_there(error, url, kid) from None
             moved = str(getattr(await self.directory(instead_of=directory), resource))
             if moved == url:
                 raise
-        return await self.post(moved, payload, key, kid, about=about, resend=resend)
+        try:
+            return await self.post(moved, payload, key, kid, about=about, resend=resend)
+        except CaRefused as error:
+            raise _unknown_there(error, moved, kid) from None
 
     async def _nonce(self) -> str:
         while self._nonces:
@@ -246,12 +252,24 @@ class Transport:
         except CaRefused as error:
             moved = (await self.directory(instead_of=directory)).new_nonce if error.status in _GONE else directory.new_nonce
             if moved == directory.new_nonce:
-                raise
+                raise self._no_nonce(error) from None
             answer = await self._send("HEAD", moved)
         nonce = answer.headers.get("replay-nonce", "")
         if not _is_nonce(nonce):
-            raise CaRefused("The CA gave no nonce. Is issuance.directory an ACME directory?", problem="malformed", status=200)
+            raise CaRefused("The CA gave no nonce. Is issuance.directory an ACME directory?", problem="noNonce", status=200)
         return nonce
+
+    def _no_nonce(self, error: CaRefused) -> CaRefused:
+        """The CA refused to give a nonce, which says nothing of the name that it is for."""
+        if error.about_the_ca:
+            return error
+        self._pace.trouble(self.monotonic(), error.retry_after)
+        return CaRefused(
+            f"The CA gives no nonces (HTTP status {error.status}); it is tried again.",
+            problem="noNonce",
+            retry_after=error.retry_after,
+            status=error.status,
+        )
 
     def _keep_nonce(self, nonce: str) -> None:
         self._nonces.append((self.monotonic(), nonce))
@@ -383,6 +401,13 @@ class Transport:
             )
         self._clock_off = off
         return date
+
+
+def _unknown_there(error: CaRefused, url: str, kid: str | None) -> CaRefused:
+    """The error, or "accountDoesNotExist" where a CA that moved cannot make anything of the account's old URL."""
+    if kid and error.problem == "malformed" and httpx2.URL(kid).host != httpx2.URL(url).host:
+        return CaRefused(error.detail, problem="accountDoesNotExist", status=error.status)
+    return error
 
 
 def _compare_terms(old: Directory, new: Directory) -> None:

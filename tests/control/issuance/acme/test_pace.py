@@ -2,7 +2,7 @@
 
 import math
 
-from edgeproxy.control.issuance.acme.pace import BELIEVED, IDLE, PAUSE_MAX, SPACING, WIDEST, Pace
+from edgeproxy.control.issuance.acme.pace import BELIEVED, IDLE, MEMORY, PAUSE_MAX, RECOVERED, SPACING, WIDEST, Pace
 
 
 def well(now=0.0):
@@ -86,3 +86,26 @@ def test_a_proper_answer_ends_it_and_the_next_go_out_one_after_the_other():
     assert not pace.troubled
     assert pace.waiting(300.0, 0) == 0.0
     assert pace.waiting(300.0, 2) > 0.0
+
+
+def test_trouble_that_comes_back_is_the_same_and_takes_more_proper_answers_to_end():
+    pace, now, pauses = well(), 0.0, []
+    for _ in range(6):
+        pace.trouble(now, 0.0)
+        pauses.append(pace.waiting(now, 0))
+        now += pauses[-1]
+        pace.sent(now)
+        pace.answered(now)
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+    assert pace.waiting(now, 0) == SPACING
+    for _ in range(RECOVERED - 1):
+        assert pace.troubled
+        pace.answered(now)
+    assert not pace.troubled
+
+
+def test_trouble_of_long_ago_is_forgotten():
+    pace = well()
+    for now in (0.0, 1.0, MEMORY + 10.0):
+        pace.trouble(now, 0.0)
+    assert pace.waiting(MEMORY + 10.0, 0) == 1.0
