@@ -38,6 +38,8 @@ class Request:
     nonce: str = ""
     reached: bool = False
     """Whether pebble was asked."""
+    made: bool = False
+    """Whether pebble made something, be it that nobody heard of it."""
     status: int = 0
     problem: str = ""
     finished: float = 0.0

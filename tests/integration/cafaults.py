@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.integration.caexchange import Answer, Exchange, Fault, Reset
+from tests.integration.caproxy import CaProxy
 
 ERROR = "urn:ietf:params:acme:error:"
 
@@ -57,9 +57,9 @@ def problem(
     return fault
 
 
-def in_a_while(seconds: float, skew: float = 0.0) -> str:
-    """A Retry-After that is a date, by a CA's clock that is ahead by `skew`."""
-    return formatdate(time.time() + skew + seconds, usegmt=True)
+def in_a_while(ca: CaProxy, seconds: float) -> str:
+    """A Retry-After that is a date, by the CA's clock."""
+    return formatdate(ca.clock() + ca.skew + seconds, usegmt=True)
 
 
 def reset(*, after: bool = False) -> Fault:
@@ -82,6 +82,17 @@ def slow(seconds: float) -> Fault:
         return answered
 
     return fault
+
+
+def late(seconds: float, fault: Fault) -> Fault:
+    """Another fault, whose answer takes so long."""
+
+    async def later(exchange: Exchange) -> Answer:
+        answered = await fault(exchange)
+        await asyncio.sleep(seconds)
+        return answered
+
+    return later
 
 
 def held(until: asyncio.Event) -> Fault:

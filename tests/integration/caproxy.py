@@ -10,6 +10,7 @@ Pebble makes its URLs of the Host that it is asked for, so everything goes throu
         ca.move()                             # every URL but the directory's moves to another host; the old ones are gone
         ca.skew = 300                         # its clock: Date, and notBefore of what it signs
         ca.requests, ca.count("newOrder")     # everything that it was asked, with times by `clock`
+        ca.made                               # orders and accounts
         ca.most_within(1.0)                   # the most requests within any such number of seconds
 
 Faults are made by `cafaults` (there is the list; any `async def f(exchange) -> Answer` is one too). Kinds of requests are
@@ -134,6 +135,12 @@ class CaProxy:
         """How many requests of these kinds (of all) came."""
         return sum(request.at >= since and (not kinds or request.kind in kinds) for request in self.requests)
 
+    @property
+    def made(self) -> tuple[int, int]:
+        """Orders and accounts that were made."""
+        kinds = [request.kind for request in self.requests if request.made]
+        return kinds.count("newOrder"), kinds.count("newAccount")
+
     def kinds(self) -> list[str]:
         """The kinds of all requests, in order."""
         return [request.kind for request in self.requests]
@@ -199,6 +206,7 @@ class CaProxy:
         if request.accept:
             headers["accept"] = request.accept
         answer = await self._pebble(request.method, request.path, headers, request.body)
+        request.made = answer.status == 201
         return await self.newer.after(request, answer)
 
     async def nonce(self) -> str:
@@ -259,7 +267,7 @@ class CaProxy:
             self.under_way -= 1
             self.stirred = time.monotonic()
         fields = {
-            "date": formatdate(time.time() + self.skew, usegmt=True),
+            "date": formatdate(self.clock() + self.skew, usegmt=True),
             **answer.headers,
             "content-length": str(len(answer.body)),
         }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.integration.caproxy import CaProxy
+from tests.integration.issuing import Issuing
 from tests.integration.nginx import NAME, WORKSPACE, Nginx
 from tests.integration.running import Running
-from tests.integration.servers import require
+from tests.integration.servers import Pebble, require
 from tests.integration.visitors import PROTOCOLS
 from tests.ports import free_port
 
@@ -37,3 +40,34 @@ def front_door(nginx: Nginx, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def protocol(request: pytest.FixtureRequest) -> str:
     """curl's option for each version of HTTP."""
     return str(request.param)
+
+
+@pytest.fixture(scope="module")
+async def ca_servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CaProxy]:
+    """Pebble behind the fault-injecting proxy, for all tests of a module, whose `anyio_backend` has to last as long. It
+    believes every answer to a challenge."""
+    require("pebble", "pebble-challtestsrv")
+    folder = tmp_path_factory.mktemp("ca")
+    async with Pebble(folder, environ={"PEBBLE_VA_ALWAYS_VALID": "1"}) as pebble, CaProxy(folder, pebble) as ca:
+        yield ca
+
+
+@pytest.fixture
+async def ca(ca_servers: CaProxy) -> CaProxy:
+    """The same, without what the test before did to it."""
+    ca_servers.forget()
+    return ca_servers
+
+
+@pytest.fixture
+async def issuing(tmp_path: Path, ca: CaProxy) -> AsyncIterator[Issuing]:
+    """Issuance with an account, and a name that has its certificate: whatever happens to the CA, that name is served on."""
+    async with Issuing(tmp_path, ca) as issuing:
+        assert (await issuing.obtain("served.example.com")).ok
+        served = await issuing.leaf("served.example.com")
+        ca.requests.clear()
+        yield issuing
+        asked = len(ca.requests)
+        assert (await issuing.issuance.obtain("served.example.com", "192.0.2.1")).ok
+        assert len(ca.requests) == asked, "nobody was asked for it"
+        assert await issuing.leaf("served.example.com") == served

@@ -98,7 +98,7 @@ class Issuing:
         """Lets time pass, with looks for what is due as often as the program has them."""
         until = self.time() + seconds
         while self.time() < until:
-            await self.time.sleep(every)
+            await self.time.sleep(min(every, until - self.time()))
             await self.upkeep.resume_unfinished()
             await self.upkeep.renew_due()
 
@@ -108,6 +108,10 @@ class Issuing:
         if stored is None:
             raise AssertionError(f"{name} has no certificate")
         return x509.load_pem_x509_certificates(stored.chain)[0]
+
+    async def has(self, *names: str) -> bool:
+        """Whether each of the names has a certificate."""
+        return all([await self.store.current_certificate(name, self.time()) for name in names])
 
     async def waits(self, name: str) -> float:
         """Seconds until the name is tried again; 0 where nothing failed."""

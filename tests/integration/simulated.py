@@ -12,6 +12,9 @@ from typing import Self
 QUIET = 0.03
 """Real seconds without any event after which the next sleeper's time has come."""
 
+AHEAD = 60.0
+"""Seconds by which it begins ahead of the real time: what a real server signs is valid already, though time stands still."""
+
 
 class SimulatedTime:
     """Unix time, for `clock`, `monotonic` and `sleep` at once; an async context manager.
@@ -21,7 +24,7 @@ class SimulatedTime:
     """
 
     def __init__(self) -> None:
-        self.now = time.time()
+        self.now = time.time() + AHEAD
         self.busy: Callable[[], bool] = lambda: False
         self.stirred: Callable[[], float] = lambda: 0.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
