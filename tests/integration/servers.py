@@ -151,6 +151,7 @@ class Pebble(Server):
         self.http_port = http_port or free_port()
         self.tls_port = tls_port or free_port()
         self.port = port or free_port()
+        self._fixed_port = port is not None
         self.management_port = free_port()
         self.dns = ChallengeTestServer(folder)
         self.ca_bundle = folder / "pebble-tls.pem"
@@ -171,24 +172,36 @@ class Pebble(Server):
         certificate, key = self.folder / "pebble-tls.pem", self.folder / "pebble-tls.key"
         if not certificate.exists():
             _server_certificate(certificate, key)
+        await self.dns.__aenter__()
+        try:
+            self._configure()
+            try:
+                await self.launch()
+            except RuntimeError:
+                if self._fixed_port or "address already in use" not in self.log:
+                    raise
+                # somebody was quicker: between the choice of a free port and its use lies a moment
+                await self.stop()
+                self.port, self.management_port = free_port(), free_port()
+                self._configure()
+                await self.launch()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    def _configure(self) -> None:
         config = {
             "listenAddress": f"127.0.0.1:{self.port}",
             "managementListenAddress": f"127.0.0.1:{self.management_port}",
-            "certificate": str(certificate),
-            "privateKey": str(key),
+            "certificate": str(self.ca_bundle),
+            "privateKey": str(self.folder / "pebble-tls.key"),
             "httpPort": self.http_port,
             "tlsPort": self.tls_port,
             "ocspResponderURL": "",
             "externalAccountBindingRequired": False,
         } | self._settings
         (self.folder / "pebble.json").write_text(json.dumps({"pebble": config}))
-        await self.dns.__aenter__()
-        try:
-            await self.launch()
-        except BaseException:
-            await self.__aexit__()
-            raise
-        return self
 
     async def __aexit__(self, *_error: object) -> None:
         await self.stop()
