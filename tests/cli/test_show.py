@@ -28,6 +28,19 @@ def test_fields_that_say_nothing_are_left_out(capsys):
     assert capsys.readouterr().out == "a b  1\ne    0\nf    no\n"
 
 
+def test_dns_records_are_lines_of_a_zone_file_the_required_ones_first(capsys):
+    records = [
+        {"required": False, "reason": "If you like.", "zone_line": "b. IN TXT x"},
+        {"required": True, "reason": "Set once.", "zone_line": "a. IN CNAME b.\x1b[2J"},
+    ]
+    show.zone_lines({"dns_records": records})
+    assert capsys.readouterr().out == (
+        "\nrequired DNS record: Set once.\n  a. IN CNAME b.·[2J\n\noptional DNS record: If you like.\n  b. IN TXT x\n"
+    )
+    show.zone_lines({})
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize("members", [[], [{"a": 1}], [{"a": 1}, {"b": "ü"}]])
 def test_a_listing_is_json_however_long(capsys, members):
     show.listing_as_json("things", iter(members))

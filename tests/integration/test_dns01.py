@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,12 +14,14 @@ from typing import Any, Self
 
 import msgspec
 import pytest
+from cryptography import x509
 
 from edgeproxy.config.structs import Allow, Config, Dns, Platform, State
 from edgeproxy.config.structs import Issuance as IssuanceSettings
 from edgeproxy.control.dns.authority import Authority
 from edgeproxy.control.dns.lookup import Lookup
 from edgeproxy.control.dns.zone import zone_label
+from edgeproxy.control.issuance.certificates import dns_names
 from edgeproxy.control.issuance.service import Issuance, Outcome
 from edgeproxy.control.publish import Publisher
 from edgeproxy.control.store import Store
@@ -30,7 +34,7 @@ from tests.integration.dnsservers import Knot, answering
 from tests.integration.issue_once import ACCOUNT_KEY, MAP_KEY, STORE_KEY
 from tests.integration.resolver import Unbound
 from tests.integration.responder import Responder
-from tests.integration.running import ROOT
+from tests.integration.running import ROOT, Running, wait_for
 from tests.integration.servers import Pebble, require
 from tests.ports import free_port
 
@@ -274,6 +278,46 @@ async def test_a_record_that_stands_for_good_is_enough_where_the_ca_offers_that(
             assert (await edge.certificate(host)).challenge == "dns-persist-01"
             assert (await edge.issuance.records([host]))[host][0].value == record
             await edge.nothing_left(host)
+
+
+async def test_the_whole_program_serves_its_platform_and_a_customers_wildcard(tmp_path: Path, world: World) -> None:
+    platform, customer = BY_OWN[2], BY_OWN[3]
+    tables: dict[str, dict[str, Any]] = {
+        "platform": {"name": platform, "cname_target": "edge.test"},
+        "issuance": {"directory": world.pebble.directory, "ca_bundle": str(world.pebble.ca_bundle), "agree_terms": True},
+        "dns": {"resolvers": [world.resolver], "zone": OWN, "listen": [f"127.0.0.1:{world.zone_port}"]},
+    }
+    edge = Running(tmp_path / "edge", tables, workers=1)
+
+    def names() -> list[str]:
+        status, answer = edge.api("GET", "/api/v1/infrastructure/ssl")
+        return [name for each in answer["certificates"] for name in each["names"]] if status == 200 else []
+
+    def work() -> None:
+        with edge:
+            wait_for(lambda: f"*.{platform}" in names(), "the platform's wildcard")
+            edge.add_domain(f"*.{customer}")
+            for host in (f"workspace.{platform}", f"shop.{customer}"):
+                assert _presented(edge, host) == [f"*.{host.partition('.')[2]}"]
+            shown = edge.cli("domains", "show", f"*.{customer}", check=True).stdout
+            assert f"_acme-challenge.{customer}. 300 IN CNAME {zone_label(customer)}.{OWN}." in shown
+            refused = edge.cli("certs", "issue", f"none.{platform}.test")
+            assert refused.returncode == 1
+
+    await asyncio.to_thread(work)
+
+
+def _presented(edge: Running, host: str) -> list[str]:
+    """The names of the certificate that a visitor of a name is shown."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection((edge.host, edge.https_port), timeout=60) as plain,
+        context.wrap_socket(plain, server_hostname=host) as sock,
+    ):
+        der = sock.getpeercert(binary_form=True)
+    assert der is not None
+    return list(dns_names(x509.load_der_x509_certificate(der)))
 
 
 DEATHS = [

@@ -9,6 +9,7 @@ import pytest
 
 from edgeproxy.control.api.app import admin_app
 from edgeproxy.control.api.certificates import NDJSON, state_of
+from edgeproxy.control.dns.zone import zone_label
 from edgeproxy.errors import IssuanceDenied, IssuanceError
 from edgeproxy.model import DomainState
 from tests.authorities import key_text, new_key, pem
@@ -55,6 +56,18 @@ async def test_a_name_shows_the_certificate_that_it_is_served_under(world):
     document = problem_of(await world.client.get(f"{SSL}/www.ve.ai"), 404, "not_found")
     assert document["detail"].endswith("www.ve.ai is reserved by platform.reserved.")
     problem_of(await world.client.get(f"{SSL}/not a name"), 422, "invalid_name")
+
+
+async def test_what_its_owner_has_to_set_for_the_ca_is_told_with_a_name(world):
+    await world.store.add_domain("*.shop.example", "w", state=DomainState.VERIFIED, actor="t", now=time.time())
+    line = f"_acme-challenge.shop.example. 300 IN CNAME {zone_label('shop.example')}.acme.ve.ai."
+    document = problem_of(await world.client.get(f"{SSL}/x.shop.example"), 404, "not_found")
+    assert document["detail"].endswith(f"does now. Its owner must have set: {line}")
+    await world.client.post(f"{SSL}/*.shop.example")
+    (record,) = (await world.client.get(f"{SSL}/*.shop.example")).json()["dns_records"]
+    assert (record["purpose"], record["required"], record["zone_line"]) == ("acme", True, line)
+    domain = (await world.client.get("/api/v1/infrastructure/domains/*.shop.example")).json()
+    assert domain["dns_records"] == [record]
 
 
 async def test_a_certificate_is_issued_on_the_operators_word(world):

@@ -129,10 +129,9 @@ class DynamicZone:
                 ) from None
             except dns.exception.FormError:
                 # Unsigned, as some refusals are (RFC 8945 section 5.3.2 allows it for those): believed only when it says no.
-                answer = dns.message.from_wire(wire, keyring=False, ignore_trailing=True, continue_on_error=True)
-                if message.is_response(answer) and answer.rcode():
-                    return answer
-                reason = f"what it answers over {way.upper()} is not signed"
+                if (said := _unsigned(wire)) is not None and message.is_response(said) and said.rcode():
+                    return said
+                reason = f"what it answers over {way.upper()} is " + ("no DNS message" if said is None else "not signed")
             except TimeoutError:
                 reason = f"no answer over {way.upper()} within {TRY_TIME:g} s"
             except EOFError:
@@ -210,6 +209,17 @@ class DynamicZone:
 
     def _failed(self, what: str, cure: str, *, retryable: bool = True) -> UpdateFailed:
         return UpdateFailed(f"The DNS server {self._settings.server} {what}. {cure}.", retryable=retryable)
+
+
+def _unsigned(wire: bytes) -> Message | None:
+    """A message without its signature; None where the bytes are no message."""
+    import dns.exception
+    import dns.message
+
+    try:
+        return dns.message.from_wire(wire, keyring=False)
+    except dns.exception.DNSException:
+        return None
 
 
 def _absolute(name: str) -> str:

@@ -140,6 +140,29 @@ async def test_a_server_that_is_silent_is_given_up(monkeypatch, knot):
             await DynamicZone(settings).add(NAME, VALUE)
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"", "it ends the connection instead of answering"),
+        (b"\x00\x03abc", "what it answers over TCP is no DNS message"),
+        (b"\x00\x0c\x00\x00\xa8\x00" + bytes(8), "what it answers over TCP is not signed"),
+        (b"\xff\xff\x00", "it ends the connection instead of answering"),
+    ],
+)
+async def test_what_is_no_answer_is_not_believed(monkeypatch, knot, answer, told):
+    monkeypatch.setattr(rfc2136, "TRIES", ("tcp",))
+
+    async def say(reader, writer):
+        await reader.read(10)
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(say, "127.0.0.1", 0) as server:
+        settings = knot.settings(ZONE, server=f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(UpdateFailed, match=f"cannot be reached: {told}"):
+            await DynamicZone(settings).add(NAME, VALUE)
+
+
 async def test_an_update_without_visible_effect_is_told(knot):
     with pytest.raises(UpdateFailed, match=r"does not answer with it\. Look there for a CNAME at alias\.acme\.example"):
         await DynamicZone(knot.settings(ZONE)).add(f"alias.{ZONE}", VALUE)
