@@ -142,6 +142,7 @@ class AcmeIssuer:
         """See `Issuer`."""
         await self._store.delete_order(name)
         await self._solving.hide(name)
+        await self._solving.sweep_at_times()
 
     async def unsettled(self) -> list[str]:
         """See `Issuer`."""

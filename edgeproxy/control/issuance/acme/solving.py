@@ -28,6 +28,10 @@ HIDE_TIME = 5.0
 """Seconds that removing may take where somebody waits for its end; what is left then is removed later."""
 
 
+SWEEP_SECONDS = 3_600.0
+"""Between two looks for records that could not be removed when they should have been."""
+
+
 class Solving:
     """For one CA. One issuance per name at a time."""
 
@@ -53,6 +57,7 @@ class Solving:
         self._lookup = Lookup(config.dns.resolvers)
         self._places: dict[str, TxtRecords] = {}
         self._issuers: tuple[str, ...] = ()
+        self._swept_at = clock()
 
     async def check(self, kind: str, name: str) -> None:
         """Raises NotApplicable where a challenge cannot be used for a name, before the CA is asked for an order."""
@@ -110,8 +115,19 @@ class Solving:
         except TimeoutError:
             log.error("the answer to a challenge could not be removed yet", hostname=name, seconds=HIDE_TIME)
 
+    async def sweep_at_times(self) -> None:
+        """`sweep` where none was for SWEEP_SECONDS; what goes wrong is logged."""
+        if self._clock() - self._swept_at < SWEEP_SECONDS:
+            return
+        try:
+            await self.sweep()
+        except EdgeError as error:
+            log.warning("DNS records that are no longer needed could not be removed yet", detail=error.detail)
+
     async def sweep(self) -> None:
-        """Removes what earlier processes left for names that have no order under way."""
+        """Removes what was left for names that have no order under way: by earlier processes, or because it could not be
+        removed when it should have been."""
+        self._swept_at = self._clock()
 
         async def under_way(name: str) -> bool:
             return await self._store.order_for(name) is not None

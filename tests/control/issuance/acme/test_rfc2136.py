@@ -163,6 +163,21 @@ async def test_what_is_no_answer_is_not_believed(monkeypatch, knot, answer, told
             await DynamicZone(settings).add(NAME, VALUE)
 
 
+async def test_nobody_without_the_key_can_say_that_an_update_was_done(monkeypatch, knot):
+    monkeypatch.setattr(rfc2136, "TRIES", ("tcp",))
+
+    async def agree(reader, writer):
+        request = dns.message.from_wire(await reader.readexactly(int.from_bytes(await reader.readexactly(2))), keyring=False)
+        wire = dns.message.make_response(request).to_wire()
+        writer.write(len(wire).to_bytes(2) + wire)
+        writer.close()
+
+    async with await asyncio.start_server(agree, "127.0.0.1", 0) as server:
+        settings = knot.settings(ZONE, server=f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(UpdateFailed, match="what it answers over TCP is not signed"):
+            await DynamicZone(settings).add(NAME, VALUE)
+
+
 async def test_an_update_without_visible_effect_is_told(knot):
     with pytest.raises(UpdateFailed, match=r"does not answer with it\. Look there for a CNAME at alias\.acme\.example"):
         await DynamicZone(knot.settings(ZONE)).add(f"alias.{ZONE}", VALUE)

@@ -160,3 +160,25 @@ async def test_what_was_left_is_swept_for_names_without_an_order(world, make):
     await world.store.save_order(row, 1.0)
     await solving.sweep()
     assert await place.left_behind() == [NAME]
+    await world.store.delete_order(NAME)
+    await solving.sweep_at_times()
+    assert await place.left_behind() == [NAME]
+    world.clock.ahead = module.SWEEP_SECONDS + 1
+    await solving.sweep_at_times()
+    assert await place.left_behind() == []
+
+
+async def test_what_cannot_be_swept_is_said_and_tried_again(world, make, monkeypatch):
+    solving, _ = make(dns=Dns(zone="acme.edge.example"))
+    tries = []
+
+    async def broken(*_):
+        tries.append(1)
+        raise StateError("The disk is gone.")
+
+    monkeypatch.setattr(solving._dns, "sweep", broken)
+    for hour in (1, 2):
+        world.clock.ahead = hour * module.SWEEP_SECONDS + 1
+        for _ in range(2):
+            await solving.sweep_at_times()
+    assert len(tries) == 2
