@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from edgeproxy.control.issuance import upkeep
+from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.internal import InternalIssuer
 from edgeproxy.control.issuance.renewal import DAY
 from edgeproxy.control.issuance.service import Issuance
@@ -15,7 +16,7 @@ from edgeproxy.control.issuance.upkeep import Upkeep
 from edgeproxy.control.store import Order
 from edgeproxy.errors import StateError
 from edgeproxy.model import DomainState
-from tests.control.issuance.fakeca import DIRECTORY, HOST
+from tests.control.issuance.fakeca import DIRECTORY, HOST, Refuse
 from tests.control.issuance.test_service import GateAnswers, Meter, gate_answers, gated, meter, service
 
 __all__ = ["GateAnswers", "Meter", "gate_answers", "meter", "service"]
@@ -212,6 +213,47 @@ async def test_a_start_goes_on_where_the_ca_is_away(world, service):
     await keeper(world, one).resume_unfinished()
     await settled(one)
     assert (await world.store.list_orders())[0].hostname == NAME
+
+
+async def test_what_waits_for_the_ca_is_continued_without_a_start_or_a_visitor(world, service, monkeypatch):
+    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.01)
+    await world.register(NAME)
+    one = service(world.config())
+    task = asyncio.create_task(one.run())
+    world.ca.plan("new", Refuse("rateLimited", 429, headers={"retry-after": "3600"}))
+    assert not (await one.obtain(NAME, "")).ok
+    await asyncio.sleep(0.1)
+    assert world.ca.count("new") == 1
+    world.clock.ahead += 3_700
+    async with asyncio.timeout(30):
+        while await world.store.current_certificate(NAME) is None:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert len(world.ca.orders) == 1
+
+
+async def test_of_many_that_wait_for_a_ca_that_is_away_only_some_are_tried_in_one_look_and_others_in_the_next(world, service):
+    class Desk:
+        def __init__(self):
+            self.tried = []
+
+        async def resume(self, name):
+            self.tried.append(name)
+            await asyncio.sleep(0)
+            raise CaRefused("It is away.", problem="unreachable")
+
+    names = [f"n{number:02}.example" for number in range(30)]
+    for name in names:
+        await unfinished(world, name)
+    desk = Desk()
+    one = keeper(world, service(world.config()))
+    one._desk = desk
+    for _ in range(5):
+        await one.resume_unfinished()
+    assert len(desk.tried) <= 5 * upkeep.RESUMED_AT_ONCE
+    assert set(desk.tried) == set(names), "nobody's turn never comes"
 
 
 async def test_a_start_leaves_a_name_alone_whose_next_try_is_later(world, service):

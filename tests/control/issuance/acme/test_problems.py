@@ -109,3 +109,59 @@ def test_an_unreachable_ca_is_named_with_what_to_look_at():
 )
 def test_retry_after_is_seconds_or_a_date(value, seconds):
     assert retry_after(value, now=40.0) == seconds
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "challenge", "about_the_ca", "about_the_account", "order_lives"),
+    [
+        ("rateLimited", 429, "", False, False, True),
+        ("serverInternal", 500, "", True, False, True),
+        ("unauthorized", 403, "", False, True, True),
+        ("unauthorized", 403, "http-01", False, False, False),
+        ("unauthorized", 400, "", False, False, False),
+        ("accountDoesNotExist", 400, "", False, True, True),
+        ("userActionRequired", 403, "", False, True, True),
+        ("rejectedIdentifier", 400, "", False, False, False),
+        ("caa", 403, "", False, False, False),
+    ],
+)
+def test_what_a_refusal_is_about_decides_what_is_done(code, status, challenge, about_the_ca, about_the_account, order_lives):
+    error = refusal(problem(code), status=status, challenge=challenge)
+    found = error.about_the_ca, error.about_the_account, error.order_lives
+    assert found == (about_the_ca, about_the_account, order_lives)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "whole"),
+    [
+        (503, b"<html>", True),
+        (502, b"", True),
+        (504, b"", True),
+        (429, b"Slow down", True),
+        (500, b"<html>", True),
+        (503, b'{"type": "urn:ietf:params:acme:error:rateLimited"}', True),
+        (429, b'{"type": "urn:ietf:params:acme:error:rateLimited"}', False),
+        (500, b'{"type": "urn:ietf:params:acme:error:serverInternal"}', False),
+        (404, b"", False),
+    ],
+)
+def test_what_comes_from_a_server_without_time_for_anybody_is_told_from_one_orders_trouble(status, body, whole):
+    assert refusal(read_problem(status, body), status=status).whole_ca is whole
+
+
+def test_an_account_that_may_not_is_not_called_a_wrong_server():
+    detail = refusal(problem("unauthorized", detail="Not yours"), status=403, name="a.example").detail
+    assert detail == "The CA does not let our account do this for a.example. The CA says: Not yours."
+
+
+@pytest.mark.parametrize(
+    ("terms", "instance", "words"),
+    [
+        ("https://ca.example/t", "https://ca.example/a", "Read them at https://ca.example/t. Agree at https://ca.example/a;"),
+        ("", "", "waits for you to agree. Agree with the CA; it is tried again by itself."),
+    ],
+)
+def test_terms_to_agree_to_are_told_with_where_to_go(terms, instance, words):
+    error = refusal(problem("userActionRequired", instance=instance), status=403, terms=terms)
+    assert words in error.detail
+    assert (error.fault, error.retryable) == (Fault.OPERATOR, True)

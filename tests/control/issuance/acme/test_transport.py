@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+from email.utils import formatdate
 
 import httpx2
 import pytest
@@ -244,3 +245,81 @@ async def test_pages_are_followed_by_their_link(transport, ca):
     assert (await transport._send("GET", DIRECTORY)).next == f"{HOST}/list/1"
     ca.plan("dir", answer(200, {"link": f'<{HOST}/dir>;rel="index"'}, b"{}"))
     assert (await transport._send("GET", DIRECTORY)).next == ""
+
+
+async def test_a_resource_that_moved_is_looked_for_in_a_new_directory_once(transport, ca, time):
+    await transport.prepare()
+    urls = {"newNonce": f"{HOST}/nonce", "newAccount": f"{HOST}/account", "newOrder": f"{HOST}/new"}
+    ca.plan("dir", answer(200, {}, json.dumps(urls | {"newAccount": f"{HOST}/account/v2"}).encode()))
+    ca.plan("account", Refuse("malformed", 404))
+    made = await transport.post_new("new_account", {}, KEY, None)
+    assert made.status == 201
+    assert ca.asked == ["dir", "nonce", "account", "dir", "account"]
+    ca.plan("account", Refuse("malformed", 404), Refuse("malformed", 404))
+    for _ in range(2):
+        with pytest.raises(CaRefused) as caught:
+            await transport.post_new("new_account", {}, KEY, None)
+        assert caught.value.status == 404
+    assert ca.count("dir") == 2, "the directory was read a moment ago"
+
+
+async def test_nonces_that_moved_are_looked_for_too(transport, ca, time):
+    await transport.prepare()
+    time.now += 700
+    urls = {"newNonce": f"{HOST}/nonce/v2", "newAccount": f"{HOST}/account", "newOrder": f"{HOST}/new"}
+    ca.plan("dir", answer(200, {}, json.dumps(urls).encode()))
+    ca.plan("nonce", answer(404))
+    assert (await account(transport)).status == 201
+    assert ca.asked == ["dir", "nonce", "nonce", "dir", "nonce", "account"]
+
+
+async def test_a_ca_that_refuses_to_give_nonces_says_nothing_of_the_name(transport, ca):
+    await transport.directory()
+    ca.plan("nonce", answer(403))
+    with pytest.raises(CaRefused, match=r"gives no nonces \(HTTP status 403\)") as caught:
+        await account(transport)
+    assert caught.value.about_the_ca
+
+
+@pytest.mark.parametrize("kind", ["dir", "nonce"])
+async def test_a_limit_on_requests_is_the_whole_cas(transport, ca, time, kind):
+    ca.plan(kind, answer(429, {"retry-after": "5"}))
+    with pytest.raises(CaRefused) as caught:
+        await transport.prepare()
+    assert caught.value.about_the_ca
+    assert caught.value.fault is Fault.CA
+    await transport.prepare()
+    assert time.slept[0] == 5
+
+
+async def test_a_crowd_meets_a_ca_in_trouble_with_one_request(transport, ca, time):
+    await transport.prepare()
+    time.now += 60
+    gate = asyncio.Event()
+    original = ca.handle_async_request
+
+    async def slowly(request):
+        if request.method == "POST":
+            await gate.wait()
+        return await original(request)
+
+    ca.handle_async_request = slowly
+    ca.plan("account", *[answer(503) for _ in range(20)])
+    crowd = [asyncio.create_task(account(transport)) for _ in range(20)]
+    for _ in range(50):
+        await asyncio.sleep(0)
+    sent = transport.requests
+    assert sent <= 2 + 2 * 8, "a nonce for each that may go"
+    gate.set()
+    await asyncio.gather(*crowd, return_exceptions=True)
+    assert ca.count("account") <= 1 + (time.now - 1_790_000_060)
+
+
+async def test_clocks_that_differ_are_told_once_until_they_agree(transport, ca, time, capsys):
+    off = formatdate(time.now - 3_600, usegmt=True)
+    for date in (off, off, formatdate(time.now, usegmt=True), off):
+        ca.plan("nonce", answer(200, {"replay-nonce": "AAAA", "date": date}))
+        await transport._fresh_nonce()
+    output = capsys.readouterr().out
+    assert output.count("this machine's clock and the CA's differ") == 2
+    assert "ahead_by=3600" in output
