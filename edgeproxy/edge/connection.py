@@ -291,6 +291,11 @@ class Connection(asyncio.BufferedProtocol):
 
     # the front's side
 
+    @property
+    def client_closed(self) -> bool:
+        """Whether the client has ended its side; it may still read."""
+        return self._tls is not None and self._tls.peer_closed
+
     def covers(self, host: str) -> bool:
         """Whether the certificate that was presented is good for another hostname too."""
         return host in self._names or wildcard_of(host) in self._names

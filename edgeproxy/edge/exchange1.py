@@ -35,19 +35,14 @@ class Exchange1(Exchange, eq=False):
             self._send_other(front, head, body)
         if done:
             front.finished()
-        elif connection.full:
-            self.client_full()
 
     def _send_other(self, front: Front1, head: ResponseHead, body: bytes) -> None:
         """A response whose length is not known, or behind which the connection ends."""
         parts = [status_line(head), *head.lines]
-        if head.length < 0:  # chunked, or until the origin closes
-            if self.request.version == 1:
-                self._chunked = True
-                parts.append(b"transfer-encoding: chunked")
-                body = chunk(body)
-            else:
-                front.close = True
+        if head.length < 0 and self.request.version:  # the end of the connection is the body's for HTTP/1.0
+            self._chunked = True
+            parts.append(b"transfer-encoding: chunked")
+            body = chunk(body)
         if front.close:
             parts.append(b"connection: close")
         self.connection.send(b"\r\n".join((*parts, b"", body)))
@@ -100,6 +95,8 @@ class Exchange1(Exchange, eq=False):
         came = front.leave()
         if came:
             tunnel.received(came)
+        if connection.client_closed:
+            tunnel.client_closed()
 
     def send_tunnel(self, data: bytes) -> None:
         connection = self.connection

@@ -90,6 +90,8 @@ class TlsLayer:
                 pieces.append(plain)
         except ssl.SSLWantReadError:
             pass  # part of a record, or one without content
+        except ssl.SSLZeroReturnError:  # close_notify, where ours was sent already
+            self.peer_closed = True
         return b"".join(pieces)
 
     def put(self, ciphertext: memoryview) -> None:

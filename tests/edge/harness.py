@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgeproxy.config.structs import Config, Issuance, Listen, Origin, Platform, Timeouts
+from edgeproxy.edge.upstream.connection import OriginConnection
 from edgeproxy.edge.worker import Worker
 from edgeproxy.link.channel import Channel
 from edgeproxy.link.messages import LinkEnd, LinkMessage
@@ -33,6 +34,8 @@ from edgeproxy.published.writer import MapWriter
 from edgeproxy.units import Duration
 
 MAP_KEY = bytes(range(32))
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -318,6 +321,26 @@ def config_for(origin_port: int, **changes: object) -> Config:
         timeouts=Timeouts(drain=Duration(1)),
     )
     return msgspec.structs.replace(config, **changes)
+
+
+def edge_with(directory: Path, maps: MapProcess, origin_port: int, **changes: object) -> Edge:
+    """A worker as that of the fixture `edge`, whose configuration is another one; to be run."""
+    edge = Edge(directory, config_for(origin_port, **changes), maps)
+    edge.add_site("gallery.test", "spandantest")
+    return edge
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Waits until something is so, for as long as only a broken program takes."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def to_origin(edge: Edge) -> OriginConnection:
+    """The worker's only connection to its origin."""
+    ((found,),) = [pool.open for pool in edge.worker._pools.values() if pool.open]
+    return found
 
 
 def fields(answer: bytes) -> tuple[int, dict[bytes, bytes], bytes]:

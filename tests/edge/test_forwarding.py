@@ -1,13 +1,22 @@
-"""What the edge says of a client, and whom it believes."""
+"""What the origin gets of a request: what the edge says of a client, whom it believes, and the head that goes out."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
+from typing import Any
 
 import pytest
 
 from edgeproxy.edge import forwarding
+from edgeproxy.edge.forwarding import Destination, destination, origin_head
+from edgeproxy.edge.headers import RequestHead
+from edgeproxy.edge.route import Route
+from edgeproxy.edge.upstream.target import parse_target
+from tests.edge.client1 import request
+from tests.edge.harness import Edge, Script, fields
 
+GET = request(b"GET /path?q=1", close=True)
 TRUSTED = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8::/32")]
 
 
@@ -48,3 +57,135 @@ def test_a_trusted_proxy_is_believed_and_extended():
 def test_a_request_id_that_is_none_is_not_taken():
     assert forwarding.trusted_lines("10.0.0.1", b"a", b"1.1", [(b"x-request-id", b"a b")])[1] is None
     assert forwarding.trusted_lines("10.0.0.1", b"a", b"1.1", [(b"x-request-id", b"a"), (b"x-request-id", b"b")])[1] is None
+
+
+def routed(url: str = "http://app.test:3000", workspace: str = "ws") -> Route:
+    return Route(known=bool(workspace), workspace=workspace, target=parse_target(url), header="workspace-id")
+
+
+def asked(method: bytes = b"GET", *, version: int = 1, **more: object) -> RequestHead:
+    head = method + b" /p HTTP/1.1\r\nHost: a.test:8443\r\nX-A: b\r\n"
+    return RequestHead(method, b"/p", "a.test", head, b"a.test:8443", version=version, **more)  # type: ignore[arg-type]
+
+
+def test_a_destination_says_workspace_and_client_and_leaves_the_request_id_to_be_said():
+    route = routed()
+    found, request_id = destination("1.2.3.4", asked(), route, trusted=False, own_host=False)
+    assert (found.authority, found.route, found.host, request_id) == (b"a.test:8443", route, b"", None)
+    added = forwarding.lines("1.2.3.4", b"a.test:8443", b"1.1")
+    assert found.lines == b"workspace-id: ws\r\n" + added + b"x-request-id: "
+
+
+def test_without_a_workspace_none_is_said():
+    found, _ = destination("1.2.3.4", asked(), routed(workspace=""), trusted=False, own_host=False)
+    assert b"workspace-id" not in found.lines
+
+
+@pytest.mark.parametrize(("version", "via"), [(0, b"via: 1.0 edgeproxy"), (1, b"via: 1.1 edgeproxy"), (2, b"via: 2 edgeproxy")])
+def test_via_tells_the_version_that_the_client_spoke(version: int, via: bytes):
+    found, _ = destination("1.2.3.4", asked(version=version), routed(), trusted=False, own_host=False)
+    assert b"\r\n" + via + b"\r\n" in found.lines
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_only_a_trusted_proxy_brings_a_request_id_and_a_chain(trusted: bool):
+    said = ((b"x-forwarded-for", b"6.6.6.6"), (b"x-request-id", b"theirs"))
+    found, request_id = destination("10.0.0.1", asked(forwarded=said), routed(), trusted=trusted, own_host=False)
+    assert request_id == (b"theirs" if trusted else None)
+    assert (b"6.6.6.6, 10.0.0.1" in found.lines) is trusted
+    assert found.lines.endswith(b"\r\nx-request-id: ")
+    assert found.lines.count(b"x-request-id") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://app.test:3000", b"app.test:3000"),
+        ("https://app.test", b"app.test"),
+        ("http://[::1]:80", b"[::1]"),
+        ("unix:/run/app", b"localhost"),
+    ],
+)
+def test_an_origin_may_get_its_own_host(url: str, host: bytes):
+    found, _ = destination("1.2.3.4", asked(), routed(url), trusted=False, own_host=True)
+    assert found.host == host
+    head = origin_head(asked(), found, b"id-1")
+    assert head.startswith(b"GET /p HTTP/1.1\r\nhost: " + host + b"\r\nX-A: b\r\n")
+    assert b"Host: a.test" not in head
+    assert b"\r\nx-forwarded-host: a.test:8443\r\n" in head
+
+
+TO = Destination(b"a.test:8443", routed(), b"workspace-id: ws\r\nx-request-id: ")
+START = b" /p HTTP/1.1\r\nHost: a.test:8443\r\nX-A: b\r\n"
+END = b"workspace-id: ws\r\nx-request-id: id-1\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "more", "framing"),
+    [
+        (b"GET", {}, b""),
+        (b"HEAD", {}, b""),
+        (b"DELETE", {}, b""),
+        (b"POST", {}, b"content-length: 0\r\n"),
+        (b"PUT", {}, b"content-length: 0\r\n"),
+        (b"PATCH", {}, b"content-length: 0\r\n"),
+        (b"POST", {"length": 7}, b"content-length: 7\r\n"),
+        (b"GET", {"length": 7}, b"content-length: 7\r\n"),
+        (b"PUT", {"length": -1}, b"transfer-encoding: chunked\r\n"),
+        (b"PUT", {"length": 7, "expect": True}, b"content-length: 7\r\nexpect: 100-continue\r\n"),
+        (b"PUT", {"length": -1, "expect": True}, b"transfer-encoding: chunked\r\nexpect: 100-continue\r\n"),
+        (b"GET", {"upgrade": True}, b"connection: upgrade\r\nupgrade: websocket\r\n"),
+    ],
+)
+def test_the_head_for_the_origin_says_what_follows_it(method: bytes, more: dict[str, Any], framing: bytes):
+    assert origin_head(asked(method, **more), TO, b"id-1") == method + START + framing + END
+
+
+async def test_the_origin_learns_who_asked_and_how(edge: Edge, script: Script) -> None:
+    await edge.exchange("gallery.test", GET)
+    head = script.heads[0]
+    for line in (
+        b"x-forwarded-for: 127.0.0.1",
+        b"x-forwarded-proto: https",
+        b"x-forwarded-host: gallery.test",
+        b"forwarded: for=127.0.0.1;host=gallery.test;proto=https",
+        b"via: 1.1 edgeproxy",
+    ):
+        assert b"\r\n" + line + b"\r\n" in head
+    assert re.search(rb"\r\nx-request-id: [0-9a-f]{12}-[0-9a-f]+\r\n", head)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"workspace-id: evil",
+        b"Workspace-Id: evil",
+        b"WORKSPACE_ID: evil",
+        b"workspace.id: evil",
+        b"X-Forwarded-For: 6.6.6.6, evil",
+        b"x_forwarded_for: evil",
+        b"X-Forwarded-Prefix: evil",
+        b"Forwarded: for=evil",
+        b"Via: 1.1 evil",
+        b"X-Request-ID: evil",
+        b"X-Real-IP: evil",
+        b"Proxy: evil",
+        b"Proxy-Connection: evil",
+        b"Keep-Alive: evil",
+        b"TE: evil",
+    ],
+)
+async def test_what_only_the_edge_may_say_is_not_taken_from_a_client(edge: Edge, script: Script, line: bytes) -> None:
+    status, _, _ = fields(await edge.exchange("gallery.test", request(b"GET /", line, close=True)))
+    assert status == 200
+    assert b"evil" not in script.heads[0]
+
+
+async def test_fields_nominated_by_connection_end_here(edge: Edge, script: Script) -> None:
+    lines = (b"X-Hop: secret", b"X-End: kept", b"Connection: close, x-hop, host, workspace-id")
+    await edge.exchange("gallery.test", request(b"GET /", *lines))
+    head = script.heads[0]
+    assert b"secret" not in head
+    assert b"X-End: kept" in head
+    assert b"Host: gallery.test" in head
+    assert b"workspace-id: spandantest" in head

@@ -55,6 +55,31 @@ def test_many_small_records_in_one_read_leave_nothing_behind(layers: tuple[TlsLa
     assert server.feed(memoryview(b"".join(client.seal(b"x") for _ in range(500)))) == b"x" * 500
 
 
+def test_who_has_closed_still_reads_what_the_peer_says_and_its_close(layers: tuple[TlsLayer, TlsLayer]):
+    server, client = layers
+    shake(server, client)
+    assert server.feed(memoryview(client.seal(b"last") + client.close())) == b"last"
+    assert server.peer_closed
+    assert client.feed(memoryview(server.seal(b"answer") + server.seal(b", all") + server.close())) == b"answer, all"
+    assert client.peer_closed
+
+
+@pytest.mark.parametrize("room", [1, 1000, 100_000])
+def test_plaintext_may_be_read_into_a_place_of_any_size(layers: tuple[TlsLayer, TlsLayer], room: int):
+    server, client = layers
+    shake(server, client)
+    place, got = memoryview(bytearray(room)), b""
+    sealed = b"".join(client.seal_all(b"x" * 20_000)) + client.close()
+    assert server.read_into(place) == 0
+    for start in range(0, len(sealed), STEP):
+        server.put(memoryview(sealed[start : start + STEP]))
+        while size := server.read_into(place):
+            got += place[:size]
+    assert got == b"x" * 20_000
+    assert server.peer_closed
+    assert server.read_into(place) == 0
+
+
 def test_a_record_in_two_reads_comes_with_the_second(layers: tuple[TlsLayer, TlsLayer]):
     server, client = layers
     shake(server, client)

@@ -3,208 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgeproxy.config.structs import Timeouts
+from edgeproxy.edge.headers import RequestHead, ResponseHead
 from edgeproxy.edge.upstream.connection import OriginConnection
+from edgeproxy.edge.upstream.pool import Pool
+from edgeproxy.edge.upstream.target import Target
+from edgeproxy.limits import RELAY_BUFFER
 from edgeproxy.units import Duration
-from tests.edge.client2 import Client2, connected, get
-from tests.edge.harness import Edge, MapProcess, Script, config_for, fields, listener
+from tests.edge.client2 import connected, get
+from tests.edge.harness import (
+    Edge,
+    MapProcess,
+    Reader,
+    Script,
+    Writer,
+    edge_with,
+    fields,
+    until,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: gallery.test\r\nConnection: close\r\n\r\n"
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-class Upload:
-    """A request with a large body, sent bit by bit."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.body = b""
-        self.complete = False
-
-    async def send(self, data: bytes) -> None:
-        """More of the body."""
-        raise NotImplementedError
-
-    async def go_on(self, piece: bytes) -> None:
-        """Sends until the answer has come, or its end."""
-        async with asyncio.timeout(30):
-            while not await self.ended():
-                with contextlib.suppress(ConnectionError):
-                    await self.send(piece)
-                await asyncio.sleep(0.01)
-
-    async def ended(self) -> bool:
-        """Whether the answer is complete, or will never be."""
-        raise NotImplementedError
-
-
-class Upload1(Upload):
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, length: int) -> None:
-        super().__init__()
-        self.writer = writer
-        writer.write(b"PUT / HTTP/1.1\r\nHost: gallery.test\r\nContent-Length: %d\r\n\r\n" % length)
-        self._answer = asyncio.ensure_future(self._read(reader))
-
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        got = b""
-        with contextlib.suppress(ConnectionError):
-            while piece := await reader.read(65536):
-                got += piece
-        self.status, found, self.body = fields(got)
-        if b"transfer-encoding" in found:
-            self.complete = self.body.endswith(b"0\r\n\r\n")
-            self.body = b"".join(self.body.split(b"\r\n")[1:-1:2])
-        else:
-            self.complete = len(self.body) == int(found[b"content-length"])
-
-    async def send(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
-
-    async def ended(self) -> bool:
-        return self._answer.done()
-
-
-class Upload2(Upload):
-    def __init__(self, client: Client2, length: int) -> None:
-        super().__init__()
-        self.client = client
-        self.number = client.request([*get(method="PUT"), (b"content-length", b"%d" % length)])
-
-    async def send(self, data: bytes) -> None:
-        if self.client.state.local_flow_control_window(self.number) >= len(data):
-            self.client.send(self.number, data)
-
-    async def ended(self) -> bool:
-        answer = self.client.answers[self.number]
-        self.status, self.body, self.complete = answer.status, answer.body, answer.complete
-        return answer.complete or answer.reset is not None
-
-
-@contextlib.asynccontextmanager
-async def uploading(edge: Edge, protocol: str, length: int) -> AsyncIterator[Upload]:
-    if protocol == "h2":
-        async with connected(edge) as client:
-            yield Upload2(client, length)
-    else:
-        reader, writer = await edge.connect("gallery.test")
-        yield Upload1(reader, writer, length)
-        writer.close()
-
-
-@pytest.fixture
-async def plain(tmp_path: Path, maps: MapProcess) -> AsyncIterator[tuple[Edge, socket.socket]]:
-    """A worker, and the bare listening socket of its origin."""
-    with listener() as ours:
-        ours.setblocking(False)
-        edge = Edge(tmp_path, config_for(ours.getsockname()[1]), maps)
-        edge.add_site("gallery.test", "w")
-        async with edge.running():
-            yield edge, ours
-
-
-def to_origin(edge: Edge) -> OriginConnection:
-    """The worker's only connection to its origin."""
-    ((found,),) = [pool.open for pool in edge.worker._pools.values()]
-    return found
-
-
-SMALL = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig"
-CHUNKED = b"HTTP/1.1 413 Content Too Large\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nbig\r\n0\r\n\r\n"
-LARGE = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 50000\r\n\r\n" + b"x" * 50_000
-UNTIL_CLOSE = b"HTTP/1.0 413 Content Too Large\r\n\r\nbig"
-
-
-@pytest.mark.parametrize("protocol", ["h1", "h2"])
-@pytest.mark.parametrize(
-    ("answer", "in_order", "body"),
-    [(SMALL, False, b"big"), (CHUNKED, False, b"big"), (LARGE, False, b"x" * 50_000), (UNTIL_CLOSE, True, b"big")],
-    ids=["small", "chunked", "large", "until close"],
-)
-async def test_an_early_answer_reaches_the_client_though_the_upload_cannot_be_written_any_more(
-    plain: tuple[Edge, socket.socket], protocol: str, answer: bytes, in_order: bool, body: bytes
-) -> None:
-    edge, ours = plain
-    async with uploading(edge, protocol, 10_000_000) as upload:
-        await close_early(edge, ours, upload, answer, in_order=in_order)
-        await upload.go_on(bytes(500))
-        assert (upload.status, upload.body, upload.complete) == (413, body, True)
-    await until(lambda: not any(pool.open for pool in edge.worker._pools.values()))
-
-
-async def close_early(edge: Edge, ours: socket.socket, upload: Upload, answer: bytes, *, in_order: bool) -> None:
-    """The origin answers and closes; what it has not read of the upload makes that a reset, but for `in_order`. The edge is
-    kept from reading before it writes the next time, as happens by chance when both come at once."""
-    loop = asyncio.get_running_loop()
-    origin, _ = await loop.sock_accept(ours)
-    with origin:
-        origin.setblocking(False)
-        await upload.send(bytes(500))
-        got = b""
-        while not got.endswith(bytes(500)):
-            got += await loop.sock_recv(origin, 65536)
-        if not in_order:
-            await upload.send(bytes(500))
-            while not await loop.run_in_executor(None, readable, origin):
-                pass
-        to_origin(edge).transport.pause_reading()
-        origin.sendall(answer)
-
-
-def readable(sock: socket.socket) -> bool:
-    try:
-        return bool(sock.recv(1, socket.MSG_PEEK))
-    except BlockingIOError:
-        return False
-
-
-@pytest.mark.parametrize("protocol", ["h1", "h2"])
-async def test_a_body_that_only_the_reset_has_ended_is_not_complete(plain: tuple[Edge, socket.socket], protocol: str) -> None:
-    edge, ours = plain
-    async with uploading(edge, protocol, 10_000_000) as upload:
-        await close_early(edge, ours, upload, UNTIL_CLOSE, in_order=False)
-        await upload.go_on(bytes(500))
-        assert (upload.status, upload.body, upload.complete) == (413, b"big", False)
-
-
-@pytest.mark.parametrize("protocol", ["h1", "h2"])
-async def test_an_origin_that_breaks_off_an_upload_without_an_answer_is_a_502(
-    plain: tuple[Edge, socket.socket], protocol: str
-) -> None:
-    edge, ours = plain
-    async with uploading(edge, protocol, 10_000_000) as upload:
-        await close_early(edge, ours, upload, b"", in_order=False)
-        await upload.go_on(bytes(500))
-        assert (upload.status, upload.complete) == (502, True)
-
-
-async def test_a_client_that_takes_a_large_early_answer_slowly_gets_all_of_it(plain: tuple[Edge, socket.socket]) -> None:
-    edge, ours = plain
-    async with connected(edge, auto=False) as client:
-        upload = Upload2(client, 10_000_000)
-        client.state.increment_flow_control_window(10_000_000)
-        body = b"y" * 90_000
-        await close_early(edge, ours, upload, b"HTTP/1.1 413 Too Large\r\nContent-Length: 90000\r\n\r\n" + body, in_order=False)
-        answer = client.answers[upload.number]
-        while len(answer.content) < 65535:
-            await upload.send(bytes(500))
-            await asyncio.sleep(0.01)
-        assert not answer.complete
-        client.acknowledge(upload.number, 65535)
-        assert (await client.answer(upload.number)).body == body
 
 
 def short(**changes: float) -> Timeouts:
@@ -214,7 +38,7 @@ def short(**changes: float) -> Timeouts:
 async def dripping(script: Script, data: bytes, pause: float, answer: bytes = b"") -> None:
     """An origin that sends these bytes again and again, one at a time."""
 
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handler(reader: Reader, writer: Writer) -> None:
         await script.read_head(reader)
         writer.write(answer)
         while True:
@@ -231,8 +55,7 @@ async def test_a_head_that_comes_byte_by_byte_has_no_more_time_than_any_other(
 ) -> None:
     script, port = origin
     await dripping(script, b"a", 0.1, b"HTTP/1.1 200 OK\r\nX-Long: ")
-    edge = Edge(tmp_path, config_for(port, timeouts=short(origin_response=1)), maps)
-    edge.add_site("gallery.test", "w")
+    edge = edge_with(tmp_path, maps, port, timeouts=short(origin_response=1))
     async with edge.running():
         began = time.monotonic()
         status, _, _ = fields(await edge.exchange("gallery.test", GET))
@@ -244,7 +67,7 @@ async def test_a_body_that_comes_byte_by_byte_may_take_its_time(
 ) -> None:
     script, port = origin
 
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handler(reader: Reader, writer: Writer) -> None:
         await script.read_head(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
         for _ in range(10):
@@ -252,21 +75,381 @@ async def test_a_body_that_comes_byte_by_byte_may_take_its_time(
             writer.write(b"x")
 
     script.handler = handler
-    edge = Edge(tmp_path, config_for(port, timeouts=short(origin_response=1.5)), maps)
-    edge.add_site("gallery.test", "w")
+    edge = edge_with(tmp_path, maps, port, timeouts=short(origin_response=1.5))
     async with edge.running():
         assert fields(await edge.exchange("gallery.test", GET))[2] == b"x" * 10
 
 
-async def test_interim_heads_that_come_bit_by_bit_are_bounded_together(
-    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess
+async def test_interim_heads_that_come_bit_by_bit_are_bounded_together(edge: Edge, script: Script) -> None:
+    await dripping(script, b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n", 0)
+    answer = await edge.exchange("gallery.test", GET)
+    interim, _, last = answer.partition(b"HTTP/1.1 502 Bad Gateway\r\n")
+    assert last
+    assert 0 < len(interim) <= edge.worker.limits.response_head
+
+
+async def test_interim_answers_together_are_bounded_as_one_head_is(edge: Edge, script: Script) -> None:
+    async def endless(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        while True:
+            writer.write(b"HTTP/1.1 102 Processing\r\n\r\n" * 1000)
+            await writer.drain()
+
+    script.handler = endless
+    answer = await edge.exchange("gallery.test", GET)
+    interim, _, last = answer.partition(b"HTTP/1.1 502 Bad Gateway\r\n")
+    assert last
+    assert interim.replace(b"HTTP/1.1 102 Processing\r\n\r\n", b"") == b""
+    assert len(interim) <= edge.worker.limits.response_head
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5x\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nX-A: b\r\n folded\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-A : b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-A: a\rSet-Cookie: b\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+    ],
+)
+async def test_an_origin_that_breaks_the_protocol_is_a_502(edge: Edge, script: Script, garbage: bytes) -> None:
+    script.response = garbage
+    status, _, body = fields(await edge.exchange("gallery.test", GET))
+    assert status == 502
+    assert b"hello" not in body
+
+
+async def test_a_kept_connection_that_breaks_the_protocol_is_not_tried_again(edge: Edge, script: Script) -> None:
+    async def breaking(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        writer.write(script.response)
+        await script.read_head(reader)
+        writer.write(b"nonsense\r\n\r\n")
+        await reader.read()
+
+    script.handler = breaking
+    assert fields(await edge.exchange("gallery.test", GET))[0] == 200
+    assert fields(await edge.exchange("gallery.test", GET))[0] == 502
+    assert len(script.heads) == 2
+
+
+# What is kept
+
+
+async def test_a_head_may_come_in_pieces_up_to_its_bound(edge: Edge, script: Script) -> None:
+    async def handler(reader: Reader, writer: Writer) -> None:
+        while head := await script.read_head(reader):
+            lines = int(head.split(b"/")[1].split(b" ")[0])
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n")
+            for _ in range(lines):
+                if writer.is_closing():
+                    return
+                writer.write(b"X-A: " + b"a" * 995 + b"\r\n")
+                await asyncio.sleep(0.001)
+            writer.write(b"\r\nok")
+
+    script.handler = handler
+    assert fields(await edge.exchange("gallery.test", GET.replace(b"/", b"/60", 1)))[::2] == (200, b"ok")
+    assert fields(await edge.exchange("gallery.test", GET.replace(b"/", b"/70", 1)))[0] == 502
+
+
+@pytest.mark.parametrize(
+    ("method", "said", "kept"),
+    [
+        ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", True),
+        ("GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", True),
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", True),
+        ("GET", b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", True),
+        ("GET", b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", False),
+        ("GET", b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", False),
+        ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more", False),
+        ("GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nmore", False),
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", False),
+        ("GET", b"HTTP/1.1 204 No Content\r\n\r\nmore", False),
+    ],
+)
+async def test_a_connection_is_kept_where_the_answer_ended_as_it_said(
+    edge: Edge, script: Script, method: str, said: bytes, kept: bool
+) -> None:
+    script.response = said
+    async with connected(edge) as client:
+        for _ in range(2):
+            answer = await client.get(get(method=method))
+            assert (answer.complete, answer.body) == (True, b"ok" if b"ok" in said and method == "GET" else b"")
+            await until(lambda: all(each.borrower is None for each in pool_of(edge).open))
+    assert script.connections == (1 if kept else 2)
+
+
+def pool_of(edge: Edge) -> Pool:
+    (found,) = edge.worker._pools.values()
+    return found
+
+
+async def test_surplus_in_a_read_of_its_own_is_nobodys_answer(edge: Edge, script: Script) -> None:
+    async def handler(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
+        await asyncio.sleep(0.1)
+        writer.write(b"defHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+        await reader.read()
+
+    script.handler = handler
+    async with connected(edge) as client:
+        assert [(await client.get(get())).body for _ in range(2)] == [b"abcdef", b"abcdef"]
+    assert script.connections == 2
+
+
+async def test_an_idle_origin_that_speaks_is_left(edge: Edge, script: Script) -> None:
+    async def handler(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        writer.write(script.response)
+        await asyncio.sleep(0.1)
+        writer.write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+
+    script.handler = handler
+    async with connected(edge) as client:
+        assert (await client.get(get())).status == 200
+        await until(lambda: not pool_of(edge).open)
+        assert (await client.get(get())).status == 200
+
+
+async def test_an_origin_that_answered_before_the_body_was_sent_is_not_asked_again(edge: Edge, script: Script) -> None:
+    async def handler(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        writer.write(script.response)
+        await reader.read()
+
+    script.handler = handler
+    async with connected(edge) as client:
+        number = client.request([*get(method="PUT"), (b"content-length", b"10")])
+        assert (await client.answer(number)).body == b"hello"
+        await until(lambda: not pool_of(edge).open)
+        assert (await client.get(get())).body == b"hello"
+    assert script.connections == 2
+
+
+# The borrower's side
+
+
+class Borrowing:
+    """Borrows a connection for one request, and notes what it is told."""
+
+    def __init__(self, method: bytes = b"GET", *, upgrade: bool = False) -> None:
+        self.request = RequestHead(method, b"/", "gallery.test", b"", upgrade=upgrade)
+        self.told: list[object] = []
+        self.got = b""
+        self.largest = 0
+        self.connection: OriginConnection | None = None
+        self.at_first: Callable[[], None] = lambda: None
+
+    def connected(self, connection: OriginConnection) -> None:
+        self.connection = connection
+
+    def not_connected(self, reason: str, *, timeout: bool) -> None:
+        self.told.append(reason)
+
+    def _take(self, data: bytes | memoryview) -> None:
+        self.got += data
+        self.largest = max(self.largest, len(data))
+        at_first, self.at_first = self.at_first, lambda: None
+        at_first()
+
+    def interim(self, head: ResponseHead) -> None:
+        self.told.append(head.status)
+
+    def switched(self, head: ResponseHead, early: bytes) -> None:
+        self.told.append(head.status)
+        self._take(early)
+
+    def response(self, head: ResponseHead, body: bytes, done: bool) -> None:
+        self.told.append((head.status, done))
+        self._take(body)
+
+    def data(self, data: bytes | memoryview, done: bool) -> None:
+        self._take(data)
+        if done:
+            self.told.append("done")
+
+    def end(self, trailers: list[bytes]) -> None:
+        self.told.append(trailers)
+
+    def tunnel_data(self, data: bytes) -> None:
+        self._take(data)
+
+    def lost(self, reason: str, *, answered: bool, broken: bool) -> None:
+        self.told.append(("lost", answered, broken))
+
+    def hold_body(self) -> None:
+        self.told.append("hold")
+
+    def release_body(self) -> None:
+        self.told.append("release")
+
+
+async def borrow(edge: Edge, port: int, borrower: Borrowing) -> OriginConnection:
+    edge.worker.pool(Target("127.0.0.1", port, False)).wait(borrower)
+    await until(lambda: borrower.connection)
+    assert borrower.connection is not None
+    return borrower.connection
+
+
+HEAD = b"GET / HTTP/1.1\r\nHost: gallery.test\r\n\r\n"
+
+
+async def test_no_read_is_larger_than_the_room_that_there_is(edge: Edge, origin: tuple[Script, int]) -> None:
+    script, port = origin
+    script.response = b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n" + b"x" * 50_000
+    borrower = Borrowing()
+    connection = await borrow(edge, port, borrower)
+    connection.lend(borrower, HEAD, True, 1000)
+    await until(lambda: "done" in borrower.told)
+    assert borrower.told == [(200, False), "done"]
+    assert (len(borrower.got), borrower.largest) == (50_000, 1000)
+    assert edge.worker.pool(Target("127.0.0.1", port, False)).idle == [connection]
+
+
+async def test_without_room_nothing_is_read_before_there_is_some(edge: Edge, origin: tuple[Script, int]) -> None:
+    script, port = origin
+    borrower = Borrowing()
+    connection = await borrow(edge, port, borrower)
+    connection.lend(borrower, HEAD, True, 0)
+    await until(lambda: script.heads)
+    await asyncio.sleep(0.1)
+    assert borrower.told == []
+    connection.resume(20)
+    await until(lambda: borrower.told)
+    await until(lambda: borrower.got == b"hello")
+    assert borrower.largest <= 20
+
+
+async def test_a_paused_connection_brings_nothing_and_is_not_too_slow(edge: Edge, origin: tuple[Script, int]) -> None:
+    script, port = origin
+    script.response = b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n" + bytes(2_000_000)
+    borrower = Borrowing()
+    connection = await borrow(edge, port, borrower)
+    borrower.at_first = connection.pause
+    connection.lend(borrower, HEAD, True)
+    await until(lambda: borrower.got)
+    before = len(borrower.got)
+    connection.look(edge.worker.now + 1e6)
+    await asyncio.sleep(0.1)
+    assert len(borrower.got) == before <= RELAY_BUFFER
+    connection.resume()
+    await until(lambda: "done" in borrower.told)
+    assert len(borrower.got) == 2_000_000
+
+
+@pytest.mark.parametrize(("said", "answered"), [(b"", False), (b"HTTP/1.1 2", True), (b"HTTP/1.1 200 OK\r\n\r\n", True)])
+async def test_a_silent_origin_is_given_up_whatever_it_said_before(
+    edge: Edge, origin: tuple[Script, int], said: bytes, answered: bool
 ) -> None:
     script, port = origin
-    await dripping(script, b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n", 0)
-    edge = Edge(tmp_path, config_for(port), maps)
-    edge.add_site("gallery.test", "w")
-    async with edge.running():
-        answer = await edge.exchange("gallery.test", GET)
-        interim, _, last = answer.partition(b"HTTP/1.1 502 Bad Gateway\r\n")
-        assert last
-        assert 0 < len(interim) <= edge.worker.limits.response_head
+
+    async def handler(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        writer.write(said)
+        script.bodies.append(await reader.read())
+
+    script.handler = handler
+    borrower = Borrowing()
+    connection = await borrow(edge, port, borrower)
+    connection.lend(borrower, HEAD, True)
+    await until(lambda: script.heads)
+    await asyncio.sleep(0.1)
+    timeouts = edge.worker.timeouts
+    connection.look(connection.since + timeouts.origin_response - 1)
+    assert ("lost", answered, False) not in borrower.told
+    connection.look(connection.since + timeouts.origin_response + 1)
+    assert borrower.told[-1] == ("lost", answered, False)
+    assert not connection.alive
+    await until(lambda: script.bodies == [b""])
+
+
+async def test_a_borrower_that_wants_it_is_told_when_everything_is_out(edge: Edge, origin: tuple[Script, int]) -> None:
+    script, port = origin
+    go = asyncio.Event()
+
+    async def handler(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        await go.wait()
+        await reader.readexactly(8_000_000)
+        writer.write(script.response)
+        await reader.read()
+
+    script.handler = handler
+    borrower = Borrowing()
+    connection = await borrow(edge, port, borrower)
+    connection.lend(borrower, HEAD, False)
+    connection.tell_when_sent()
+    connection.tell_when_sent()
+    connection.send(bytes(8_000_000))
+    assert borrower.told == ["hold"]
+    go.set()
+    await until(lambda: len(borrower.told) > 1)
+    assert borrower.told[:2] == ["hold", "release"]
+    assert connection.transport.get_write_buffer_size() == 0
+    connection.request_sent = True
+    await until(lambda: (200, True) in borrower.told)
+    again = Borrowing()
+    connection.lend(again, HEAD, False)
+    connection.send(bytes(60_000))  # the mark is the usual one again
+    assert again.told == []
+
+
+async def test_who_abandons_a_connection_hears_no_more_and_nobody_else_gets_it(edge: Edge, origin: tuple[Script, int]) -> None:
+    _, port = origin
+    borrower = Borrowing()
+    connection = await borrow(edge, port, borrower)
+    assert (connection.alive, connection.reused) == (True, True)  # no request yet, so none that was the first
+    connection.lend(borrower, HEAD, True)
+    assert not connection.reused
+    connection.abandon()
+    connection.abandon()
+    connection.pause()
+    connection.resume()
+    connection.tell_when_sent()
+    assert not connection.alive
+    await until(lambda: not edge.worker.pool(Target("127.0.0.1", port, False)).open)
+    assert borrower.told == []
+
+
+async def test_a_request_on_a_kept_connection_is_not_its_first(edge: Edge, origin: tuple[Script, int]) -> None:
+    _, port = origin
+    first, second = Borrowing(), Borrowing()
+    connection = await borrow(edge, port, first)
+    connection.lend(first, HEAD, True)
+    await until(lambda: first.told)
+    connection.lend(second, HEAD, True)
+    assert connection.reused
+    connection.unwritable(BrokenPipeError())
+    assert connection.reused
+    await until(lambda: (200, True) in second.told)
+    assert second.told == ["release", (200, True)]
+    assert not connection.alive  # what cannot be written to is not kept
+
+
+async def test_a_switch_that_was_asked_for_makes_a_tunnel_of_it(edge: Edge, origin: tuple[Script, int]) -> None:
+    script, port = origin
+
+    async def handler(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\nearly")
+        writer.write((await reader.readexactly(3)).upper())
+
+    script.handler = handler
+    borrower = Borrowing(upgrade=True)
+    connection = await borrow(edge, port, borrower)
+    connection.lend(borrower, HEAD, True)
+    await until(lambda: borrower.got == b"early")
+    connection.look(connection.since + edge.worker.timeouts.origin_response + 1)  # a tunnel has more time
+    assert connection.alive
+    connection.send(b"abc")
+    await until(lambda: len(borrower.told) > 1)
+    assert (borrower.got, borrower.told) == (b"earlyABC", [101, ("lost", True, False)])
