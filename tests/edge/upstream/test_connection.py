@@ -374,12 +374,13 @@ async def test_a_silent_origin_is_given_up_whatever_it_said_before(
 
 async def test_a_borrower_that_wants_it_is_told_when_everything_is_out(edge: Edge, origin: tuple[Script, int]) -> None:
     script, port = origin
-    go = asyncio.Event()
+    go, answer = asyncio.Event(), asyncio.Event()
 
     async def handler(reader: Reader, writer: Writer) -> None:
         await script.read_head(reader)
         await go.wait()
         await reader.readexactly(8_000_000)
+        await answer.wait()
         writer.write(script.response)
         await reader.read()
 
@@ -396,6 +397,7 @@ async def test_a_borrower_that_wants_it_is_told_when_everything_is_out(edge: Edg
     assert borrower.told[:2] == ["hold", "release"]
     assert connection.transport.get_write_buffer_size() == 0
     connection.request_sent = True
+    answer.set()
     await until(lambda: (200, True) in borrower.told)
     again = Borrowing()
     connection.lend(again, HEAD, False)
