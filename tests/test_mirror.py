@@ -19,8 +19,6 @@ ELSEWHERE = {
     "control/store/migrations/env.py": "control/store/test_migrate.py",
     "control/store/migrations/versions/0001_first.py": "control/store/test_migrate.py",
     "control/store/migrations/versions/0002_lifecycle.py": "control/store/test_migrate.py",
-    # A request's way through them is one: they are tested together, by bytes that go in on one side and come out on the other.
-    "edge/exchange2.py": "edge/test_front2.py",
 }
 """Modules without a mirror, and the file that has their tests."""
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import random
-import ssl
 from pathlib import Path
-from typing import TypeAlias
 
 import h2.errors
 import h2.exceptions
@@ -17,38 +13,18 @@ import h2.settings
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Origin, Timeouts
+from edgeproxy.config.structs import Timeouts
 from edgeproxy.edge import front2
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.front2 import Front2
-from edgeproxy.edge.http2 import CONNECTION_WINDOW, STREAM_WINDOW
+from edgeproxy.edge.http2 import CONNECTION_WINDOW
 from edgeproxy.limits import Limits
 from edgeproxy.units import Duration
-from tests.edge.client2 import Answer, connected, get
-from tests.edge.harness import Edge, MapProcess, Script, config_for, self_signed
+from tests.edge.client2 import connected, get
+from tests.edge.flow import flowing, held, settled
+from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with
 
 POST = get(method="POST")
-WEBSOCKET = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *get("/chat")[1:], (b"sec-websocket-version", b"13")]
-Reader: TypeAlias = asyncio.StreamReader
-Writer: TypeAlias = asyncio.StreamWriter
-
-
-def field(answer: Answer, name: bytes) -> bytes | None:
-    return dict(answer.fields).get(name)
-
-
-async def test_a_request_reaches_the_origin_as_http1_with_its_workspace(edge: Edge, script: Script) -> None:
-    async with connected(edge) as client:
-        answer = await client.get(
-            get("/path?q=1", (b"user-agent", b"x"), (b"workspace_id", b"evil"), (b"x-forwarded-for", b"evil"))
-        )
-    assert (answer.status, answer.fields, answer.body) == (200, [(b"content-length", b"5")], b"hello")
-    head = script.heads[0]
-    assert head.startswith(b"GET /path?q=1 HTTP/1.1\r\nhost: gallery.test\r\nuser-agent: x\r\nworkspace-id: spandantest\r\n")
-    assert b"\r\nx-forwarded-for: 127.0.0.1\r\n" in head
-    assert b"\r\nx-forwarded-host: gallery.test\r\n" in head
-    assert b"\r\nvia: 2 edgeproxy\r\n" in head
-    assert b"evil" not in head
 
 
 async def test_many_requests_share_a_connection_and_the_pool(edge: Edge, script: Script) -> None:
@@ -70,174 +46,12 @@ async def test_many_requests_share_a_connection_and_the_pool(edge: Edge, script:
     assert script.connections <= 100
 
 
-@pytest.mark.parametrize("length", [None, b"100000"])
-async def test_an_upload_arrives_whole(edge: Edge, script: Script, length: bytes | None) -> None:
-    content = random.Random(1).randbytes(100_000)
-    async with connected(edge) as client:
-        number = client.request([*POST, *([(b"content-length", length)] if length else [])])
-        await client.upload(number, content)
-        assert (await client.answer(number)).status == 200
-    if length:
-        assert script.bodies == [content]
-        assert b"content-length: 100000\r\n" in script.heads[0]
-    else:
-        assert b"transfer-encoding: chunked\r\n" in script.heads[0]
-        assert b"".join(unchunk(script.bodies[0])) == content
-
-
-def unchunk(raw: bytes) -> list[bytes]:
-    pieces: list[bytes] = []
-    while True:
-        size, _, raw = raw.partition(b"\r\n")
-        length = int(size, 16)
-        if not length:
-            return pieces
-        pieces.append(raw[:length])
-        raw = raw[length + 2 :]
-
-
-async def test_a_small_body_goes_with_its_head(edge: Edge, script: Script) -> None:
-    async with connected(edge) as client:
-        number = client.request([*POST, (b"content-length", b"3")], b"abc")
-        assert (await client.answer(number)).status == 200
-    assert script.bodies == [b"abc"]
-
-
-async def test_trailers_go_both_ways(edge: Edge, script: Script) -> None:
-    got = bytearray()
-
-    async def answer(reader: Reader, writer: Writer) -> None:
-        await script.read_head(reader)
-        while not got.endswith(b"\r\n\r\n"):
-            got.extend(await reader.read(100))
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 2\r\nContent-Length: 7\r\n\r\n"
-        )
-
-    script.handler = answer
-    async with connected(edge) as client:
-        number = client.request(POST)
-        client.send(number, b"abc")
-        client.state.send_headers(number, [(b"x-up", b"1"), (b"workspace-id", b"evil")], end_stream=True)
-        client.flush()
-        answered = await client.answer(number)
-    assert bytes(got) == b"3\r\nabc\r\n0\r\nx-up: 1\r\n\r\n"
-    assert (answered.body, answered.trailers) == (b"ok", [(b"x-sum", b"2")])
-
-
-async def test_expect_continue_and_other_interim_answers_are_passed_on(edge: Edge, script: Script) -> None:
-    async def answer(reader: Reader, writer: Writer) -> None:
-        await script.read_head(reader)
-        writer.write(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n")
-        assert await reader.readexactly(3) == b"abc"
-        writer.write(script.response)
-
-    script.handler = answer
-    async with connected(edge) as client:
-        number = client.request([*POST, (b"expect", b"100-continue"), (b"content-length", b"3")])
-        await client.until(lambda: client.answers[number].interim)
-        client.send(number, b"abc", end=True)
-        answered = await client.answer(number)
-    assert (answered.interim, answered.status) == ([100, 103], 200)
-
-
-@pytest.mark.parametrize(
-    ("method", "response", "status", "fields", "body"),
-    [
-        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", 200, [(b"content-length", b"7")], b""),
-        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n", 204, [], b""),
-        ("GET", b"HTTP/1.1 304 Not Modified\r\nETag: a\r\n\r\n", 304, [(b"etag", b"a")], b""),
-        ("GET", b"HTTP/1.1 200 OK\r\nConnection: close, x-a\r\nX-A: b\r\n\r\nuntil the end", 200, [], b"until the end"),
-        ("GET", b"HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 0\r\n\r\n", 200,
-         [(b"set-cookie", b"a"), (b"set-cookie", b"b"), (b"content-length", b"0")], b""),
-    ],
-)  # fmt: skip
-async def test_every_kind_of_answer(
-    edge: Edge, script: Script, method: str, response: bytes, status: int, fields: list[tuple[bytes, bytes]], body: bytes
-) -> None:
-    async def answer(reader: Reader, writer: Writer) -> None:
-        await script.read_head(reader)
-        writer.write(response)
-
-    script.handler = answer
-    async with connected(edge) as client:
-        answered = await client.get(get(method=method))
-    assert (answered.status, answered.fields, answered.body) == (status, fields, body)
-
-
-async def test_a_large_answer_arrives_whole(edge: Edge, script: Script) -> None:
-    content = random.Random(3).randbytes(3_000_000)
-    script.response = b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n" + content
-    async with connected(edge) as client:
-        answers = [client.request(get(f"/{n}"), b"") for n in range(3)]
-        for number in answers:
-            assert (await client.answer(number)).body == content
-
-
 # Back-pressure
-
-
-async def flowing(script: Script, produced: list[int], total: int) -> None:
-    """An origin that says how many bytes of its answer were taken from it."""
-
-    async def answer(reader: Reader, writer: Writer) -> None:
-        writer.transport.set_write_buffer_limits(high=0)
-        await script.read_head(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % total)
-        for _ in range(0, total, 10_000):
-            writer.write(b"x" * 10_000)
-            await writer.drain()
-            produced[0] += 10_000
-
-    script.handler = answer
-
-
-async def settled(value: list[int]) -> int:
-    """Waits until a number stands still."""
-    while True:
-        before = value[0]
-        await asyncio.sleep(0.3)
-        if value[0] == before:
-            return before
-
-
-def held(edge: Edge) -> int:
-    """Bytes that the edge holds for its clients and origins."""
-    total = 0
-    for connection in edge.worker.connections:
-        front = getattr(connection, "front", None)
-        total += connection.transport.get_write_buffer_size()
-        if isinstance(front, Front2):
-            total += front.http2.queued + sum(
-                len(stream.incoming.buffer) for stream in front.streams.values() if stream is not None and stream.incoming
-            )
-    for pool in edge.worker._pools.values():
-        total += sum(origin.transport.get_write_buffer_size() for origin in pool.open)
-    return total
-
-
-async def test_a_stream_without_a_window_stalls_its_origin_and_no_other(edge: Edge, script: Script) -> None:
-    produced = [0]
-    await flowing(script, produced, 20_000_000)
-    async with connected(edge, auto=False) as client:
-        number = client.request(get("/large"), b"")
-        await client.until(lambda: len(client.answers[number].content) == 65535)
-        await settled(produced)
-        assert produced[0] < 19_000_000
-        assert held(edge) < 64 * 1024
-        client.state.increment_flow_control_window(10_000_000)
-        client.flush()
-        script.handler = script.answer
-        assert (await client.get(get("/other"))).body == b"hello"
-        client.auto = True
-        client.state.increment_flow_control_window(10_000_000, number)
-        client.flush()
-        assert len((await client.answer(number)).body) == 20_000_000
 
 
 async def test_streams_whose_client_gives_no_windows_are_held_within_bounds(edge: Edge, script: Script) -> None:
     produced = [0]
-    await flowing(script, produced, 10_000_000)
+    flowing(script, produced, 10_000_000)
     async with connected(edge, settings={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0}) as client:
         streams = [client.request(get(f"/{n}"), b"") for n in range(100)]
         await client.until(lambda: sum(answer.status == 200 for answer in client.answers.values()) >= 20)
@@ -248,7 +62,7 @@ async def test_streams_whose_client_gives_no_windows_are_held_within_bounds(edge
 
 async def test_a_client_that_reads_nothing_stalls_the_origins(edge: Edge, script: Script) -> None:
     produced = [0]
-    await flowing(script, produced, 10_000_000)
+    flowing(script, produced, 10_000_000)
     async with connected(edge, settings={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1}) as client:
         client.state.increment_flow_control_window(2**31 - 1 - 65535)
         for n in range(50):
@@ -258,34 +72,6 @@ async def test_a_client_that_reads_nothing_stalls_the_origins(edge: Edge, script
         assert held(edge) < 256 * 1024
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         await client.until(lambda: len(client.answers[1].content) > 100_000)
-
-
-async def test_an_origin_that_takes_nothing_stalls_the_uploads(edge: Edge, script: Script) -> None:
-    release = asyncio.Event()
-    taken = bytearray()
-
-    async def answer(reader: Reader, writer: Writer) -> None:
-        reader._transport.pause_reading()  # type: ignore[attr-defined]
-        await release.wait()
-        reader._transport.resume_reading()  # type: ignore[attr-defined]
-        await script.read_head(reader)
-        taken.extend(await reader.readexactly(8_000_000))
-        writer.write(script.response)
-
-    script.handler = answer
-    content = random.Random(4).randbytes(8_000_000)
-    async with connected(edge) as client:
-        number = client.request([*POST, (b"content-length", b"8000000")])
-        upload = asyncio.ensure_future(client.upload(number, content))
-        others = [client.request([*POST, (b"content-length", b"1000")], b"y" * 1000) for _ in range(10)]
-        done, _ = await asyncio.wait([upload], timeout=1.0)
-        assert not done
-        assert held(edge) < CONNECTION_WINDOW + 64 * 1024
-        release.set()
-        await upload
-        assert (await client.answer(number)).status == 200
-        assert others
-    assert bytes(taken) == content
 
 
 async def test_many_uploads_to_stalled_origins_are_held_within_bounds(edge: Edge, script: Script) -> None:
@@ -306,25 +92,6 @@ async def test_many_uploads_to_stalled_origins_are_held_within_bounds(edge: Edge
         for upload in uploads:
             upload.cancel()
         stop.set()
-
-
-async def test_an_early_answer_stops_the_upload(edge: Edge, script: Script) -> None:
-    async def answer(reader: Reader, writer: Writer) -> None:
-        await script.read_head(reader)
-        writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig")
-        await reader.read(10_000_000)
-
-    script.handler = answer
-    async with connected(edge) as client:
-        answers = []
-        for _ in range(20):
-            number = client.request([*POST, (b"content-length", b"10000000")])
-            client.send(number, b"x" * 15_000)
-            answered = await client.answer(number)
-            assert (answered.status, answered.body) == (413, b"big")
-            answers.append(answered)
-        await client.until(lambda: all(answered.reset == 0 for answered in answers))
-        assert client.state.outbound_flow_control_window >= STREAM_WINDOW // 4
 
 
 async def test_a_body_that_ends_soon_after_its_answer_is_not_stopped(
@@ -393,53 +160,6 @@ async def test_malformed_requests_end_their_stream_only(edge: Edge, script: Scri
     assert len(script.heads) == 1
 
 
-@pytest.mark.parametrize(
-    ("response", "status"),
-    [
-        (b"", 502),
-        (b"HTTP/1.1 200 OK\r\nBad Header\r\n\r\n", 502),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", None),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz", None),
-    ],
-)
-async def test_origins_that_fail(edge: Edge, script: Script, response: bytes, status: int | None) -> None:
-    async def answer(reader: Reader, writer: Writer) -> None:
-        await script.read_head(reader)
-        writer.write(response)
-
-    script.handler = answer
-    async with connected(edge) as client:
-        answered = await client.get(get())
-        if status:
-            assert (answered.status, answered.complete) == (status, True)
-        else:
-            assert not answered.complete
-            assert answered.reset == h2.errors.ErrorCodes.INTERNAL_ERROR
-        script.handler = script.answer
-        assert (await client.get(get())).status == 200
-
-
-async def test_a_reset_ends_the_request_at_the_origin(edge: Edge, script: Script) -> None:
-    ended = asyncio.Event()
-
-    async def answer(reader: Reader, writer: Writer) -> None:
-        await script.read_head(reader)
-        script.heads.append(b"read")
-        assert await reader.read(1) == b""
-        ended.set()
-
-    script.handler = answer
-    async with connected(edge) as client:
-        number = client.request(get(), b"")
-        while not script.heads:
-            await asyncio.sleep(0.01)
-        client.state.reset_stream(number, h2.errors.ErrorCodes.CANCEL)
-        client.flush()
-        await asyncio.wait_for(ended.wait(), 30)
-        script.handler = script.answer
-        assert (await client.get(get())).status == 200
-
-
 async def test_a_client_that_leaves_ends_its_requests(edge: Edge, script: Script) -> None:
     ended = [0]
 
@@ -468,67 +188,6 @@ async def test_something_that_is_not_http2_ends_the_connection(edge: Edge) -> No
     writer.close()
 
 
-# WebSockets
-
-
-def accept(head: bytes) -> bytes:
-    key = head.split(b"sec-websocket-key: ")[1].split(b"\r\n")[0]
-    return base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-
-
-async def test_a_websocket_by_extended_connect_is_an_upgrade_for_the_origin(edge: Edge, script: Script) -> None:
-    async def answer(reader: Reader, writer: Writer) -> None:
-        head = await script.read_head(reader)
-        writer.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n"
-            b"Sec-WebSocket-Protocol: chat\r\n\r\nfirst" % accept(head)
-        )
-        while data := await reader.read(1000):
-            writer.write(data.upper())
-            if data == b"bye":
-                return
-
-    script.handler = answer
-    async with connected(edge) as client:
-        number = client.request([*WEBSOCKET, (b"sec-websocket-protocol", b"chat")])
-        answered = client.answers[number]
-        await client.until(lambda: answered.body == b"first")
-        assert (answered.status, answered.fields) == (200, [(b"sec-websocket-protocol", b"chat")])
-        client.send(number, b"abc")
-        await client.until(lambda: answered.body == b"firstABC")
-        client.send(number, b"bye")
-        await client.answer(number)
-        assert answered.body == b"firstABCBYE"
-    head = script.heads[0]
-    assert head.startswith(b"GET /chat HTTP/1.1\r\nhost: gallery.test\r\nsec-websocket-version: 13\r\n")
-    assert b"\r\nconnection: upgrade\r\nupgrade: websocket\r\n" in head
-    assert b"\r\nworkspace-id: spandantest\r\n" in head
-
-
-@pytest.mark.parametrize(
-    ("response", "status"),
-    [
-        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", 403),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno", 502),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 502),
-        (b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: wrong\r\n\r\n", 502),
-    ],
-)
-async def test_a_websocket_that_the_origin_does_not_open_is_answered(
-    edge: Edge, script: Script, response: bytes, status: int
-) -> None:
-    async def answer(reader: Reader, writer: Writer) -> None:
-        await script.read_head(reader)
-        writer.write(response)
-        await reader.read(1)
-
-    script.handler = answer
-    async with connected(edge) as client:
-        number = client.request(WEBSOCKET)
-        answered = await client.answer(number)
-        assert (answered.status, answered.complete) == (status, True)
-
-
 async def test_a_websocket_of_another_protocol_is_not_offered(edge: Edge) -> None:
     async with connected(edge) as client:
         number = client.request([(b":method", b"CONNECT"), (b":protocol", b"connect-udp"), *get()[1:]])
@@ -536,12 +195,6 @@ async def test_a_websocket_of_another_protocol_is_not_offered(edge: Edge) -> Non
 
 
 # Time and the end
-
-
-async def run_with(tmp_path: Path, maps: MapProcess, port: int, **changes: object) -> Edge:
-    edge = Edge(tmp_path, config_for(port, **changes), maps)
-    edge.add_site("gallery.test", "spandantest")
-    return edge
 
 
 SHORT = Timeouts(
@@ -555,7 +208,7 @@ SHORT = Timeouts(
 
 
 async def test_an_idle_connection_is_ended_by_goaway(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
-    edge = await run_with(tmp_path, maps, origin[1], timeouts=SHORT)
+    edge = edge_with(tmp_path, maps, origin[1], timeouts=SHORT)
     async with edge.running(), connected(edge) as client:
         assert (await client.get(get())).status == 200
         await client.ended()
@@ -563,23 +216,15 @@ async def test_an_idle_connection_is_ended_by_goaway(tmp_path: Path, maps: MapPr
 
 
 async def test_a_connection_that_says_nothing_is_ended(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
-    edge = await run_with(tmp_path, maps, origin[1], timeouts=SHORT)
+    edge = edge_with(tmp_path, maps, origin[1], timeouts=SHORT)
     async with edge.running():
         reader, writer = await edge.connect("gallery.test", "h2")
         await asyncio.wait_for(reader.read(), 30)
         writer.close()
 
 
-async def test_an_upload_that_stops_is_given_up(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
-    edge = await run_with(tmp_path, maps, origin[1], timeouts=SHORT)
-    async with edge.running(), connected(edge) as client:
-        number = client.request([*POST, (b"content-length", b"100")])
-        client.send(number, b"x")
-        assert (await client.answer(number)).status == 408
-
-
 async def test_a_stream_that_takes_nothing_is_given_up(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
-    edge = await run_with(tmp_path, maps, origin[1], timeouts=SHORT)
+    edge = edge_with(tmp_path, maps, origin[1], timeouts=SHORT)
     origin[0].response = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + bytes(1_000_000)
     async with edge.running(), connected(edge, auto=False) as client:
         client.state.increment_flow_control_window(10_000_000)
@@ -587,19 +232,6 @@ async def test_a_stream_that_takes_nothing_is_given_up(tmp_path: Path, maps: Map
         assert (await client.answer(number)).reset == h2.errors.ErrorCodes.CANCEL
         origin[0].response = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"
         assert (await client.get(get())).status == 200
-
-
-async def test_a_silent_websocket_is_ended(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
-    edge = await run_with(tmp_path, maps, origin[1], timeouts=SHORT)
-
-    async def answer(reader: Reader, writer: Writer) -> None:
-        head = await origin[0].read_head(reader)
-        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: %b\r\n\r\n" % accept(head))
-        await reader.read(1)
-
-    origin[0].handler = answer
-    async with edge.running(), connected(edge) as client:
-        assert (await client.answer(client.request(WEBSOCKET))).complete
 
 
 async def test_draining_serves_what_is_under_way_and_then_ends(edge: Edge, script: Script) -> None:
@@ -629,7 +261,7 @@ async def test_draining_serves_what_is_under_way_and_then_ends(edge: Edge, scrip
 async def test_a_connection_ends_after_its_share_of_requests(
     tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]
 ) -> None:
-    edge = await run_with(tmp_path, maps, origin[1], limits=Limits(requests_per_connection=3))
+    edge = edge_with(tmp_path, maps, origin[1], limits=Limits(requests_per_connection=3))
     async with edge.running(), connected(edge) as client:
         for _ in range(3):
             assert (await client.get(get())).status == 200
@@ -646,33 +278,6 @@ async def test_the_access_log_tells_of_every_request(edge: Edge, script: Script)
         await client.answer(client.request([*POST, (b"content-length", b"3")], b"abc"))
         await client.get([(b":method", b"CONNECT"), (b":authority", b"gallery.test:443")])
     assert told == [("h2", 200, 0, 5), ("h2", 200, 3, 5), ("h2", 405)]
-
-
-async def test_uploads_reach_an_origin_by_tls_whole(tmp_path: Path, maps: MapProcess) -> None:
-    chain, key = self_signed("localhost")
-    pem = tmp_path / "origin.pem"
-    pem.write_bytes(chain + key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    script = Script()
-
-    async def slowly(reader: Reader, writer: Writer) -> None:
-        while head := await script.read_head(reader):
-            await asyncio.sleep(0.1)
-            script.bodies.append(await script.read_body(head, reader))
-            writer.write(script.response)
-
-    server = await asyncio.start_server(slowly, "127.0.0.1", 0, ssl=context)
-    url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
-    content = random.Random(5).randbytes(1_000_000)
-    edge = await run_with(tmp_path, maps, 1, origin=Origin(url=url, ca_bundle=str(pem)))
-    async with edge.running(), connected(edge) as client:
-        for _ in range(2):
-            number = client.request([*POST, (b"content-length", b"1000000")])
-            await client.upload(number, content)
-            assert (await client.answer(number)).status == 200
-            assert script.bodies.pop() == content
-    server.close()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -740,27 +345,6 @@ async def test_nothing_is_left_over_by_a_mixture_of_everything(edge: Edge, scrip
         for pool in edge.worker._pools.values():
             assert not pool._waiting
             assert all(origin.borrower is None for origin in pool.open)
-
-
-async def test_a_status_beyond_those_of_http_is_passed_on(edge: Edge, script: Script) -> None:
-    script.response = b"HTTP/1.1 999 Request denied\r\nContent-Length: 2\r\n\r\nno"
-    async with connected(edge) as client:
-        answer = await client.get(get())
-    assert (answer.status, answer.body) == (999, b"no")
-
-
-async def test_interim_answers_without_end_are_not_queued_for_a_client_without_end(edge: Edge, script: Script) -> None:
-    async def answer(reader: Reader, writer: Writer) -> None:
-        await script.read_head(reader)
-        while True:
-            writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </%b.css>\r\n\r\n" % (b"a" * 900))
-            await writer.drain()
-
-    script.handler = answer
-    async with connected(edge) as client:
-        answered = await client.get(get())
-    assert answered.status == 502
-    assert 0 < len(answered.interim) <= Limits().response_head // 900
 
 
 async def test_the_heads_of_open_streams_are_bounded_and_more_of_them_may_be_sent_again(
