@@ -18,20 +18,19 @@ import msgspec
 import structlog
 from anyio.to_thread import run_sync
 
-from edgeproxy.control.store.rows import LogEntry, SiteFacts
+from edgeproxy.control.map_compare import Comparison
+from edgeproxy.control.map_content import MapContent, Settings
+from edgeproxy.control.map_making import make
+from edgeproxy.control.store.rows import LogEntry
 from edgeproxy.control.store.store import Store
 from edgeproxy.errors import EdgeError, MapError
-from edgeproxy.model import SERVED, covers
-from edgeproxy.published.records import Site
-from edgeproxy.published.writer import DAMAGED, Key, MapWriter, Put, Rebuild
+from edgeproxy.model import covers
+from edgeproxy.published.writer import DAMAGED, Key, MapWriter, Put
 
 log = structlog.get_logger("publisher")
 
 BATCH = 1000
 """Changes, or names, that are looked up and written at once."""
-
-REBUILD_BATCH = 5000
-"""Names that are looked up at once for a new map."""
 
 PACE = 0.005
 """Seconds between two commits of the map: many changes at once share them."""
@@ -43,10 +42,7 @@ CHECK_EVERY = 1.0
 """Seconds between two looks whether the map is still there and the log has not moved unnoticed."""
 
 CLEAN_EVERY = 5.0
-"""Seconds between two looks for dead readers and old maps, and at COMPARED records."""
-
-COMPARED = 200
-"""Records that are compared with the store each time, round and round."""
+"""Seconds between two looks for dead readers and old maps, and at some of the map's records."""
 
 HOUSEKEEPING_EVERY = 3600.0
 """Seconds between two removals of what nobody needs: certificates expired and replaced, challenges left behind."""
@@ -59,39 +55,6 @@ LEFT_BEHIND = 86400.0
 
 RETRY = (0.1, 0.5, 2.0, 5.0)
 """Seconds between tries while the map or the store fails."""
-
-
-class Settings(msgspec.Struct, frozen=True, array_like=True):
-    """What of the configuration is in the map: noted there, so that a start sees what changed."""
-
-    edge_names: tuple[str, ...] = ()
-    patterns: tuple[str, ...] = ()
-
-
-def site_for(facts: SiteFacts, settings: Settings) -> Site | None:
-    """What the map says of a hostname; None: not served.
-
-    The platform's own names come first, so that nobody's registration takes one over. A registration that is not in a
-    served state keeps its name from being served on other grounds.
-    """
-    certificate = facts.own_certificate or facts.wildcard_certificate or ""
-    if facts.hostname in settings.edge_names:
-        return Site(certificate=certificate, source="edge")
-    if facts.state is not None:
-        if facts.state not in SERVED:
-            return None
-        return Site(workspace=facts.workspace_id or "", origin=facts.origin or "", certificate=certificate)
-    if facts.fresh_until is not None:
-        return Site(
-            workspace=facts.gate_workspace_id or "",
-            origin=facts.gate_origin or "",
-            certificate=certificate,
-            source="gate",
-            fresh_until=facts.fresh_until,
-        )
-    if facts.own_certificate and any(covers(pattern, facts.hostname) for pattern in settings.patterns):
-        return Site(certificate=certificate, source="pattern")
-    return None
 
 
 class Publisher:
@@ -114,6 +77,8 @@ class Publisher:
         self._writer = writer
         self._settings = Settings(tuple(sorted(set(edge_names))), tuple(sorted(set(patterns))))
         self._clock = clock
+        self._content = MapContent(store, self._settings, clock)
+        self._comparison = Comparison(self._content, writer)
         self._on_challenges = on_challenges
         self._reached = -1
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -121,7 +86,6 @@ class Publisher:
         self._checked = self._cleaned = time.monotonic()
         self._kept = self._cleaned - HOUSEKEEPING_EVERY + FIRST_HOUSEKEEPING
         self._log_from = 0
-        self._compared = ("sites", "")
         self._distrusted = False
         self.error: EdgeError | None = None
         """Why the map does not follow just now; None when it does."""
@@ -216,7 +180,7 @@ class Publisher:
         deletes: list[Key] = []
         for database, names in keys.items():
             if names:
-                more = await self._records(database, list(names))
+                more = await self._content.of(database, list(names))
                 puts += more[0]
                 deletes += more[1]
         number = entries[-1].number
@@ -245,27 +209,8 @@ class Publisher:
     async def _again(self, names: Sequence[str]) -> None:
         """Publishes what is so now for some sites, at the number that the map has."""
         for start in range(0, len(names), BATCH):
-            puts, deletes = await self._records("sites", names[start : start + BATCH])
+            puts, deletes = await self._content.of("sites", names[start : start + BATCH])
             await run_sync(self._writer.apply, puts, deletes, self._reached)
-
-    async def _records(self, database: str, names: Sequence[str]) -> tuple[list[Put], list[Key]]:
-        """(what to write, what to remove) for some keys, as the store has it now."""
-        found: dict[str, Put] = {}
-        if database == "sites":
-            for facts in await self._store.site_facts(names, self._clock()):
-                site = site_for(facts, self._settings)
-                if site is not None:
-                    found[facts.hostname] = ("sites", facts.hostname, site)
-        elif database == "certificates":
-            certificates = await self._store.published_certificates(names)
-            found = {name: (database, name, record) for name, record in certificates.items()}
-        elif database == "challenges":
-            challenges = await self._store.published_challenges(names)
-            found = {name: (database, name, record) for name, record in challenges.items()}
-        else:
-            tickets = await self._store.tickets()
-            found = {} if tickets is None else {"current": ("tickets", "current", tickets)}
-        return list(found.values()), [(database, name) for name in names if name not in found]
 
     async def _adopt(self, change: int) -> None:
         """Brings a map that was made under other settings to these: only the names that they concern."""
@@ -281,26 +226,6 @@ class Publisher:
         noted = msgspec.msgpack.encode(self._settings)
         await run_sync(lambda: self._writer.apply([], [], change, settings=noted))
 
-    async def _compare(self) -> None:
-        """Compares the map's next records with the store. A certificate that expired gives way to a valid one here; and
-        damage where nothing changes would else be met by readers alone, who cannot cure it. By lookups: LMDB's cursors end
-        the process at a damaged page."""
-        database, after = self._compared
-        if database == "sites":
-            names = await self._store.names_beneath(None, after, COMPARED)
-        else:
-            names = await self._store.keys_of(database, after, COMPARED)
-        puts, deletes = await self._records(database, names)
-        for change in await run_sync(self._writer.apply, puts, deletes, self._reached):
-            log.info("a record of the published map was brought up to date", database=database, key=change.key)
-        if names:
-            self._compared = (database, names[-1])
-        elif database == "sites":
-            await self._again(self._settings.edge_names)
-            self._compared = ("certificates", "")
-        else:
-            self._compared = ("sites", "")
-
     # rebuilding
 
     async def _rebuild(self, why: str, *, first: bool = False) -> None:
@@ -311,37 +236,12 @@ class Publisher:
         made = "made" if first else "made anew"
         if self.error is None:  # else it has been said, and the reason for another try too
             log.log(logging.INFO if first else logging.WARNING, f"the published map is being {made}", why=why)
-        rebuild = await run_sync(self._writer.rebuilding)
-        with rebuild:
-            puts, _ = await self._records("sites", list(self._settings.edge_names))
-            count = len(puts)
-            await run_sync(rebuild.put, puts)
-            count += await self._rebuild_sites(rebuild)
-            for database in ("certificates", "challenges"):
-                after = ""
-                while keys := await self._store.keys_of(database, after, BATCH):
-                    puts, _ = await self._records(database, keys)
-                    await run_sync(rebuild.put, puts)
-                    after = keys[-1]
-            puts, _ = await self._records("tickets", ["current"])
-            await run_sync(rebuild.put, puts)
-            noted = msgspec.msgpack.encode(self._settings)
-            await run_sync(lambda: rebuild.finish(head, store_id=self._store.id, settings=noted))
+        count = await make(self._writer, self._content, head, self._store.id)
         await self._tell_challenges(None)  # what the log no longer has, nobody was told
         self._distrusted = False
         self._log_from = await self._store.oldest_change()
         self._arrived(head)
         log.info(f"the published map is {made}", sites=count, change=head, seconds=round(time.monotonic() - started, 3))
-
-    async def _rebuild_sites(self, rebuild: Rebuild) -> int:
-        count = 0
-        after = ""
-        while names := await self._store.names_beneath(None, after, REBUILD_BATCH):
-            puts, _ = await self._records("sites", names)
-            await run_sync(rebuild.put, puts)
-            count += len(puts)
-            after = names[-1]
-        return count
 
     # the rest
 
@@ -369,7 +269,7 @@ class Publisher:
             self._cleaned = now
             await run_sync(self._writer.reader_check)
             await run_sync(self._writer.remove_old, time.time())
-            await self._compare()
+            await self._comparison.step(self._reached)
         if now - self._kept >= HOUSEKEEPING_EVERY:
             self._kept = now
             before = self._clock() - LEFT_BEHIND

@@ -1,4 +1,6 @@
-"""The store that most of these tests work on."""
+"""The store that tests of what works on one share."""
+
+from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
