@@ -11,7 +11,6 @@ because it can not be read is answered from memory, however old; a reading error
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -20,22 +19,12 @@ from typing import Final, Protocol
 
 from edgeproxy.config.structs import Config
 from edgeproxy.edge import tickets
-from edgeproxy.edge.hello import ACME_TLS, INTERNAL_ERROR, UNRECOGNIZED_NAME
+from edgeproxy.edge.challenge import Challenges, Opener
+from edgeproxy.edge.context import server_context
+from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME
 from edgeproxy.errors import EdgeError, MapError
 from edgeproxy.model import covers, wildcard_of
 from edgeproxy.published.records import Certificate, Challenge, Change, Site, Tickets
-
-CIPHERS: Final = ":".join(
-    # Of TLS 1.2 only what is forward-secret and authenticated encryption. The client's order counts (TLS 1.3 alike): one
-    # without AES instructions puts ChaCha20 first, browsers with them AES-128.
-    f"ECDHE-{signature}-{cipher}"
-    for cipher in ("AES128-GCM-SHA256", "CHACHA20-POLY1305", "AES256-GCM-SHA384")
-    for signature in ("ECDSA", "RSA")
-)
-
-CHALLENGES: Final = 64
-"""Contexts for pending TLS-ALPN-01 challenges that are kept. A CA comes several times from several places; more names than
-that at once cost it the making of a context each time."""
 
 UNUSABLE_SECONDS: Final = 10.0
 """How long a certificate that can not be loaded is not tried again."""
@@ -56,12 +45,6 @@ class Map(Protocol):
     def challenge(self, key: str) -> Challenge | None: ...
 
     def tickets(self) -> Tickets | None: ...
-
-
-class Opener(Protocol):
-    """What is asked of the sealer (`published.seal.Sealer`). Raises MapError where the secret does not open."""
-
-    def open(self, sealed: bytes, context: bytes) -> bytes: ...
 
 
 class Found:
@@ -154,7 +137,7 @@ class Certificates:
         self._epoch = self._revision = 0
         self._contexts: OrderedDict[str, Found] = OrderedDict()
         self._refused: OrderedDict[str, Denied] = OrderedDict()
-        self._challenges: OrderedDict[str, ssl.SSLContext] = OrderedDict()
+        self.challenges = Challenges(reader, sealer)
         self._secrets: tuple[tuple[int, ...], tuple[bytes, ...]] | None = None
         self._flights: dict[tuple[str, str], asyncio.Future[Found]] = {}
         self._executor: ThreadPoolExecutor | None = None
@@ -305,26 +288,6 @@ class Certificates:
             tickets.without_session_cache(context)
         return context
 
-    def challenge_context(self, hostname: str) -> ssl.SSLContext | None:
-        """The context that answers a pending TLS-ALPN-01 challenge (RFC 8737); None where there is none.
-
-        Only for a ClientHello with `acme_challenge`: the handshake is all there is, nothing may be said over it.
-        Raises MapError.
-        """
-        context = self._challenges.get(hostname)
-        if context is not None:
-            return context
-        challenge = self._map.challenge("alpn:" + hostname)
-        if challenge is None or not challenge.chain:
-            return None
-        key = self._sealer.open(challenge.sealed_key, b"alpn:" + hostname.encode())
-        what = f"the answer to the challenge for {hostname}"
-        context = server_context(challenge.chain, key, [ACME_TLS.decode()], ssl.TLSVersion.TLSv1_2, what)
-        self._challenges[hostname] = context
-        if len(self._challenges) > CHALLENGES:
-            self._challenges.popitem(last=False)
-        return context
-
     # session tickets
 
     def _renew(self, found: Found, now: float) -> None:
@@ -371,7 +334,7 @@ class Certificates:
         if changes is None:
             self._epoch += 1
             self._refused.clear()
-            self._challenges.clear()
+            self.challenges.drop(None)
             self._secrets = None
             return
         names: set[str] = set()
@@ -382,7 +345,7 @@ class Certificates:
                     parents.add(change.key[2:])
                 names.add(change.key)
             elif change.database == "challenges":
-                self._challenges.pop(change.key.removeprefix("alpn:"), None)
+                self.challenges.drop(change.key)
             elif change.database == "tickets":
                 self._secrets = None
                 for found in self._contexts.values():
@@ -404,41 +367,3 @@ class Certificates:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
-
-
-def server_context(chain: bytes, key: bytes, protocols: list[str], minimum: ssl.TLSVersion, what: str) -> ssl.SSLContext:
-    """A context for handshakes of visitors. `chain` (leaf first) and `key` are PEM; `what` names them in the error.
-
-    Raises MapError where they can not be loaded or do not belong together.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = minimum
-    context.set_ciphers(CIPHERS)
-    context.set_alpn_protocols(protocols)
-    # One ticket instead of two saves 10 µs of 185 and 240 bytes; a resumed connection brings the next one. Go does so too.
-    context.num_tickets = 1
-    context.options = (context.options | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION) & ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    # load_cert_chain takes files only. This one has no name and lives in memory: a key never touches the disk in clear.
-    file = os.memfd_create("certificate", os.MFD_CLOEXEC)
-    try:
-        os.write(file, chain + b"\n" + key)
-        # Without the callback OpenSSL would ask for the passphrase of an encrypted key on the terminal.
-        context.load_cert_chain(f"/proc/self/fd/{file}", password=_no_passphrase)
-    except (ssl.SSLError, OSError, ValueError) as error:
-        raise MapError(
-            f"The private key or chain of {what} can not be loaded: {_reason(error)}. Issue or upload it anew.",
-            code="certificate_unusable",
-            retryable=False,
-        ) from None
-    finally:
-        os.close(file)
-    return context
-
-
-def _no_passphrase() -> bytes:
-    raise ValueError("the key is encrypted with a passphrase")
-
-
-def _reason(error: Exception) -> str:
-    reason = getattr(error, "reason", None)
-    return str(reason).lower().replace("_", " ") if reason else str(error)

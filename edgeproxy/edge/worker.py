@@ -263,7 +263,7 @@ class Worker:
     def present_challenge(self, connection: Connection, name: str) -> None:
         """Goes on with the handshake of a CA that asks for the answer to a challenge, or ends it with an alert."""
         try:
-            context = self.certificates.challenge_context(name)
+            context = self.certificates.challenges.context(name)
         except MapError as error:
             self._fault(error)
             connection.alert(INTERNAL_ERROR, "map_error")

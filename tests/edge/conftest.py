@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.edge import tickets
+from tests.edge.fakemap import FakeMap
 from tests.edge.harness import Edge, MapProcess, Script, config_for
 
 
@@ -54,3 +55,9 @@ async def edge(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess) -> 
 def script(origin: tuple[Script, int]) -> Script:
     """The origin behind `edge`."""
     return origin[0]
+
+
+@pytest.fixture
+def published() -> FakeMap:
+    """A published map without a file."""
+    return FakeMap()

@@ -4,83 +4,22 @@ import asyncio
 import gc
 import ssl
 import time
-from pathlib import Path
 
 import msgspec
 import pytest
 
 from edgeproxy.config.structs import Allow, Api, Config, Http, Issuance, Platform, Tls
 from edgeproxy.edge import tickets
-from edgeproxy.edge.certificate import CHALLENGES, Certificates, Cold, Denied, Found, Missing
+from edgeproxy.edge.certificate import Certificates, Cold, Denied, Found, Missing
 from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME
 from edgeproxy.errors import EdgeError, MapError
 from edgeproxy.limits import Limits
 from edgeproxy.published.records import Certificate, Challenge, Change, Site, Tickets
 from tests import hellos
 from tests.certificates import self_signed
+from tests.edge.fakemap import NOW, FakeMap, FakeSealer, leaf, presented, seal
 
-NOW = 1_800_000_000.0
 NOT_SHARED, SHARED = False, True
-
-
-class FakeMap:
-    """The published map as plain dicts; counts what is asked, and fails on command."""
-
-    def __init__(self) -> None:
-        self.sites: dict[str, Site] = {}
-        self.certificates: dict[str, Certificate] = {}
-        self.challenges: dict[str, Challenge] = {}
-        self.secrets: Tickets | None = None
-        self.broken = False
-        self.asked = 0
-
-    def _ask(self) -> None:
-        self.asked += 1
-        if self.broken:
-            raise MapError("The map can not be read.")
-
-    def site(self, hostname: str) -> Site | None:
-        self._ask()
-        return self.sites.get(hostname)
-
-    def certificate(self, certificate_id: str) -> Certificate | None:
-        self._ask()
-        return self.certificates.get(certificate_id)
-
-    def challenge(self, key: str) -> Challenge | None:
-        self._ask()
-        return self.challenges.get(key)
-
-    def tickets(self) -> Tickets | None:
-        self._ask()
-        return self.secrets
-
-    def serve(self, key: str, certificate_id: str, *names: str) -> None:
-        """A site under `key` whose certificate covers the names (by default the key)."""
-        chain, private = self_signed(*(names or (key,)))
-        self.certificates[certificate_id] = Certificate(
-            names=names or (key,), chain=chain, sealed_key=seal(private, f"key:{certificate_id}"), not_before=0, not_after=2e9
-        )
-        self.sites[key] = Site(workspace="w", certificate=certificate_id)
-
-
-def seal(plain: bytes, context: str) -> bytes:
-    return context.encode() + b"\0" + plain
-
-
-class FakeSealer:
-    """Opens what `seal` made, under the same context only."""
-
-    def open(self, sealed: bytes, context: bytes) -> bytes:
-        found, _, plain = sealed.partition(b"\0")
-        if found != context:
-            raise MapError("A sealed secret does not open.")
-        return plain
-
-
-@pytest.fixture
-def published() -> FakeMap:
-    return FakeMap()
 
 
 def certificates(published: FakeMap, config: Config | None = None, *, share: bool = NOT_SHARED) -> Certificates:
@@ -94,31 +33,6 @@ def made(found: object, holder: Certificates, now: float = NOW) -> Found:
 
 def site_changed(*keys: str) -> list[Change]:
     return [Change(database="sites", key=key) for key in keys]
-
-
-def presented(context: ssl.SSLContext, hostname: str, *, alpn: tuple[str, ...] = (), version: str = "") -> ssl.SSLObject:
-    """The client's end of a handshake with a context."""
-    visitor = hellos.client_context()
-    if alpn:
-        visitor.set_alpn_protocols(alpn)
-    if version:
-        visitor.minimum_version = visitor.maximum_version = getattr(ssl.TLSVersion, version)
-    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-    here = visitor.wrap_bio(to_client, to_server, server_hostname=hostname)
-    there = context.wrap_bio(to_server, to_client, server_side=True)
-    waiting = [here, there]
-    while waiting:
-        for side in tuple(waiting):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-            waiting.remove(side)
-    return here
-
-
-def leaf(*names: str) -> bytes:
-    return ssl.PEM_cert_to_DER_cert(self_signed(*names)[0].decode())
 
 
 def test_an_exact_name_has_its_certificate_and_is_then_remembered(published: FakeMap) -> None:
@@ -445,96 +359,24 @@ def test_http2_is_offered_only_where_configured(published: FakeMap) -> None:
         assert presented(found.context, "shop.example.com", alpn=("h2", "http/1.1")).selected_alpn_protocol() == agreed
 
 
-def test_versions_and_ciphers_are_modern_ones(published: FakeMap) -> None:
+def test_the_lowest_version_is_what_is_configured(published: FakeMap) -> None:
     published.serve("shop.example.com", "c1")
+    for config, lowest in ((Config(), ssl.TLSVersion.TLSv1_2), (Config(tls=Tls(minimum="1.3")), ssl.TLSVersion.TLSv1_3)):
+        holder = certificates(published, config)
+        assert made(holder.find("shop.example.com", NOW), holder).context.minimum_version == lowest
+
+
+def test_a_challenge_that_changes_is_looked_up_anew_and_only_that(published: FakeMap) -> None:
+    chain, key = self_signed("acme")
+    for name in ("shop.example.com", "other.example.com"):
+        published.challenges[f"alpn:{name}"] = Challenge(hostname=name, chain=chain, sealed_key=seal(key, f"alpn:{name}"))
     holder = certificates(published)
-    context = made(holder.find("shop.example.com", NOW), holder).context
-    assert presented(context, "shop.example.com", version="TLSv1_2").version() == "TLSv1.2"
-    assert presented(context, "shop.example.com").version() == "TLSv1.3"
-    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
-    for cipher in context.get_ciphers():
-        assert cipher["protocol"] == "TLSv1.3" or (cipher["name"].startswith("ECDHE-") and cipher["aead"])
-    assert context.options & ssl.OP_NO_COMPRESSION
-    assert context.options & ssl.OP_NO_RENEGOTIATION
-    strict = certificates(published, Config(tls=Tls(minimum="1.3")))
-    with pytest.raises(ssl.SSLError):
-        presented(made(strict.find("shop.example.com", NOW), strict).context, "shop.example.com", version="TLSv1_2")
-
-
-def test_the_clients_order_of_ciphers_counts(published: FakeMap) -> None:
-    published.serve("shop.example.com", "c1")
-    holder = certificates(published)
-    context = made(holder.find("shop.example.com", NOW), holder).context
-    for first in ("ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-GCM-SHA256"):
-        visitor = hellos.client_context()
-        visitor.maximum_version = ssl.TLSVersion.TLSv1_2
-        visitor.set_ciphers(f"{first}:ECDHE+AESGCM:ECDHE+CHACHA20")
-        session, _ = tickets.handshake(context, visitor, None)
-        assert session is not None
-        to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-        here, there = visitor.wrap_bio(to_client, to_server), context.wrap_bio(to_server, to_client, server_side=True)
-        for side in (here, there, here):
-            with pytest.raises(ssl.SSLWantReadError):
-                side.do_handshake()
-        there.do_handshake()
-        assert (there.cipher() or ("",))[0] == first
-
-
-def test_an_rsa_certificate_works_too(published: FakeMap) -> None:
-    chain, key = self_signed("rsa.example.com", kind="rsa2048")
-    published.sites["rsa.example.com"] = Site(workspace="w", certificate="r")
-    published.certificates["r"] = Certificate(
-        names=("rsa.example.com",), chain=chain, sealed_key=seal(key, "key:r"), not_before=0, not_after=2e9
-    )
-    holder = certificates(published)
-    context = made(holder.find("rsa.example.com", NOW), holder).context
-    for version in ("TLSv1_2", "TLSv1_3"):
-        assert presented(context, "rsa.example.com", version=version).version() is not None
-
-
-def challenge(published: FakeMap, hostname: str) -> None:
-    chain, key = self_signed("acme", hostname)
-    published.challenges[f"alpn:{hostname}"] = Challenge(
-        hostname=hostname, chain=chain, sealed_key=seal(key, f"alpn:{hostname}")
-    )
-
-
-def test_a_pending_challenge_is_answered_with_its_own_certificate_and_protocol(published: FakeMap) -> None:
-    holder = certificates(published)
-    assert holder.challenge_context("shop.example.com") is None
-    challenge(published, "shop.example.com")
-    context = holder.challenge_context("shop.example.com")
-    assert context is not None
-    ca = presented(context, "shop.example.com", alpn=("acme-tls/1",))
-    assert ca.selected_alpn_protocol() == "acme-tls/1"
-    assert ca.getpeercert(binary_form=True) == leaf("acme", "shop.example.com")
-    assert holder.challenge_context("shop.example.com") is context
-
-
-def test_a_challenge_that_is_over_is_no_longer_answered(published: FakeMap) -> None:
-    challenge(published, "shop.example.com")
-    holder = certificates(published)
-    assert holder.challenge_context("shop.example.com") is not None
-    published.challenges.clear()
+    shop, other = (holder.challenges.context(name) for name in ("shop.example.com", "other.example.com"))
     holder.drop([Change(database="challenges", key="alpn:shop.example.com")])
-    assert holder.challenge_context("shop.example.com") is None
-
-
-def test_an_http_challenge_is_no_answer_for_tls(published: FakeMap) -> None:
-    published.challenges["alpn:shop.example.com"] = Challenge(hostname="shop.example.com", token="t", key_authorization="k")
-    assert certificates(published).challenge_context("shop.example.com") is None
-
-
-def test_contexts_of_challenges_are_bounded(published: FakeMap) -> None:
-    holder = certificates(published)
-    shared = self_signed("acme")
-    for number in range(CHALLENGES + 5):
-        name = f"n{number}.example.com"
-        published.challenges[f"alpn:{name}"] = Challenge(
-            hostname=name, chain=shared[0], sealed_key=seal(shared[1], f"alpn:{name}")
-        )
-        assert holder.challenge_context(name) is not None
-    assert len(holder._challenges) == CHALLENGES
+    assert holder.challenges.context("shop.example.com") not in {shop, None}
+    assert holder.challenges.context("other.example.com") is other
+    holder.drop(None)
+    assert holder.challenges.context("other.example.com") not in {other, None}
 
 
 @pytest.fixture
@@ -612,23 +454,6 @@ def test_secrets_that_do_not_open_are_reported_and_nobody_is_turned_away(sharing
     found = made(holder.find("a.example.com", NOW), holder)
     assert resumes(found, found)
     assert faults
-
-
-def test_no_descriptor_stays_open_and_no_key_in_a_file(
-    published: FakeMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    published.serve("*.example.com", "wild")
-    holder = certificates(published)
-    made(holder.find("warm.example.com", NOW), holder)
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    for number in range(20):
-        made(holder.find(f"n{number}.example.com", NOW), holder)
-    published.certificates["wild"] = msgspec.structs.replace(published.certificates["wild"], chain=b"")
-    with pytest.raises(MapError):
-        made(holder.find("fails.example.com", NOW), holder)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
-    assert not list(tmp_path.iterdir())
 
 
 async def test_making_a_context_leaves_the_loop_free(published: FakeMap) -> None:
