@@ -262,6 +262,7 @@ class Worker:
 
     def present_challenge(self, connection: Connection, name: str) -> None:
         """Goes on with the handshake of a CA that asks for the answer to a challenge, or ends it with an alert."""
+        self.notice()
         try:
             context = self.certificates.challenges.context(name)
         except MapError as error:

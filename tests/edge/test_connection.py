@@ -258,19 +258,40 @@ async def test_another_controller_is_asked_again(tmp_path: Path, origin: tuple[S
         assert fields(await visitor)[0] == 200
 
 
-async def test_a_challenge_is_answered_and_nothing_else_said(edge: Edge):
-    chain, key = self_signed("challenged.test")
-    record = Challenge(hostname="challenged.test", chain=chain, sealed_key=edge.sealer.seal(key, b"alpn:challenged.test"))
-    edge.publish(("challenges", "alpn:challenged.test", record))
+def publish_challenge(edge: Edge, hostname: str) -> bytes:
+    """Has a challenge for the hostname pending; gives the chain that answers it."""
+    chain, key = self_signed(hostname)
+    record = Challenge(hostname=hostname, chain=chain, sealed_key=edge.sealer.seal(key, b"alpn:" + hostname.encode()))
+    edge.publish(("challenges", f"alpn:{hostname}", record))
+    return chain
+
+
+async def answered(edge: Edge, hostname: str) -> str:
+    """The certificate, PEM, with which a CA is answered that asks for the answer to a challenge."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["acme-tls/1"])
-    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, ssl=context, server_hostname="challenged.test")
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, ssl=context, server_hostname=hostname)
     tls = writer.get_extra_info("ssl_object")
     assert tls.selected_alpn_protocol() == "acme-tls/1"
-    assert ssl.DER_cert_to_PEM_cert(tls.getpeercert(True)).strip() in chain.decode()
+    found = ssl.DER_cert_to_PEM_cert(tls.getpeercert(True)).strip()
     assert await reader.read() == b""
     writer.close()
+    return found
+
+
+async def test_a_challenge_is_answered_and_nothing_else_said(edge: Edge):
+    chain = publish_challenge(edge, "challenged.test")
+    assert await answered(edge, "challenged.test") in chain.decode()
+
+
+async def test_each_of_several_challenges_in_a_row_has_its_own_answer(edge: Edge):
+    # A CA may ask about the next one before anything else has made the worker look at what changed.
+    for _ in range(3):
+        chain = publish_challenge(edge, "challenged.test")
+        assert await answered(edge, "challenged.test") in chain.decode()
+    edge.publish(deletes=(("challenges", "alpn:challenged.test"),))
+    assert UNRECOGNIZED_NAME in await challenged(edge, "challenged.test")
 
 
 async def challenged(edge: Edge, hostname: str) -> str:
