@@ -411,6 +411,7 @@ class Issuance:
             not_after=issued.not_after,
             renew_at=renew_at(issued.not_before, issued.not_after, issued.id),
             issuer=self._issuer.directory,
+            serial=issued.serial,
             challenge=issued.challenge,
         )
         try:

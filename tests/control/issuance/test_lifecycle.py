@@ -289,7 +289,8 @@ async def test_what_is_revoked_is_replaced_at_once_with_a_new_key(world, lifecyc
     assert keys[0] != keys[1]
     assert await world.store.get_certificate(old.id) is None
     first = (await world.store.history_of(NAME))[-1]
-    assert (first.ended_by, first.ended_why) == ("uid:0", "revoked: keyCompromise")
+    assert (first.ended_by, first.ended_why, first.serial) == ("uid:0", "revoked: keyCompromise", f"{serial:x}")
+    assert f"with the serial number {serial:x} is revoked" in revoked.detail
     assert "A new one with a new key has taken its place." in revoked.detail
     assert [event.name for event in told if event.name == "certificate.revoked"] == ["certificate.revoked"]
 
