@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.denied import Denied
 from bench.figures import summarise
 from bench.machine import Machine
 from bench.scale import Scale
-from bench.scenarios import NEVER_SEEN, SCALE, SCENARIOS
+from bench.scenarios import DENIED, NEVER_SEEN, SCALE, SCENARIOS
 from bench.targets import OURS, Outcome, Samples, costs_ratio, judge
 
 _TITLES = {scenario.name: scenario.title for scenario in SCENARIOS}
@@ -34,6 +35,8 @@ _NOTES = """\
   wrong answer voids the run.
 - Access logs are off in all of them. The peers set workspace-id from a map, x-forwarded-for and -proto; {ours} also
   x-forwarded-host, forwarded, via and x-request-id.
+- Names that nobody registered come in ClientHellos of OpenSSL's, each name once, from many addresses; each handshake must end
+  with exactly the alert unrecognized_name. Its cost is the whole process tree's, accepting and closing the connection included.
 - The program with many domains has two workers, on both cores, and the published map of its last run; all its names are beneath
   one wildcard certificate. A worker's private memory is Private_Clean and Private_Dirty of its smaps without the published map.
 - Others used {foreign:.0%} of the proxies' core while it was measured (median over all rounds; the load average was
@@ -57,10 +60,13 @@ class Results:
     scale: Scale | None = None
     """None: not measured."""
 
+    denied: Denied | None = None
+    """None: not measured."""
+
     @property
     def outcomes(self) -> list[Outcome]:
         """What came of the targets."""
-        return judge(self.samples, self.never_seen, self.scale)
+        return judge(self.samples, self.never_seen, self.scale, self.denied)
 
 
 def costs_table(results: Results) -> list[list[str]]:
@@ -120,10 +126,24 @@ def scale_table(results: Results) -> list[list[str]]:
     return rows
 
 
+def denied_table(results: Results) -> list[list[str]]:
+    """What names cost that nobody registered: empty where not measured."""
+    denied = results.denied
+    if denied is None:
+        return []
+    costs = [f"{value:.1f} µs" for value in (statistics.median(denied.cpu_us), min(denied.cpu_us), max(denied.cpu_us))]
+    sizes = [f"{size / 1e6:.1f} MB" for size in (denied.before, denied.warm, denied.after)]
+    return [
+        [f"{OURS} asked for {denied.names:,} names that nobody registered", "median", "least", "greatest"],
+        ["CPU per refused handshake, whole process tree", *costs],
+        ["private memory, whole process tree: at the start, caches full, at the end", *sizes],
+    ]
+
+
 def _tables(results: Results) -> list[list[list[str]]]:
     """Those tables that have rows."""
     tables = [costs_table(results) if results.samples else [], ratios_table(results)]
-    tables += [never_seen_table(results), scale_table(results)]
+    tables += [never_seen_table(results), denied_table(results), scale_table(results)]
     return [rows for rows in tables if rows]
 
 
@@ -202,6 +222,7 @@ def as_data(results: Results) -> dict[str, Any]:
         },
         NEVER_SEEN: {peer: list(times) for peer, times in results.never_seen.items()},
         SCALE: dataclasses.asdict(results.scale) if results.scale is not None else None,
+        DENIED: dataclasses.asdict(results.denied) if results.denied is not None else None,
         "targets": [dataclasses.asdict(outcome) for outcome in results.outcomes],
     }
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.authority import Authority
+from bench.denied import Plan as DeniedPlan
+from bench.denied import measure_denied
 from bench.errors import Starved
 from bench.figures import Sample
 from bench.machine import check_tools, describe
@@ -38,6 +40,8 @@ class Options:
     """Names to try in that scenario; 0: not at all."""
     scale: ScalePlan | None
     """How much to do with many domains; None: nothing."""
+    denied: DeniedPlan | None
+    """How many names that nobody registered; None: none."""
     rounds: int
     """At most; fewer where `seconds` do not suffice, but LEAST_ROUNDS at least."""
     seconds: float
@@ -116,6 +120,10 @@ async def run(options: Options) -> Results:
         never_seen: dict[str, list[float]] = {}
         if options.never_seen:
             never_seen = await measure_never_seen(stage, origin, options.peers, options.never_seen)
+        denied = None
+        if options.denied is not None:
+            _say(f"{options.denied.names:,} names that nobody registered")
+            denied = await measure_denied(stage, origin, options.denied)
         scale = None
         if options.scale is not None:
             _say(f"{options.scale.domains:,} domains")
@@ -134,6 +142,7 @@ async def run(options: Options) -> Results:
         samples=samples,
         never_seen=never_seen,
         scale=scale,
+        denied=denied,
     )
 
 

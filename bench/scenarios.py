@@ -41,3 +41,6 @@ NEVER_SEEN = "new-name"
 
 SCALE = "scale"
 """Of another kind too: what 100,000 registered domains cost."""
+
+DENIED = "denied"
+"""The same: what handshakes for names cost that nobody registered."""

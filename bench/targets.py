@@ -6,10 +6,11 @@ import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 
+from bench.denied import Denied
 from bench.figures import Sample, ratio
 from bench.peers import edgeproxy
 from bench.scale import Scale
-from bench.scenarios import NEVER_SEEN, SCALE
+from bench.scenarios import DENIED, NEVER_SEEN, SCALE
 
 OURS = edgeproxy.NAME
 
@@ -43,6 +44,14 @@ CHANGE_SECONDS = 0.1
 """Until a domain that is added or removed is served or refused by every worker; median."""
 
 
+DENIED_US = 120.0
+"""CPU microseconds of the whole process tree for a handshake that is refused because nobody registered its name; median."""
+
+DENIED_GROWTH_BYTES = 3_000_000
+"""By which the whole process tree may have grown after all names, once what is bounded is full: 3 bytes for each of a million
+names. The allocator and the counters of a running program move by as much."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a target."""
@@ -55,7 +64,9 @@ Samples = Mapping[str, Mapping[str, Sequence[Sample]]]
 """Scenario → peer → rounds."""
 
 
-def judge(samples: Samples, never_seen: Mapping[str, Sequence[float]], scale: Scale | None) -> list[Outcome]:
+def judge(
+    samples: Samples, never_seen: Mapping[str, Sequence[float]], scale: Scale | None, denied: Denied | None = None
+) -> list[Outcome]:
     """An outcome for every target whose scenario and peer were measured."""
     outcomes = []
     for target in RATIO_TARGETS:
@@ -68,7 +79,19 @@ def judge(samples: Samples, never_seen: Mapping[str, Sequence[float]], scale: Sc
     if times := never_seen.get(OURS):
         middle = statistics.median(times)
         outcomes.append(Outcome(f"{NEVER_SEEN}: {middle:.3f} s, below {NEVER_SEEN_SECONDS:g} s", middle < NEVER_SEEN_SECONDS))
+    if denied is not None:
+        outcomes += judge_denied(denied)
     return outcomes if scale is None else outcomes + judge_scale(scale)
+
+
+def judge_denied(denied: Denied) -> list[Outcome]:
+    """The targets for names that nobody registered."""
+    cost, grown = statistics.median(denied.cpu_us), denied.after - denied.warm
+    told = f"{grown / 1e6:+.1f} MB after {denied.names:,} names, at most {DENIED_GROWTH_BYTES / 1e6:+.1f} MB"
+    return [
+        Outcome(f"{DENIED}: {cost:.0f} µs of CPU per handshake, at most {DENIED_US:.0f} µs", cost <= DENIED_US),
+        Outcome(f"{DENIED}: {told}", grown <= DENIED_GROWTH_BYTES),
+    ]
 
 
 def judge_scale(scale: Scale) -> list[Outcome]:

@@ -3,9 +3,22 @@
 import json
 from pathlib import Path
 
+from bench.denied import Denied
 from bench.figures import Sample
 from bench.machine import Machine
-from bench.report import Results, as_data, costs_table, markdown, page, plain, ratios_table, scale_table, terminal_text, write
+from bench.report import (
+    Results,
+    as_data,
+    costs_table,
+    denied_table,
+    markdown,
+    page,
+    plain,
+    ratios_table,
+    scale_table,
+    terminal_text,
+    write,
+)
 from bench.scale import Scale
 from bench.targets import OURS
 
@@ -77,6 +90,15 @@ def test_many_domains_have_a_table_of_their_own():
         "a worker's private memory after visits to 9,000 names", "51.2 MB", "50.0 MB", "52.4 MB", "2 workers",
     ]  # fmt: skip
     assert "reached: scale: 52.4 MB private, below 80 MB" in page(results(scale=scale))
+
+
+def test_names_that_nobody_registered_have_a_table_of_their_own():
+    assert denied_table(results()) == []
+    denied = Denied(names=1_000_000, cpu_us=[70, 68, 75], before=90_000_000, warm=96_000_000, after=96_400_000)
+    rows = denied_table(results(denied=denied))
+    assert rows[0][0] == f"{OURS} asked for 1,000,000 names that nobody registered"
+    assert [row[1:] for row in rows[1:]] == [["70.0 µs", "68.0 µs", "75.0 µs"], ["90.0 MB", "96.0 MB", "96.4 MB"]]
+    assert "reached: denied: +0.4 MB after 1,000,000 names, at most +3.0 MB" in page(results(denied=denied))
 
 
 def test_the_files_are_written_and_the_data_has_every_round(tmp_path: Path):

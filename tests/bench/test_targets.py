@@ -1,5 +1,6 @@
 """Which targets are reached."""
 
+from bench.denied import Denied
 from bench.figures import Sample
 from bench.scale import Scale
 from bench.targets import OURS, judge
@@ -33,3 +34,14 @@ def test_many_domains_are_judged_by_medians_and_by_the_largest_worker():
     assert [outcome.reached for outcome in judge({}, {}, scale(private=[50_000_000, 90_000_000]))] == [False, True, True, True]
     late = scale(start=[1.1, 1.2, 0.1], added=[0.2], removed=[0.1])
     assert [outcome.reached for outcome in judge({}, {}, late)] == [True, False, False, False]
+
+
+def denied(**changes: object) -> Denied:
+    figures = {"cpu_us": [70.0, 119.0, 500.0], "before": 90_000_000, "warm": 100_000_000, "after": 102_000_000}
+    return Denied(names=1_000_000, **(figures | changes))  # type: ignore[arg-type]
+
+
+def test_refused_handshakes_are_judged_by_the_median_and_by_what_memory_grew_when_caches_were_full():
+    assert [outcome.reached for outcome in judge({}, {}, None, denied())] == [True, True]
+    assert [outcome.reached for outcome in judge({}, {}, None, denied(cpu_us=[121.0]))] == [False, True]
+    assert [outcome.reached for outcome in judge({}, {}, None, denied(after=104_000_000))] == [True, False]
