@@ -60,7 +60,8 @@ async def doctor(request: Request, domain: str, query: Annotated[DoctorQuery, In
     plane = context.open_plane()
     name = hostname(domain[:512], wildcard=True)
     others = _resolvers(query.resolvers) + list(PUBLIC if query.public else ())
-    report = diagnose(await examine(context.config, plane.store, name, context.now, others))
+    facts = await examine(context.config, plane.store, name, context.now, others, failed=plane.issuance.failure)
+    report = diagnose(facts)
     return DoctorOut(
         domain=name,
         well=report.well,

@@ -20,6 +20,7 @@ def diagnose(facts: Facts) -> Report:
     parts += _caa(facts)
     here = not any(isinstance(part, Change) for found in pointed for part in found)
     parts += _ports(facts, here=here)
+    parts += _issuable(facts)
     parts += _certificate(facts, here=here)
     parts += _last_error(facts)
     changes = dict.fromkeys(part for part in parts if isinstance(part, Change))
@@ -53,8 +54,7 @@ def _pointing(facts: Facts, view: View) -> list[Change | Finding]:
         )
     seen = _seen(view)
     if not facts.cname_target and not facts.addresses:
-        text = f"{_start(view.who)} sees {host} as {seen or 'nothing'}. Whether that is this edge cannot be said: set "
-        return [Finding("dns", Level.UNKNOWN, f"{text}platform.cname_target and platform.addresses.")]
+        return [_unmeasured(facts, view, seen)]
     ours = facts.addresses | view.target_addresses
     strange = [address for address in view.addresses if address not in ours]
     if facts.cname_target and facts.cname_target in view.chain:
@@ -75,6 +75,16 @@ def _pointing(facts: Facts, view: View) -> list[Change | Finding]:
             )
         )
     return found
+
+
+def _unmeasured(facts: Facts, view: View, seen: str) -> Finding:
+    """What one resolver sees, where nobody has said what it should see."""
+    start, cure = _start(view.who), "set platform.cname_target and platform.addresses."
+    if view.addresses or facts.hostname.endswith(".localhost"):  # those every browser knows by itself (RFC 6761)
+        text = f"{start} sees {facts.hostname} as {seen}" if seen else f"{start} knows no address of {facts.hostname}"
+        return Finding("dns", Level.UNKNOWN, f"{text}. Whether that is this edge cannot be said: {cure}")
+    text = f"{start} knows no address of {facts.hostname}. {_why(facts, view, [])} For the record that it needs, {cure}"
+    return Finding("dns", Level.WRONG if view.decides else Level.NOTE, text)
 
 
 def _no_answer(facts: Facts, view: View, *, broken: bool, detail: str) -> list[Change | Finding]:
@@ -157,7 +167,8 @@ def _caa(facts: Facts) -> Iterator[Change | Finding]:
     caa = facts.caa
     if caa.ruling is None:
         if caa.trouble:
-            yield Finding("caa", Level.UNKNOWN, caa.trouble)
+            lost = not caa.usable and not facts.standing.has_certificate
+            yield Finding("caa", Level.WRONG if lost else Level.UNKNOWN, caa.trouble)
         return
     if caa.ruling.allowed:
         yield Finding("caa", Level.OK, f"CAA records let {caa.identity} issue for {facts.hostname}.")
@@ -191,6 +202,21 @@ def _ports(facts: Facts, *, here: bool) -> Iterator[Change | Finding]:
             )
 
 
+def _issuable(facts: Facts) -> Iterator[Change | Finding]:
+    """Whether the edge can have a certificate for the name at all, by its configuration."""
+    standing = facts.standing
+    if not standing.unissuable or standing.has_certificate or not standing.admitted:
+        return
+    yield Finding("issuance", Level.WRONG, standing.unissuable)
+    yield Change(
+        who=Fault.OPERATOR,
+        what="how this edge obtains certificates",
+        present=f"unable to obtain one for {facts.hostname}",
+        wanted="able to",
+        why=standing.unissuable,
+    )
+
+
 def _certificate(facts: Facts, *, here: bool) -> Iterator[Finding]:
     served, host = facts.served, facts.hostname
     if served is None:
@@ -200,14 +226,17 @@ def _certificate(facts: Facts, *, here: bool) -> Iterator[Finding]:
     elif served.grade is Grade.GOOD:
         yield Finding("certificate", Level.OK, served.detail)
     elif served.grade is Grade.UNREACHABLE and not facts.standing.has_certificate and facts.standing.admitted:
-        yield Finding("certificate", Level.NOTE, f"{host} has no certificate yet; its first visitor obtains it.")
+        standing = facts.standing
+        hindered = standing.unissuable or standing.error or not facts.caa.usable
+        then = "." if hindered else "; its first visitor obtains it."
+        yield Finding("certificate", Level.NOTE, f"{host} has no certificate yet{then}")
     else:
         yield Finding("certificate", Level.WRONG, served.detail)
 
 
 def _last_error(facts: Facts) -> Iterator[Finding]:
     standing = facts.standing
-    if not standing.error:
+    if not standing.error or standing.unissuable:  # that says it already
         return
     again = f" It is tried again at {_moment(standing.next_try)}." if standing.next_try > facts.now else ""
     level = Level.NOTE if standing.has_certificate else Level.WRONG

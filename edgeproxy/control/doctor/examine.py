@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from edgeproxy.config.check import socket_address
 from edgeproxy.config.structs import Config
@@ -12,12 +12,13 @@ from edgeproxy.control.dns.caa import rule
 from edgeproxy.control.dns.lookup import DnsUnavailable, Lookup, Said
 from edgeproxy.control.dns.zone import zone_label
 from edgeproxy.control.doctor.report import Caa, Delegation, Facts, Port, Standing, View
+from edgeproxy.control.issuance.acme.challenges import proves_wildcards
 from edgeproxy.control.issuance.acme.transport import Transport
 from edgeproxy.control.issuance.internal import DIRECTORY as INTERNAL
 from edgeproxy.control.issuance.policy import Registration, Verdict, admit, not_registered
 from edgeproxy.control.probe.grading import Graded, grade
 from edgeproxy.control.probe.look import asked_name, look, trust
-from edgeproxy.control.store import Store, StoredCertificate
+from edgeproxy.control.store import Failure, Store, StoredCertificate
 from edgeproxy.errors import EdgeError
 
 PUBLIC = ("1.1.1.1:53", "8.8.8.8:53", "9.9.9.9:53")
@@ -35,8 +36,17 @@ RESOLVERS = 8
 """Resolvers that one examination asks beside the system's and the configured ones."""
 
 
-async def examine(config: Config, store: Store, hostname: str, now: Callable[[], float], others: Sequence[str] = ()) -> Facts:
-    """All facts about a hostname or wildcard. `others` are more resolvers, "ADDRESS:PORT". Raises EdgeError for the store's."""
+async def examine(
+    config: Config,
+    store: Store,
+    hostname: str,
+    now: Callable[[], float],
+    others: Sequence[str] = (),
+    *,
+    failed: Callable[[str], Awaitable[Failure | None]] | None = None,
+) -> Facts:
+    """All facts about a hostname or wildcard. `others` are more resolvers, "ADDRESS:PORT". `failed` tells of failures that
+    are remembered outside the store: those by a wrong setting are. Raises EdgeError for the store's."""
     asked = asked_name(hostname)
     lookups = _lookups(config, others)
     decisive = lookups[0][1]
@@ -58,7 +68,7 @@ async def examine(config: Config, store: Store, hostname: str, now: Callable[[],
         caa=caa,
         ports=tuple(ports),
         served=await _served(config, store, asked, ports, stored, now()),
-        standing=await _standing(config, store, hostname, stored),
+        standing=await _standing(config, store, hostname, stored, failed),
         now=now(),
         delegation=delegation,
     )
@@ -110,7 +120,7 @@ async def _caa(config: Config, store: Store, lookup: Lookup, hostname: str, now:
         trouble = f"CAA records could not be looked up; a CA that gets no answer either does not issue. {error.detail}"
         return Caa(directory=directory, trouble=trouble)
     except EdgeError as error:
-        return Caa(directory=directory, trouble=f"The CA could not be asked. {error.detail}")
+        return Caa(directory=directory, trouble=f"The CA could not be asked. {error.detail}", usable=False)
     finally:
         await transport.close()
     if not identities:
@@ -154,10 +164,17 @@ async def _served(
     return grade(served, hostname, now, expected="" if stored is None else stored.id)
 
 
-async def _standing(config: Config, store: Store, hostname: str, stored: StoredCertificate | None) -> Standing:
+async def _standing(
+    config: Config,
+    store: Store,
+    hostname: str,
+    stored: StoredCertificate | None,
+    failed: Callable[[str], Awaitable[Failure | None]] | None,
+) -> Standing:
     domain = await store.registration_of(hostname)
     admission = admit(hostname, config, None if domain is None else Registration(domain.hostname, domain.state))
-    failure = await store.failure(admission.certificate or hostname)
+    name = admission.certificate or hostname
+    failure = (await failed(name) if failed is not None else None) or await store.failure(name)
     admitted, reason, cure = admission.verdict is Verdict.ALLOWED, admission.reason, ""
     if admission.verdict is Verdict.ASK_GATE:
         admitted = await store.get_gate_route(hostname) is not None
@@ -177,7 +194,23 @@ async def _standing(config: Config, store: Store, hostname: str, stored: StoredC
         reason=reason,
         cure=cure,
         has_certificate=stored is not None,
+        unissuable=_unissuable(config, name),
         error="" if failure is None else failure.detail,
         error_at=0.0 if failure is None else failure.updated_at,
         next_try=0.0 if failure is None else failure.next_try,
     )
+
+
+def _unissuable(config: Config, name: str) -> str:
+    """Why no certificate for this name can be obtained as the edge is configured, and the cure; empty: one can."""
+    if config.issuance.directory == INTERNAL:
+        return ""
+    built_in = 'or use the built-in CA (issuance.directory = "internal")'
+    if name.startswith("*.") and not proves_wildcards(config):
+        return (
+            f'A CA issues {name} by DNS-01 only, which is not set up. Have "dns-01" in issuance.challenges and set dns.zone '
+            f"or dns.rfc2136, {built_in}."
+        )
+    if name == "localhost" or name.endswith(".localhost"):
+        return f"No public CA issues for {name} (RFC 6761). Take another name, {built_in}."
+    return ""

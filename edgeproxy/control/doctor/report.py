@@ -62,6 +62,8 @@ class Caa:
     """None: nothing is known."""
     trouble: str = ""
     """Why not, in a sentence; empty where there is nothing to know (the built-in CA)."""
+    usable: bool = True
+    """Whether the CA could be asked at all: else it issues nothing either."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ class Standing:
     cure: str = ""
     """What the operator would do about it."""
     has_certificate: bool = False
+    unissuable: str = ""
+    """Why no certificate can be obtained as the edge is configured, and what the operator would do; empty: one can."""
     error: str = ""
     """What went wrong last, in plain words."""
     error_at: float = 0.0

@@ -29,7 +29,7 @@ from edgeproxy.control.issuance.upload import Roots
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.probe.daily import Probe
 from edgeproxy.control.publish import Publisher
-from edgeproxy.control.store import Store, StoredCertificate
+from edgeproxy.control.store import Failure, Store, StoredCertificate
 from edgeproxy.errors import EdgeError
 from edgeproxy.link.messages import Result
 from edgeproxy.published.records import Site
@@ -98,6 +98,7 @@ class FakeIssuance:
         self._store = store
         self._publisher = publisher
         self.error: Exception | None = None
+        self.failures: dict[str, Failure] = {}
         self.forced: list[bool] = []
         self.go = asyncio.Event()
         self.go.set()
@@ -121,6 +122,10 @@ class FakeIssuance:
         stored = certificate(name, id=f"id-{name.replace('*', '_')}{len(self.forced) - 1 or ''}")
         await self._publisher.published(await self._store.add_certificate(stored, time.time()))
         return stored
+
+    async def failure(self, name: str) -> Failure | None:
+        """An operator's mistake, which the real one keeps in memory."""
+        return self.failures.get(name)
 
 
 class FakeAuthority:

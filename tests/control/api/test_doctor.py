@@ -1,6 +1,9 @@
 """The doctor over HTTP."""
 
+import time
+
 from edgeproxy.config.structs import Dns
+from edgeproxy.control.store import Failure
 from tests.control.api.conftest import problem_of
 from tests.control.dns.answering import scripted
 from tests.control.issuance.conftest import changed
@@ -20,6 +23,17 @@ async def test_it_tells_what_to_change(world):
     assert {change["who"] for change in found["changes"]} == {"customer_dns", "operator"}
     assert "CNAME domain.edge.example" in {change["wanted"] for change in found["changes"]}
     assert {finding["about"] for finding in found["findings"]} >= {"registration", "dns"}
+
+
+async def test_it_tells_of_an_operators_mistake_that_only_the_issuance_remembers(world):
+    now = time.time()
+    mistake = Failure(name="a.example.com", count=1, next_try=now + 60, detail="There is no ACME directory.", updated_at=now)
+    world.issuance.failures["a.example.com"] = mistake
+    async with scripted() as dns:
+        dns.zone = {("domain.edge.example", "A"): ["127.0.0.1"]}
+        world.context.config = changed(world.context.config, dns=Dns(resolvers=(dns.address,)))
+        found = (await world.client.get(f"{DOCTOR}/a.example.com")).json()
+    assert any("There is no ACME directory. It is tried again" in finding["text"] for finding in found["findings"])
 
 
 async def test_what_is_no_resolver_is_refused(world):

@@ -179,6 +179,44 @@ def test_the_last_error_is_told_and_counts_while_there_is_no_certificate():
     assert diagnose(facts(standing=dataclasses.replace(failed, has_certificate=True))).well
 
 
+def test_a_name_that_nobody_finds_is_not_well_whatever_else_is_unknown():
+    nowhere, elsewhere = view(target=()), view(target=(), who="the resolver 192.0.2.53:53", decides=False)
+    report = diagnose(facts(nowhere, elsewhere, cname_target="", served=None, ports=()))
+    assert (report.well, report.changes) == (False, ())
+    wrong, note = (finding for finding in report.findings if finding.about == "dns")
+    assert (wrong.level, note.level) == (Level.WRONG, Level.NOTE)
+    assert "knows no address of shop.example.com. Visitors do not find it, and no CA can check it." in wrong.text
+    assert "set platform.cname_target" in wrong.text
+
+
+def test_names_under_localhost_need_no_dns():
+    demo = diagnose(facts(view(target=()), hostname="shop.localhost", cname_target="", served=None, ports=()))
+    assert demo.well
+    assert "knows no address of shop.localhost" in next(each.text for each in demo.findings if each.about == "dns")
+
+
+def test_a_certificate_that_cannot_be_obtained_as_the_edge_is_set_up_is_the_operators():
+    reason = "A CA issues *.example.com by DNS-01 only, which is not set up."
+    without = Standing(admitted=True, reason="It is a workspace.", unissuable=reason, error="DNS-01 is missing.")
+    unreachable = Graded(grade=Grade.UNREACHABLE, detail="There is no TLS handshake.")
+    report = diagnose(facts(standing=without, served=unreachable))
+    change = only_change(report)
+    assert (change.who, change.why) == (Fault.OPERATOR, reason)
+    texts = [finding.text for finding in report.findings if finding.about in {"issuance", "certificate"}]
+    assert texts == [reason, f"{HOST} has no certificate yet."]
+    assert diagnose(facts(standing=dataclasses.replace(without, has_certificate=True))).well
+
+
+def test_a_ca_that_cannot_be_asked_is_wrong_only_where_a_certificate_is_to_come_from_it():
+    silent = Caa(directory="https://ca.test/dir", trouble="The CA could not be asked.", usable=False)
+    assert diagnose(facts(caa=silent)).well
+    waiting = Standing(admitted=True, reason="It is registered.")
+    unreachable = Graded(grade=Grade.UNREACHABLE, detail="There is no TLS handshake.")
+    report = diagnose(facts(caa=silent, standing=waiting, served=unreachable))
+    assert not report.well
+    assert f"{HOST} has no certificate yet." in [finding.text for finding in report.findings]
+
+
 def test_a_wildcard_needs_the_cname_of_its_challenge():
     def delegation(*records, said=None):
         seen = Answer(name="x", kind="CNAME", said=said or (Said.RECORDS if records else Said.NO_NAME), records=records)

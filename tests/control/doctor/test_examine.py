@@ -193,7 +193,23 @@ async def test_a_caa_record_that_forbids_is_found_for_the_ca_that_is_configured(
         await manage("set-servfail", host="customer.test.")
         assert any("could not be looked up" in finding.text for finding in (await report_of(settings, store)).findings)
         await ca.go_down()
-        assert any("The CA could not be asked" in finding.text for finding in (await report_of(settings, store)).findings)
+        report = await report_of(settings, store)
+        assert any("The CA could not be asked" in finding.text for finding in report.findings)
+        assert not report.well
+
+
+async def test_names_for_which_no_certificate_can_be_obtained_as_the_edge_is_set_up(store, listener, challtestsrv):
+    nobody = Issuance(directory=f"https://127.0.0.1:{free_port()}/dir")
+    platform = Platform(name="edge.test", cname_target=TARGET)
+    settings = config(challtestsrv.dns_port, listener, issuance=nobody, platform=platform)
+    changes = (await report_of(settings, store, "acme-store.edge.test")).changes
+    assert any("*.edge.test by DNS-01 only, which is not set up" in change.why for change in changes)
+    await store.add_domain("shop.localhost", "acme-store", state=DomainState.VERIFIED, actor="test", now=time.time())
+    changes = (await report_of(settings, store, "shop.localhost")).changes
+    assert any("No public CA issues for shop.localhost" in change.why for change in changes)
+    zone = Dns(resolvers=settings.dns.resolvers, zone="acme.edge.test")
+    settings = config(challtestsrv.dns_port, listener, issuance=nobody, platform=platform, dns=zone)
+    assert not any("DNS-01 only" in change.why for change in (await report_of(settings, store, "a.edge.test")).changes)
 
 
 async def test_the_cname_of_a_wildcards_challenge_is_looked_for(store, listener):
