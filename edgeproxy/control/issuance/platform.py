@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import anyio
@@ -35,12 +36,16 @@ class PlatformWildcard:
 
     def __init__(self, config: Config, desk: Desk, store: Store, issuer: Issuer, clock: Callable[[], float]) -> None:
         self._name = own_wildcard(config, issuer)
+        self._unprovable = ""
+        if config.platform.name and issuer.directory != INTERNAL and not issuer.wildcards:
+            self._unprovable = f"*.{config.platform.name}"
         self._desk = desk
         self._store = store
         self._clock = clock
 
     async def run(self) -> None:
         """Until cancelled; at once where there is nothing to obtain."""
+        await self._warn()
         while self._name:
             try:
                 pause = await self.see_to_it()
@@ -48,6 +53,17 @@ class PlatformWildcard:
                 log.error("the platform's wildcard could not be looked for", hostname=self._name, detail=error.detail)
                 pause = LOOK_SECONDS
             await anyio.sleep(pause)
+
+    async def _warn(self) -> None:
+        """Says at the start what the first visitor of a workspace's name would only see as a TLS alert."""
+        with contextlib.suppress(EdgeError):  # the store's: others tell of it
+            if self._unprovable and await self._store.current_certificate(self._unprovable, self._clock()) is None:
+                log.warning(
+                    "the platform's own names have no certificate",
+                    hostname=self._unprovable,
+                    detail='A CA issues wildcards by DNS-01 only. Set dns.zone or dns.rfc2136 and have "dns-01" in '
+                    "issuance.challenges, or upload a certificate: edgeproxy certs upload. Customers' domains need none of it.",
+                )
 
     async def see_to_it(self) -> float:
         """Obtains the certificate if there is none; seconds until the next look. Raises StateError."""

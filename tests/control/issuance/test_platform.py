@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from edgeproxy.config.structs import Config, Dns, Platform
 from edgeproxy.control.issuance.platform import PRESENT_SECONDS, PlatformWildcard, own_wildcard
@@ -103,6 +104,20 @@ async def test_a_store_that_fails_does_not_end_it(world, desk, keeper, monkeypat
             await asyncio.sleep(0.001)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("directory", "said"), [("https://ca.example/dir", 1), ("internal", 0)])
+async def test_a_wildcard_that_no_challenge_can_prove_is_told_at_the_start(world, desk, directory, said):
+    issuer = Issuer()
+    issuer.directory, issuer.wildcards = directory, False
+    with capture_logs() as logged:
+        await PlatformWildcard(CONFIG, desk, world.store, issuer, world.clock).run()  # type: ignore[arg-type]
+    assert [(line["hostname"], line["log_level"]) for line in logged] == [(NAME, "warning")] * said
+    assert desk.asked == []
+    await world.store.add_certificate(certificate(world), world.clock())
+    with capture_logs() as logged:  # somebody has uploaded one
+        await PlatformWildcard(CONFIG, desk, world.store, issuer, world.clock).run()  # type: ignore[arg-type]
+    assert logged == []
 
 
 @pytest.mark.parametrize(
