@@ -134,6 +134,8 @@ class AdminClient:
                 "socket with --socket."
             ) from None
         except ConnectionRefusedError:
+            if not self.path.is_socket():
+                raise AdminUnavailable(f"{self.path} is no socket. Name that of the edge with --socket.") from None
             raise AdminUnavailable(
                 f"No edge answers at {self.path}: nobody listens there any more. Start one with `edgeproxy serve`."
             ) from None

@@ -51,7 +51,7 @@ def invoke(arguments: list[str]) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "edgeproxy"
-        message = error.format_message().strip()
+        message = error.format_message().strip().replace("Value error, ", "")  # pydantic's, which says nothing
         bare = type(error).__name__ == "NoArgsIsHelpError"  # its message is the help itself
         typer.echo(message if bare else f"edgeproxy: {message}\nTry `{command} --help`.", err=True)
         return USAGE

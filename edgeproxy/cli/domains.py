@@ -9,6 +9,7 @@ import typer
 
 from edgeproxy.cli.options import Host, Json, Limit, Socket, admin
 from edgeproxy.cli.show import as_json, fields, listing_as_json, say, table, zone_lines
+from edgeproxy.model import DomainState
 
 DOMAINS = "/api/v1/infrastructure/domains"
 
@@ -46,7 +47,7 @@ def add(
 def list_domains(
     workspace: _WorkspaceFilter = None,
     state: Annotated[
-        str | None, typer.Option("--state", metavar="STATE", help="Only in this state.", show_default=False)
+        DomainState | None, typer.Option("--state", metavar="STATE", help="Only in this state.", show_default=False)
     ] = None,
     limit: Limit = None,
     json: Json = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -63,10 +64,12 @@ def as_json(value: Any) -> None:
 
 
 def listing_as_json(name: str, members: Iterable[Mapping[str, Any]]) -> None:
-    """{"NAME": […]}, written as the members come: a listing may have a million."""
+    """{"NAME": […]}, written as the members come: a listing may have a million. Nothing where not even the first one comes."""
+    rest = iter(members)
+    first = list(itertools.islice(rest, 1))
     typer.echo(f'{{"{name}": [', nl=False)
     separator = "\n"
-    for member in members:
+    for member in itertools.chain(first, rest):
         typer.echo(separator + "  " + json.dumps(member, ensure_ascii=False), nl=False)
         separator = ",\n"
     typer.echo("\n]}" if separator != "\n" else "]}")

@@ -151,7 +151,7 @@ def test_revoke_sends_the_reason_and_tells_what_became_of_it(cli, edge):
     assert edge.asked[0][2] == {"reason": "keyCompromise", "certificate_id": "c0"}
     status, _, err = cli("certs", "revoke", "gallery.example.com", "--reason", "boredom")
     assert status == main.USAGE
-    assert "keyCompromise" in err
+    assert err.startswith("edgeproxy: Invalid value for '--reason': 'boredom' is not one of 'unspecified', 'keyCompromise'")
 
 
 def test_the_accounts_key_is_changed(cli, edge):

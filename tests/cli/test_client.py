@@ -22,6 +22,14 @@ def test_a_socket_that_nobody_listens_on_is_told(tmp_path):
         AdminClient(path).get("/")
 
 
+def test_a_path_that_is_no_socket_is_told(tmp_path):
+    file = tmp_path / "edgeproxy.toml"
+    file.touch()
+    for path in (tmp_path, file):
+        with pytest.raises(AdminUnavailable, match=r"is no socket\. Name that of the edge with --socket"):
+            AdminClient(path).get("/")
+
+
 def test_a_path_too_long_for_a_socket_is_told(tmp_path):
     with pytest.raises(AdminUnavailable, match="path too long"):
         AdminClient(tmp_path / ("x" * 200)).get("/")

@@ -51,6 +51,17 @@ def test_list_filters(cli, edge):
     assert cli("domains", "list", "-w", "w", "--state", "active", "--limit", "5") == (main.DONE, "", "No domains.\n")
 
 
+def test_a_state_that_there_is_not_is_a_mistake_of_the_command_line(cli, edge):
+    status, out, err = cli("domains", "list", "--state", "happy")
+    assert (status, out, edge.asked) == (main.USAGE, "", [])
+    assert "'happy' is not one of 'pending_validation', 'verified'" in err
+
+
+def test_a_listing_that_cannot_begin_prints_nothing(cli, edge):
+    status, out, err = cli("domains", "list", "--json")
+    assert (status, out, err) == (main.REFUSED, "", "edgeproxy: There is nothing there.\n")
+
+
 def test_show_and_remove_name_the_domain_in_the_path(cli, edge):
     edge.answers[f"GET {BASE}/%2A.example.com"] = (200, DOMAIN)
     status, out, _ = cli("domains", "show", "*.example.com")

@@ -38,7 +38,10 @@ class Domains(Part):
             values = {name: getattr(domain, name) for name in domain.__struct_fields__}
             statement = insert(domains).values(**(values | {"state": state.value, "parent": parent_of(hostname)}))
             if not (await write.connection.execute(statement.on_conflict_do_nothing())).rowcount:
-                raise Conflict(f"{hostname} is registered already.")
+                raise Conflict(
+                    f"{hostname} is registered already. `edgeproxy domains show {hostname}` says for whom; to give it to "
+                    f"another workspace, remove it first: `edgeproxy domains remove {hostname}`."
+                )
             await audited(write, now, actor, "domain.added", hostname, f"workspace {workspace_id}, {state.value}")
             write.changed("sites", hostname)
         return domain

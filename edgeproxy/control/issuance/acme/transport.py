@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import math
 import re
+import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -455,6 +456,8 @@ def _reason(error: BaseException) -> str:
             )
         if isinstance(seen, ConnectionRefusedError):
             return "connection refused"
+        if isinstance(seen, socket.gaierror):
+            return f"its name cannot be looked up ({(seen.strerror or str(seen)).lower()})"
         seen = seen.__cause__ or seen.__context__
     if isinstance(error, httpx2.ConnectTimeout):
         return "it does not answer (connecting took more than 10 s)"

@@ -80,7 +80,7 @@ def certificates(text: str) -> list[x509.Certificate]:
     found = blocks(text, "chain")
     ders = [block.der for block in found if block.label in _CERTIFICATES]
     if not ders:
-        raise InvalidCertificate(f"The chain holds no certificate{_instead(found)}.", code="unreadable_certificate")
+        raise InvalidCertificate(f"The chain holds no certificate{_instead(found)}", code="unreadable_certificate")
     made = []
     for number, der in enumerate(ders, 1):
         try:
@@ -98,7 +98,7 @@ def private_keys(text: str) -> list[PrivateKey]:
     found = blocks(text, "key")
     mine = [block for block in found if block.label in _KEYS]
     if not mine:
-        raise InvalidCertificate(f"There is no private key{_instead(found)}.", code="unreadable_key")
+        raise InvalidCertificate(f"There is no private key{_instead(found)}", code="unreadable_key")
     if any(block.encrypted for block in mine):
         raise InvalidCertificate(
             "The private key is encrypted with a passphrase, which the edge does not know. Decrypt it and upload the result: "
@@ -161,17 +161,17 @@ def _first_value(der: bytes) -> bytes:
 
 
 def _instead(found: Sequence[Block]) -> str:
-    """What was sent in its place, as far as that helps."""
+    """What was sent in its place, as far as that helps, to the sentence's end."""
     for block in found:
         if block.label in _OTHER:
-            return f": what was sent {_OTHER[block.label]}"
+            return f": what was sent {_OTHER[block.label]}."
         if block.label in _CERTIFICATES:
             return ": what was sent is a certificate. Was the chain given in place of the key?"
         if block.label in _KEYS:
             return ": what was sent is a private key. Was the key given in place of the chain?"
     return (
         ": it must be PEM, text that begins with -----BEGIN. Convert what is binary: openssl x509 -inform der -in FILE -out "
-        "chain.pem, openssl pkey -in FILE -out key.pem; or, for PKCS #12, openssl pkcs12 -in FILE -nodes -out both.pem"
+        "chain.pem, openssl pkey -in FILE -out key.pem; or, for PKCS #12, openssl pkcs12 -in FILE -nodes -out both.pem."
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import ssl
 from email.utils import formatdate
 
@@ -128,7 +129,8 @@ async def test_a_page_that_is_no_directory_is_said_to_be_none(transport, ca):
         (httpx2.ReadTimeout("x"), "does not answer in time"),
         (TimeoutError(), "does not answer in time"),
         (OSError("network is down"), "network is down"),
-        (httpx2.ConnectError("Name or service not known"), "Name or service not known"),
+        (httpx2.ConnectError("something new"), "something new"),
+        (socket.gaierror(-2, "Name or service not known"), "its name cannot be looked up (name or service not known)."),
     ],
 )
 async def test_a_ca_out_of_reach_is_said_to_be_so_and_why(transport, ca, error, words):
