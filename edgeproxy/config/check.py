@@ -131,7 +131,7 @@ def _network_or_name(text: str) -> str:
     try:
         ipaddress.ip_network(text, strict=False)
     except ValueError:
-        return _pattern(text)
+        return _network(text) if "/" in text else _pattern(text)
     return _network(text)
 
 

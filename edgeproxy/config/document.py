@@ -83,11 +83,17 @@ def _is_secret(key: str, value: object) -> bool:
 
 def _documented(section: msgspec.Struct, path: tuple[str, ...]) -> str:
     kind = type(section)
-    manual = docstrings(kind)
+    manual, hints = docstrings(kind), typing.get_type_hints(kind)
     lines = ["", *_comment((kind.__doc__ or "").partition("\n\n")[0]), f"[{'.'.join(path)}]"]
     for name, value in _keys(section):
-        lines += ["", *_comment(manual[name]), f"#{name} = {literal(value)}"]
+        lines += ["", *_comment(manual[name] + _choices(manual[name], hints[name])), f"#{name} = {literal(value)}"]
     return "\n".join(lines) + "\n"
+
+
+def _choices(manual: str, hint: Any) -> str:
+    """A sentence with what may be chosen, where the manual does not have all of it."""
+    choices = [literal(choice) for choice in typing.get_args(hint)] if typing.get_origin(hint) is typing.Literal else []
+    return "" if all(choice in manual for choice in choices) else f" One of {', '.join(choices)}."
 
 
 def _comment(text: str) -> list[str]:

@@ -226,7 +226,7 @@ def _converted(kind: Any, value: Any, name: str) -> Any:
         try:
             return kind.parse(value)
         except ValueError as error:
-            raise ValueError(f"{_shown(value)} has no unit or is none; {error}") from None
+            raise ValueError(f"{_shown(value)} is no {kind.__name__.lower()}; {error}") from None
     if typing.get_origin(kind) is typing.Literal:
         choices = typing.get_args(kind)
         if value not in choices or not isinstance(value, str):
@@ -340,7 +340,7 @@ def _syntax(message: str, text: str) -> str:
     hint = ""
     name, equals, rest = line.partition("=")
     if "overwrite" in what or "declare" in what or "twice" in what:
-        what, column, hint = "this key or table is there twice already", "", "; keep one of them"
+        what, column, hint = "this key or table is there already", "", "; keep one of them"
     elif equals and "value" in what.lower() and _BARE_TEXT.match(rest.strip()[:1] or "\0"):
         hint = f'; a text stands in quotes: {name.strip()} = "{rest.split("#")[0].strip()}"'
     elif not equals and "'='" in what:

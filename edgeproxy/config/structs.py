@@ -135,13 +135,15 @@ class Origin(Section, frozen=True):
     """The header that names the workspace."""
 
     on_unknown: Literal["reject", "forward"] = "reject"
-    """What happens to a request for an admitted name without a workspace: a 404 page, or the origin without the header."""
+    """What happens to a request for an admitted name without a workspace: "reject", a 404 page; or
+    "forward", the origin without the header."""
 
     on_error: Literal["reject", "forward"] = "forward"
-    """What happens when the map cannot be read and no last answer is known: 503, or the origin without the header."""
+    """What happens when the map cannot be read and no last answer is known: "reject", 503; or "forward",
+    the origin without the header."""
 
     host: Literal["preserve", "origin"] = "preserve"
-    """The Host that the origin sees: the visitor's, or the origin's own."""
+    """The Host that the origin sees: "preserve", the visitor's; or "origin", the origin's own."""
 
 
 class Eab(Section, frozen=True):
@@ -318,7 +320,8 @@ class Log(Section, frozen=True):
     """Where the access log goes: "stdout", a path, or "off"."""
 
     format: Literal["auto", "json", "combined"] = "auto"
-    """"auto": readable on a terminal, else JSON."""
+    """"auto": readable on a terminal, else JSON. "json": always. "combined": the access log in the format that Apache and
+    nginx call so, the rest as with "auto"."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe message of the program's own log."""

@@ -54,6 +54,7 @@ def test_good_values_come_back_normalised(key, value, normalised):
     ("key", "value", "told"),
     [
         ("listen.https", "443", "is not an address with a port"),
+        ("origin.allow", "10.0.0.0/40", "is not a network"),
         ("listen.https", ":443", 'for all of them write "0.0.0.0:443" and "[::]:443"'),
         ("listen.https", "localhost:443", "is not an address with a port"),
         ("listen.https", "::1:443", "is not an address with a port"),

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+import typing
 from pathlib import Path
 
 import msgspec
@@ -45,6 +46,15 @@ def test_every_key_has_its_manual(name, kind):
     for key, text in document.docstrings(kind).items():
         if not isinstance(getattr(kind(), key), msgspec.Struct):
             assert text.strip().endswith("."), f"{name}.{key} has no docstring that ends with a full stop"
+
+
+@pytest.mark.parametrize(("name", "kind"), list(sections()))
+def test_the_sample_has_all_that_may_be_chosen(name, kind):
+    table = document.sample().partition(f"\n[{name}]\n")[2].partition("\n[")[0]
+    for key, hint in typing.get_type_hints(kind).items():
+        if typing.get_origin(hint) is typing.Literal:
+            manual = table.partition(f"\n#{key} = ")[0].rpartition("\n\n")[2]
+            assert all(f'"{choice}"' in manual for choice in typing.get_args(hint)), (key, manual)
 
 
 def test_the_effective_configuration_is_toml_that_means_the_same(tmp_path):
