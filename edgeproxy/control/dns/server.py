@@ -18,9 +18,10 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from edgeproxy.buckets import network_of
 from edgeproxy.control.dns import wire
 from edgeproxy.control.dns.authority import Authority
-from edgeproxy.control.dns.ratelimit import RateLimit, Verdict, network_of
+from edgeproxy.control.dns.ratelimit import RateLimit, Verdict
 from edgeproxy.control.dns.zone import Reply
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.limits import LISTEN_BACKLOG
