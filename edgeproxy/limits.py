@@ -63,6 +63,16 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     pending_issuances: int = 2_000
     """Names that may be waiting for a certificate at once in the controller."""
 
+    unknown_names: int = 20
+    """Names a second that nobody registered, and that a gate or a pattern may still admit, which one client network (/24, /56)
+    has a worker ask the controller about; five times as many at once. Above it: TLS alert `internal_error`. Names that have
+    their certificate, or are being asked about already, and clients in `listen.trusted_proxies`, do not count."""
+
+    new_names: int = 100
+    """Names an hour, admitted by a gate or a pattern alone, for which one client network (/24, /56) may have a certificate
+    obtained; as many at once. Above it: TLS alert `internal_error`, for that network alone. Registered domains, names whose
+    certificate is there or being obtained already, and clients in `listen.trusted_proxies`, do not count."""
+
     gate_routes: int = 100_000
     """Routes learnt from the gate that are kept in the store."""
 

@@ -48,6 +48,10 @@ class Outcome(Protocol):
     def remember(self) -> float:
         """Seconds for which the worker answers by itself."""
 
+    @property
+    def limited(self) -> bool:
+        """It is the client's network that asks too much, not the name that may not."""
+
 
 class Obtainer(Protocol):
     """Whoever obtains certificates. A caller that is cancelled ends only its own waiting, never the issuance."""
@@ -159,7 +163,14 @@ class Desk:
             counter.answer(answer)
             return
         counter.answer(
-            Obtained(id=wish.id, ok=outcome.ok, detail=outcome.detail, denied=outcome.denied, remember=outcome.remember)
+            Obtained(
+                id=wish.id,
+                ok=outcome.ok,
+                detail=outcome.detail,
+                denied=outcome.denied,
+                remember=outcome.remember,
+                limited=outcome.limited,
+            )
         )
 
     def _refresh(self, hostname: str) -> None:

@@ -86,6 +86,7 @@ class Metrics:
         self._cas: set[str] = set()
         self._issuance_seconds = Histogram(ISSUANCE_BOUNDS)
         self._gate: dict[str, int] = {}
+        self._new_names_limited = 0
         self._errors: dict[str, int] = {}
         self._dns_queries: dict[tuple[str, str], int] = {}
         self._dns_limited: dict[str, int] = {}
@@ -122,6 +123,10 @@ class Metrics:
     def gate(self, result: GateResult) -> None:
         """The gate was asked."""
         self._gate[result] = self._gate.get(result, 0) + 1
+
+    def new_name_limited(self) -> None:
+        """A client network wanted certificates for more new names than it may have (limits.new_names)."""
+        self._new_names_limited += 1
 
     def dns_query(self, rcode: str, transport: str) -> None:
         """Our zone was asked: `rcode` is what was answered ("none": nothing), `transport` "udp" or "tcp"."""
@@ -165,6 +170,8 @@ class Metrics:
         yield _counter("acme_orders_total", "Orders ended, by CA and result.", ("ca", "result"), orders)
         yield self._issuance_seconds.family("issuance_seconds", "From the wish for a certificate to having it.")
         yield _counter("gate_total", "Answers of the gate.", ("result",), _named(self._gate))
+        refused = _alone(self._new_names_limited)
+        yield _counter("new_names_limited_total", "New names not begun, from networks above limits.new_names.", (), refused)
         asked: Values = {labels: float(count) for labels, count in self._dns_queries.items()}
         yield _counter("dns_queries_total", "Questions to our DNS server by answer.", ("rcode", "transport"), asked)
         limited = _named(self._dns_limited)

@@ -79,7 +79,6 @@ class Connection(asyncio.BufferedProtocol):
         "_names",
         "_reading",
         "_tls",
-        "_trusted",
         "_waiting",
         "closing",
         "deadline",
@@ -92,6 +91,7 @@ class Connection(asyncio.BufferedProtocol):
         "slot",
         "tls_version",
         "transport",
+        "trusted",
         "worker",
         "write_deadline",
     )
@@ -122,7 +122,8 @@ class Connection(asyncio.BufferedProtocol):
         self._handshake_left = 0.0
         self._reading = True
         self._lingering = False
-        self._trusted = forwarding.is_trusted(peer, worker.trusted)
+        self.trusted = forwarding.is_trusted(peer, worker.trusted)
+        """A proxy of the operator's (listen.trusted_proxies): many clients have its address."""
         self.destination = NOWHERE
         """Where the last request went."""
 
@@ -395,8 +396,8 @@ class Connection(asyncio.BufferedProtocol):
         """See forwarding.destination. Kept for the next request, where that cannot differ."""
         worker = self.worker
         destination, request_id = forwarding.destination(
-            self.peer, request, route, trusted=self._trusted, own_host=worker.own_host
+            self.peer, request, route, trusted=self.trusted, own_host=worker.own_host
         )
-        if not self._trusted and not route.fresh_until:
+        if not self.trusted and not route.fresh_until:
             self.destination = destination
         return destination, request_id

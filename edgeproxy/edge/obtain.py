@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgeproxy.buckets import Buckets, network_of_literal
 from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME
 from edgeproxy.link.messages import LinkMessage, Obtain, Obtained
 
 if TYPE_CHECKING:
     from edgeproxy.edge.connection import Connection
+
+BURST_SECONDS = 5
+"""Seconds' worth of questions (limits.unknown_names) that a network which was quiet may have at once: a page of a new
+customer's that takes its parts from many names, or an office that comes back from lunch."""
 
 CLOCKS_APART = 1.0
 """Seconds by which the controller may hold a deadline for over too early: it waits by another clock than it computes with."""
@@ -36,7 +41,8 @@ class Obtaining:
 
     `send` gives a message to the controller if there is one; `present` goes on with a handshake when its name may have a
     certificate now; `deny` remembers an answer for some seconds. `wait` is how long a handshake may wait, in seconds, and
-    `bound` how many may wait at once, and how many questions may be open.
+    `bound` how many may wait at once, and how many questions may be open. `unknown` is how many names a second that the map
+    does not know one client network may have asked about; `secret` is random.
     """
 
     def __init__(
@@ -47,19 +53,23 @@ class Obtaining:
         deny: Callable[[str, float, bool], None],
         wait: float,
         bound: int,
+        unknown: int,
+        secret: bytes,
     ) -> None:
         self._send = send
         self._present = present
         self._deny = deny
         self._wait = wait
         self._bound = bound
+        self._unknown = Buckets(float(unknown), float(unknown * BURST_SECONDS), secret)
         self._asked: dict[str, _Asked] = {}
         self._by_id: dict[int, _Asked] = {}
         self._last = 0
         self.waiting = 0
 
-    def join(self, connection: Connection, now: float) -> None:
-        """A handshake for `connection.server_name` waits from now on; or is ended, when too many do."""
+    def join(self, connection: Connection, now: float, *, known: bool) -> None:
+        """A handshake for `connection.server_name` waits from now on; or is ended, when too many do, or when the map does not
+        have the name (`known`) and the client's network asked about too many such names."""
         if self.waiting >= self._bound:
             connection.alert(INTERNAL_ERROR, "overloaded")
             return
@@ -67,6 +77,9 @@ class Obtaining:
         until = time.time() + self._wait
         asked = self._asked.get(hostname)
         if asked is None:
+            if not known and not connection.trusted and not self._unknown.take(network_of_literal(connection.peer), now):
+                connection.alert(INTERNAL_ERROR, "limited")
+                return
             asked = self._ask(hostname, connection.peer, until)
         asked.until = until
         connection.waits()
@@ -95,6 +108,9 @@ class Obtaining:
             again = self._ask(asked.hostname, asked.request.client_ip, asked.until)
             again.connections = asked.connections
             return
+        if message.limited:
+            self._limited(asked)
+            return
         if not message.ok:
             self._deny(asked.hostname, message.remember, message.denied)
         connections, asked.connections = asked.connections, {}
@@ -106,6 +122,21 @@ class Obtaining:
             else:
                 alert = UNRECOGNIZED_NAME if message.denied else INTERNAL_ERROR
                 connection.alert(alert, "denied" if message.denied else "no_certificate")
+
+    def _limited(self, asked: _Asked) -> None:
+        """The network of the client whose address was told may have no more: nobody else's handshake ends with theirs."""
+        theirs = network_of_literal(asked.request.client_ip)
+        others: dict[Connection, float] = {}
+        for connection, deadline in asked.connections.items():
+            if network_of_literal(connection.peer) != theirs:
+                others[connection] = deadline
+            else:
+                self.waiting -= 1
+                connection.waited()
+                connection.alert(INTERNAL_ERROR, "limited")
+        if others:
+            again = self._ask(asked.hostname, next(iter(others)).peer, asked.until)
+            again.connections = others
 
     def sweep(self, now: float) -> None:
         """Ends waits that are over, and questions that nobody waits for and nobody will answer any more."""

@@ -119,6 +119,8 @@ class Worker:
             deny=self._deny,
             wait=self.config.issuance.handshake_wait,
             bound=self.limits.waiting_handshakes,
+            unknown=self.limits.unknown_names,
+            secret=os.urandom(32),
         )
         self.reception.open(self._start.sockets)
         gc.collect()
@@ -291,7 +293,7 @@ class Worker:
             connection.waits()
             self.task(self._wrap_cold(connection, found))
         elif isinstance(found, Missing) and not asked:
-            self.obtaining.join(connection, self.now)
+            self.obtaining.join(connection, self.now, known=found.site is not None)
         elif isinstance(found, Denied):
             connection.alert(found.alert, "denied")
         else:

@@ -72,6 +72,8 @@ class Obtained(Message, frozen=True, tag="obtained"):
     """Policy says no: remember it as a denial, alert `unrecognized_name`. Otherwise it failed: alert `internal_error`."""
     remember: float = 0.0
     """Seconds for which the worker answers by itself."""
+    limited: bool = False
+    """It failed because of the client's network, which has asked for too many new names: others may ask."""
 
 
 # child → supervisor (SEQPACKET, see link.channel)

@@ -20,6 +20,7 @@ class Outcome:
     denied: bool = False
     detail: str = ""
     remember: float = 0.0
+    limited: bool = False
 
 
 class Obtainer:
@@ -102,6 +103,12 @@ async def test_a_denial_says_so_and_for_how_long(worker, obtainer):
     obtainer.outcome = Outcome(ok=False, denied=True, detail="Not registered.", remember=60)
     worker.link.send(wish(1))
     assert await worker.answer() == Obtained(id=1, ok=False, denied=True, detail="Not registered.", remember=60)
+
+
+async def test_a_network_that_asks_too_much_is_told_apart_from_a_name_that_failed(worker, obtainer):
+    obtainer.outcome = Outcome(ok=False, detail="Too many new names.", limited=True)
+    worker.link.send(wish(1))
+    assert await worker.answer() == Obtained(id=1, ok=False, detail="Too many new names.", limited=True)
 
 
 async def test_nobody_waits_past_the_deadline(worker, obtainer):

@@ -80,10 +80,12 @@ def test_what_the_control_plane_counts_appears():
     metrics.acme_order("acme.example", "ok")
     metrics.gate("denied")
     metrics.issued(0.2)
+    metrics.new_name_limited()
     metrics.unexpected("api")
     found = samples(metrics)
     assert value(found, "edgeproxy_acme_orders_total", ca="acme.example", result="ok") == 2
     assert value(found, "edgeproxy_gate_total", result="denied") == 1
+    assert value(found, "edgeproxy_new_names_limited_total") == 1
     assert value(found, "edgeproxy_issuance_seconds_bucket", le="0.25") == 1
     assert value(found, "edgeproxy_issuance_seconds_bucket", le="0.1") == 0
     assert value(found, "edgeproxy_control_errors_total", part="api") == 1

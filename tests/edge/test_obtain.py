@@ -17,13 +17,14 @@ from edgeproxy.link.messages import LinkMessage, Obtain, Obtained
 
 WAIT = 30.0
 BOUND = 5
+UNKNOWN = 2
 
 
 class Visitor:
     """A connection as far as waiting goes."""
 
-    def __init__(self, name: str = "a.example", peer: str = "192.0.2.1") -> None:
-        self.server_name, self.peer = name, peer
+    def __init__(self, name: str = "a.example", peer: str = "192.0.2.1", *, trusted: bool = False) -> None:
+        self.server_name, self.peer, self.trusted = name, peer, trusted
         self.story: list[Any] = []
 
     def waits(self) -> None:
@@ -55,6 +56,8 @@ class World:
             deny=lambda *told: self.denied.append(told),
             wait=WAIT,
             bound=BOUND,
+            unknown=UNKNOWN,
+            secret=b"secret",
         )
 
     @property
@@ -66,9 +69,9 @@ class World:
             self.sent.append(cast(Obtain, message))
         return self.linked
 
-    def join(self, name: str = "a.example", peer: str = "192.0.2.1") -> Visitor:
-        visitor = Visitor(name, peer)
-        self.obtaining.join(cast(Connection, visitor), self.now)
+    def join(self, name: str = "a.example", peer: str = "192.0.2.1", *, known: bool = True, trusted: bool = False) -> Visitor:
+        visitor = Visitor(name, peer, trusted=trusted)
+        self.obtaining.join(cast(Connection, visitor), self.now, known=known)
         return visitor
 
     def leave(self, visitor: Visitor) -> None:
@@ -314,3 +317,61 @@ def test_whatever_happens_everybody_who_waits_is_told_once(steps: list[tuple[str
         for visitor in everybody:
             ended = visitor.story[0] != "waits" or (len(visitor.story) == 3 and visitor.story[1] == "waited")
             assert ended or (visitor in left and visitor.story == ["waits"])
+
+
+LIMITED = (INTERNAL_ERROR, "limited")
+
+
+def ask_all(world: World, count: int, **how: Any) -> int:
+    """How many of so many names that come after one another the controller is asked about; each has its answer at once."""
+    before = len(world.sent)
+    for number in range(count):
+        asked = len(world.sent)
+        visitor = world.join(f"n{world.now}-{number}.example", known=False, **how)
+        if len(world.sent) > asked:
+            world.answer(ok=False, denied=True, remember=60.0)
+        else:
+            assert visitor.story == [LIMITED]
+    return len(world.sent) - before
+
+
+def test_a_network_asks_about_so_many_names_that_the_map_does_not_know(world: World) -> None:
+    full = UNKNOWN * obtain.BURST_SECONDS
+    assert ask_all(world, 30) == full
+    assert ask_all(world, 30, peer="192.0.2.200") == 0
+    assert ask_all(world, 30, peer="198.51.100.1") == full
+    assert ask_all(world, 30, peer="2001:db8::1") == full
+    assert world.obtaining.waiting == 0
+    world.passes(2.0)
+    assert ask_all(world, 30) == 2 * UNKNOWN
+
+
+def test_names_that_the_map_has_questions_that_are_open_and_trusted_proxies_are_not_counted(world: World) -> None:
+    open_already = world.join("open.example", known=False)
+    ask_all(world, 30)
+    assert world.join("open.example", known=False).story == ["waits"]
+    assert world.join("registered.example").story == ["waits"]
+    assert world.join("new.example", known=False, trusted=True).story == ["waits"]
+    assert world.join("new.example", known=False).story == ["waits"]
+    assert open_already.story == ["waits"]
+
+
+def test_who_is_limited_takes_nobody_with_them(world: World) -> None:
+    theirs = [world.join(peer="192.0.2.1"), world.join(peer="192.0.2.99")]
+    others = [world.join(peer="198.51.100.7"), world.join(peer="2001:db8::1")]
+    world.answer(ok=False, limited=True)
+    assert [visitor.story for visitor in theirs] == [["waits", "waited", LIMITED]] * 2
+    assert [visitor.story for visitor in others] == [["waits"]] * 2
+    assert (world.sent[-1].client_ip, len(world.sent), world.obtaining.waiting) == ("198.51.100.7", 2, 2)
+    assert world.denied == []
+    world.answer(ok=True)
+    assert [visitor.story[-1] for visitor in others] == [("presented", "a.example")] * 2
+
+
+def test_a_limit_that_meets_everybody_who_waits_ends_the_question(world: World) -> None:
+    visitors = [world.join(), world.join()]
+    world.answer(ok=False, limited=True)
+    assert [visitor.story[-1] for visitor in visitors] == [LIMITED] * 2
+    assert (len(world.sent), world.obtaining.waiting, world.denied) == (1, 0, [])
+    assert world.join(peer="198.51.100.7").story == ["waits"]  # nothing is remembered of the name
+    assert len(world.sent) == 2

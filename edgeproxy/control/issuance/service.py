@@ -25,6 +25,7 @@ from edgeproxy.control.issuance.issuer import Issuer, Progress, Published, until
 from edgeproxy.control.issuance.platform import PlatformWildcard
 from edgeproxy.control.issuance.policy import Admission, Registration, Verdict, admit, not_registered
 from edgeproxy.control.issuance.renewal import renew_at, retry_delay
+from edgeproxy.control.issuance.strangers import Strangers
 from edgeproxy.control.issuance.upkeep import Upkeep
 from edgeproxy.control.store import Failure, GateRoute, Store, StoredCertificate
 from edgeproxy.errors import Conflict, EdgeError, Fault, IssuanceDenied, IssuanceError
@@ -63,6 +64,8 @@ class Outcome:
     detail: str = ""
     remember: float = 0.0
     """Seconds for which the worker answers by itself."""
+    limited: bool = False
+    """It is the client's network that asks for too many new names, not the name that may not."""
 
 
 class Meter(Protocol):
@@ -77,6 +80,9 @@ class Meter(Protocol):
     def gate(self, result: Literal["allowed", "denied", "unavailable"]) -> None:
         """The gate answered."""
 
+    def new_name_limited(self) -> None:
+        """A client network wanted more new names than it may have."""
+
 
 class _Uncounted:
     """A meter for programs that count nothing."""
@@ -88,6 +94,9 @@ class _Uncounted:
         """See Meter."""
 
     def gate(self, result: Literal["allowed", "denied", "unavailable"]) -> None:
+        """See Meter."""
+
+    def new_name_limited(self) -> None:
         """See Meter."""
 
 
@@ -134,6 +143,7 @@ class Issuance:
         if gate is None and config.issuance.allow.gate:
             self._gate = Gate(config, asyncio.get_running_loop().time)
         self._meter: Meter = meter or _Uncounted()
+        self._strangers = Strangers(config, asyncio.get_running_loop().time, self._meter.new_name_limited)
         self._flights: dict[str, _Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._lanes = {lane: asyncio.Semaphore(count) for lane, count in LANES.items()}
@@ -183,6 +193,10 @@ class Issuance:
         failure = await self._failure(admission.certificate, created_at)
         if failure is not None:
             return Outcome(False, False, failure.detail, self._until(failure))
+        if admission.certificate not in self._flights:
+            limited = self._strangers.refusal(name, admission.source, client_ip)
+            if limited is not None:
+                return Outcome(False, False, limited, limited=True)
         return await self._outcome(admission.certificate)
 
     async def refresh_gate(self, hostname: str) -> None:

@@ -35,6 +35,7 @@ NAME = "a.example"
 class Meter:
     def __init__(self):
         self.orders, self.seconds, self.gates = [], [], []
+        self.limited = 0
 
     def acme_order(self, ca, result):
         self.orders.append((ca, result))
@@ -44,6 +45,9 @@ class Meter:
 
     def gate(self, result):
         self.gates.append(result)
+
+    def new_name_limited(self):
+        self.limited += 1
 
 
 class GateAnswers(httpx2.AsyncBaseTransport):
@@ -186,6 +190,34 @@ async def test_without_on_demand_nothing_is_issued_at_the_handshake_but_by_the_o
     assert (outcome.ok, outcome.denied, outcome.remember) == (False, False, FAILURE_SECONDS)
     await one.issue(NAME)
     assert await one.obtain(NAME, "") == Outcome(True)
+
+
+async def test_a_network_that_wants_too_many_new_names_gets_no_more_while_others_do(world, service, meter):
+    config = changed(world.config("internal", {"patterns": ("*.customers.example",)}), limits=Limits(new_names=3))
+    one = service(config)
+    names = [f"n{number}.customers.example" for number in range(6)]
+    outcomes = [await one.obtain(name, "192.0.2.1") for name in names]
+    assert [outcome.ok for outcome in outcomes] == [True] * 3 + [False] * 3
+    assert {(outcome.denied, outcome.remember, outcome.limited) for outcome in outcomes[3:]} == {(False, 0.0, True)}
+    assert outcomes[3].detail.startswith("192.0.2.0/24 has had certificates obtained for 3 new names")
+    assert meter.limited == 3
+    assert await one.obtain(names[0], "192.0.2.1") == Outcome(True)  # it has its certificate
+    assert await one.obtain(names[3], "198.51.100.1") == Outcome(True)
+    assert await one.obtain(names[3], "192.0.2.1") == Outcome(True)
+    assert len(meter.orders) == 4
+
+
+async def test_registered_names_and_those_that_others_wait_for_are_not_counted(world, service, meter):
+    config = changed(world.config(allow={"patterns": ("*.customers.example",)}), limits=Limits(new_names=1))
+    one = service(config)
+    await world.register(*(f"r{number}.example" for number in range(5)))
+    for number in range(5):
+        assert await one.obtain(f"r{number}.example", "192.0.2.1") == Outcome(True)
+    both = (one.obtain("a.customers.example", "192.0.2.1") for _ in range(20))
+    assert set(await asyncio.gather(*both)) == {Outcome(True)}
+    assert (await one.obtain("b.customers.example", "192.0.2.1")).limited
+    others = (one.obtain("b.customers.example", address) for address in ("198.51.100.1", "192.0.2.1"))
+    assert await asyncio.gather(*others) == [Outcome(True)] * 2
 
 
 # What is remembered

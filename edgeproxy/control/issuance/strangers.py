@@ -1,0 +1,58 @@
+"""How many new names one client network may have certificates obtained for: nobody is to spend the CA's limits by inventing
+names that a pattern or a lenient gate admits."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from collections.abc import Callable
+
+from edgeproxy.buckets import Buckets, network_of_literal, written
+from edgeproxy.config.structs import Config
+from edgeproxy.control import events
+from edgeproxy.control.issuance.policy import Source
+
+SAY_AGAIN_SECONDS = 60.0
+"""Between two events about networks that are limited, whichever they are: their number is a stranger's to choose."""
+
+_INVENTED: frozenset[Source] = frozenset(("gate", "pattern"))
+"""What a stranger can have names admitted by. A registered name was entered by somebody, and its certificate is wanted whoever
+visits it first."""
+
+
+class Strangers:
+    """The limit `limits.new_names`. `clock` gives monotonic seconds; `refused` is called at each refusal."""
+
+    def __init__(self, config: Config, clock: Callable[[], float], refused: Callable[[], None]) -> None:
+        self._limit = config.limits.new_names
+        self._buckets = Buckets(self._limit / 3600, float(self._limit), secrets.token_bytes(32))
+        self._trusted = [ipaddress.ip_network(entry) for entry in config.listen.trusted_proxies]
+        self._clock = clock
+        self._refused = refused
+        self._say_at = float("-inf")
+        self._unsaid = 0
+
+    def refusal(self, hostname: str, source: Source, client_ip: str) -> str | None:
+        """Counts a name whose issuance is about to begin because somebody at this address waits for it; or says, in a sentence,
+        why it does not. An empty address is the edge's own wish."""
+        if source not in _INVENTED or not client_ip:
+            return None
+        ip = ipaddress.ip_address(client_ip.partition("%")[0])
+        network = network_of_literal(client_ip)
+        if any(ip in trusted for trusted in self._trusted) or self._buckets.take(network, self._clock()):
+            return None
+        self._refused()
+        self._say(hostname, written(network))
+        return (
+            f"{written(network)} has had certificates obtained for {self._limit} new names within an hour (limits.new_names); "
+            "visitors from elsewhere are not concerned."
+        )
+
+    def _say(self, hostname: str, network: str) -> None:
+        self._unsaid += 1
+        now = self._clock()
+        if now < self._say_at:
+            return
+        self._say_at = now + SAY_AGAIN_SECONDS
+        refused, self._unsaid = self._unsaid, 0
+        events.publish("new_names.limited", network=network, hostname=hostname, limit=self._limit, refused=refused)
