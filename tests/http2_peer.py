@@ -84,13 +84,13 @@ class RawClient:
             self.sink.server = self.server
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()
-        self.server.receive(PREFACE + SettingsFrame(0, settings or {}).serialize())
+        self.server.receive(PREFACE + SettingsFrame(0, settings or {}).serialize(), 0.0)
         self.first = self.received()
         if acknowledge:
-            self.server.receive(SettingsFrame(0, flags=["ACK"]).serialize())
+            self.server.receive(SettingsFrame(0, flags=["ACK"]).serialize(), 0.0)
 
     def send(self, *frames: Frame | bytes) -> None:
-        self.server.receive(b"".join(frame if isinstance(frame, bytes) else frame.serialize() for frame in frames))
+        self.server.receive(b"".join(frame if isinstance(frame, bytes) else frame.serialize() for frame in frames), 0.0)
 
     def received(self) -> list[Any]:
         """The frames that the server sends now."""

@@ -101,9 +101,9 @@ class Front2:
         free = self._held < QUEUE_HIGH and not connection.full and http2.initial_window >= QUEUE_HIGH
         self.free = QUEUE_HIGH if free else 0
         try:
-            http2.receive(data)
-        except Http2Error:
-            self._end()
+            http2.receive(data, self._read_at)
+        except Http2Error as error:
+            self._end(error)
             return
         if http2.has_output or http2.ended:
             self.flush_soon()
@@ -196,9 +196,10 @@ class Front2:
             timeouts = self.connection.worker.timeouts
             self.connection.expect(min(timeouts.client_body, timeouts.write, timeouts.tunnel_idle) / 4)
 
-    def _end(self) -> None:
+    def _end(self, error: Http2Error) -> None:
         """The client broke the protocol."""
-        self.connection.close()
+        self.connection.send(error.last_words)
+        self.connection.close(linger=True)
 
     # http2.Sink
 
@@ -342,14 +343,16 @@ class Front2:
                 output = http2.data_to_send()
             else:
                 output = http2.data_to_send(max(1, WRITE_HIGH_WATER - connection.transport.get_write_buffer_size()))
-        except Http2Error:
-            self._end()
+        except Http2Error as error:
+            self._end(error)
             return
         queued = self._held = http2.queued
         if output:
             connection.send(output)
         if http2.ended:
-            connection.close()
+            # Whoever broke the protocol may still be sending, and a connection that is closed then is reset: the client might
+            # never see the GOAWAY that says why.
+            connection.close(linger=http2.failed)
             return
         if queued or self.paused:
             self.watch()

@@ -46,7 +46,15 @@ RESETS: Final = (500, 33)
 """RST_STREAM from the client: burst and rate per second (CVE-2023-44487). A browser that leaves a page resets what is open."""
 GLITCHES: Final = (1_000, 100)
 """What only hostile or broken clients send often: malformed messages, empty DATA, unknown and PRIORITY frames."""
+CHATTER: Final = (20_000, 20_000)
+"""Frames that bring neither a request nor content, and that no other bound is for: WINDOW_UPDATE, PING, SETTINGS, GOAWAY,
+padding. Burst and rate per second; each costs 0.2 to 2 µs. A client that acknowledges every frame of a download twice, for
+its stream and for the connection, stays below it: see CHATTER_PER."""
+CHATTER_PER: Final = 1024
+"""Bytes of content taken from us for which a client has one such frame more."""
 
+_GOAWAY = b"\x07\0\0\0\0\0"
+_LAST_STREAM = b"\x7f\xff\xff\xff"
 _SETTINGS_FIXED = {
     ngh2.Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
     ngh2.Setting.ENABLE_CONNECT_PROTOCOL: 1,
@@ -55,7 +63,15 @@ _SETTINGS_FIXED = {
 
 
 class Http2Error(Exception):
-    """The connection is over: the client broke the protocol or went beyond a bound. Only close the transport."""
+    """The connection is over: the client broke the protocol or went beyond a bound. Send `last_words`, close the transport."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        # By hand: after its own errors the engine says nothing more. Which requests were begun is not told, so that none is
+        # thought to be safe to send again (RFC 9113 section 6.8).
+        words = _LAST_STREAM + code.to_bytes(4, "big") + reason.encode("ascii", "replace")
+        self.last_words = len(words).to_bytes(3, "big") + _GOAWAY + words
+        """A GOAWAY frame with the reason."""
 
 
 class Ended(Protocol):
@@ -110,18 +126,23 @@ class Http2Server:
     """
 
     __slots__ = (
+        "_chatter",
+        "_chatter_at",
         "_engine",
         "_fields",
         "_finishing",
+        "_granted",
         "_healed",
         "_malformed",
         "_open",
         "_plain",
         "_sink",
+        "_taken",
         "_trailer_count",
         "_unread",
         "_unread_total",
         "ended",
+        "failed",
         "initial_window",
         "requests",
     )
@@ -142,6 +163,14 @@ class Http2Server:
         self._healed = 0
         self.ended = False
         """The connection is over: send what `data_to_send` has left, then close."""
+        self.failed = False
+        """It is over since the client broke the protocol or went beyond a bound: it may still be sending."""
+        self._chatter, self._chatter_at = float(CHATTER[0]), 0.0
+        """Frames of CHATTER that the client may still send, and when that was worked out."""
+        self._granted = 65535
+        """Bytes of content that the client has ever let us send, over all streams."""
+        self._taken = 0
+        """Of those, the ones that were sent when CHATTER was last counted."""
         self.initial_window = 65535
         """Bytes of an answer that the client takes on a new stream."""
         self.requests = 0
@@ -169,21 +198,22 @@ class Http2Server:
 
     # Towards us
 
-    def receive(self, data: bytes | memoryview) -> None:
-        """Takes in what the client sent and calls the sink. Raises Http2Error when the connection is over."""
+    def receive(self, data: bytes | memoryview, now: float) -> None:
+        """Takes in what the client sent and calls the sink. `now`: any clock's seconds. Raises Http2Error when the connection
+        is over."""
         if self.ended:
             return
         engine = self._engine
         try:
             engine.receive_data(data)
         except ngh2.NGH2Error as error:
-            self.ended = True
-            raise Http2Error(str(error)) from None
+            raise self._over(error) from None
         events: list[Any] = engine.events()
         if events and type(events[-1]) is ngh2.ConnectionClosed:
             # Known first: with that event the engine takes no more calls, and what stands before it may lead to some.
-            self.ended = True
+            self._close(events[-1].error_code)
         wider = False
+        chatter = 0
         plain = self._plain
         for event in events:
             kind = type(event)
@@ -200,16 +230,44 @@ class Http2Server:
             elif kind is ngh2.StreamClosed:
                 self._closed((event,))
             elif kind is ngh2.DataReceived:
-                self._body(event.stream_id, event.data, event.end_stream)
-            elif kind is ngh2.WindowUpdated:
-                wider = True
-            elif kind is ngh2.SettingsReceived:
-                self.initial_window = event.settings.get(ngh2.Setting.INITIAL_WINDOW_SIZE, self.initial_window)
-                self._sink.writable()
+                content, end = event.data, event.end_stream
+                self._body(event.stream_id, content, end)
+                chatter += not content and not end
             elif kind is ngh2.TrailersReceived:
                 self._trailers(event.stream_id, event.headers)
+            else:
+                chatter += 1
+                if kind is ngh2.WindowUpdated:
+                    wider = True
+                    if not event.stream_id:
+                        self._granted += event.increment
+                elif kind is ngh2.SettingsReceived:
+                    self.initial_window = event.settings.get(ngh2.Setting.INITIAL_WINDOW_SIZE, self.initial_window)
+                    self._sink.writable()  # at once: what it said before of new streams may be too much
+        if chatter:
+            self._count_chatter(chatter, now)
         if wider:
             self._sink.writable()
+
+    def _count_chatter(self, frames: int, now: float) -> None:
+        if self.ended:
+            return
+        burst, rate = CHATTER
+        taken = self._granted - self._engine.remote_window_size
+        left = min(burst, self._chatter + (now - self._chatter_at) * rate + (taken - self._taken) / CHATTER_PER) - frames
+        self._chatter, self._chatter_at, self._taken = left, now, taken
+        if left < 0:
+            self._close(ENHANCE_YOUR_CALM)
+            raise Http2Error(ENHANCE_YOUR_CALM, "too many frames that bring neither a request nor content")
+
+    def _over(self, error: ngh2.NGH2Error) -> Http2Error:
+        code = ENHANCE_YOUR_CALM if isinstance(error, ngh2.DenialOfServiceError) else PROTOCOL_ERROR
+        self._close(code)
+        return Http2Error(code, str(error))
+
+    def _close(self, code: int) -> None:
+        self.ended = True
+        self.failed = code != NO_ERROR
 
     def _request(self, stream: int, fields: Sequence[Field], end: bool) -> None:
         self.requests += 1
@@ -228,8 +286,8 @@ class Http2Server:
     def _refuse_malformed(self, stream: int) -> None:
         self._malformed += 1
         if self._malformed > MAX_MALFORMED:
-            self.ended = True
-            raise Http2Error(f"more than {MAX_MALFORMED} malformed requests")
+            self._close(ENHANCE_YOUR_CALM)
+            raise Http2Error(ENHANCE_YOUR_CALM, f"more than {MAX_MALFORMED} malformed requests")
         self.reset(stream, PROTOCOL_ERROR)
 
     def _body(self, stream: int, data: bytes, end: bool) -> None:
@@ -396,11 +454,10 @@ class Http2Server:
         except ngh2.NGH2Error as error:
             if self.ended:
                 return b""
-            self.ended = True
-            raise Http2Error(str(error)) from None
+            raise self._over(error) from None
         events: list[Any] = engine.events()
         if events and type(events[-1]) is ngh2.ConnectionClosed:
-            self.ended = True
+            self._close(events[-1].error_code)
         if events:
             ended = [event for event in events if type(event) is ngh2.StreamClosed]
             if ended:

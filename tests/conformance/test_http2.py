@@ -29,10 +29,21 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgeproxy.edge.headers import Field
-from edgeproxy.edge.http2 import CANCEL, CONNECTION_WINDOW, GLITCHES, MAX_CRUMBS, RESETS, STREAM_WINDOW, Http2Error, Http2Server
+from edgeproxy.edge.http2 import (
+    CANCEL,
+    CHATTER,
+    CHATTER_PER,
+    CONNECTION_WINDOW,
+    GLITCHES,
+    MAX_CRUMBS,
+    RESETS,
+    STREAM_WINDOW,
+    Http2Error,
+    Http2Server,
+)
 from edgeproxy.limits import WRITE_HIGH_WATER, Limits
 from edgeproxy.units import Size
-from tests.http2_peer import GET, POST, PREFACE, WEBSOCKET, RawClient, Recorder, data, fields_for
+from tests.http2_peer import GET, POST, PREFACE, WEBSOCKET, RawClient, Recorder, data, fields_for, parse_frames
 
 
 class Pair:
@@ -53,7 +64,7 @@ class Pair:
         while True:
             up = self.client.data_to_send()
             if up:
-                self.server.receive(up)
+                self.server.receive(up, 0.0)
             down = self.server.data_to_send()
             if down:
                 events += self.client.receive_data(down)
@@ -310,7 +321,7 @@ def test_arbitrary_bytes_never_make_anything_but_a_clean_end(pieces: list[bytes]
     with contextlib.suppress(Http2Error):
         for piece in pieces:
             for start in range(0, len(piece), split):
-                client.server.receive(piece[start : start + split])
+                client.server.receive(piece[start : start + split], 0.0)
             client.server.data_to_send()
 
 
@@ -325,7 +336,7 @@ def test_damaged_frames_never_make_anything_but_a_clean_end(drawn: st.DataObject
     for _ in range(drawn.draw(st.integers(1, 4))):
         stream[drawn.draw(st.integers(0, len(stream) - 1))] = drawn.draw(st.integers(0, 255))
     with contextlib.suppress(Http2Error):
-        client.server.receive(bytes(stream))
+        client.server.receive(bytes(stream), 0.0)
         client.received()
         for number, head in client.sink.requests.items():
             assert head.head.endswith(b"\r\n")
@@ -346,7 +357,7 @@ def flood(client: RawClient, frame: Callable[[int], bytes | Frame], count: int, 
         pending += made if isinstance(made, bytes) else made.serialize()
         if number % every == every - 1:
             try:
-                client.server.receive(pending)
+                client.server.receive(pending, 0.0)
                 client.server.data_to_send()
             except Http2Error:
                 return number + 1
@@ -417,6 +428,87 @@ def test_frames_that_do_nothing_end_the_connection(frame: Frame | bytes) -> None
     client = RawClient()
     client.request(1, POST, end=False)
     assert flood(client, lambda _: frame, 20_000) <= 2 * GLITCHES[0]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        WindowUpdateFrame(0, window_increment=1),
+        WindowUpdateFrame(1, window_increment=1),
+        WindowUpdateFrame(0, window_increment=10_000),
+        WindowUpdateFrame(1, window_increment=10_000),
+        PingFrame(0, opaque_data=b"12345678"),
+        PingFrame(0, opaque_data=b"12345678", flags=["ACK"]),
+        SettingsFrame(0, {SettingsFrame.INITIAL_WINDOW_SIZE: 65535}),
+        GoAwayFrame(0),
+        RstStreamFrame(3, CANCEL),
+        data(1, b"", padding=3),
+    ],
+    ids=[
+        "window",
+        "stream's window",
+        "large window",
+        "large stream's window",
+        "ping",
+        "ping's answer",
+        "settings",
+        "goaway",
+        "reset of what is over",
+        "padding",
+    ],
+)
+def test_frames_that_hardly_do_anything_end_the_connection_where_they_are_too_many(frame: Frame) -> None:
+    """Their answers are read, so that nothing piles up."""
+    client = RawClient()
+    client.request(1, POST, end=False)
+    client.request(3, GET)
+    client.server.respond(3, [(b":status", b"200")], b"", True)
+    client.received()
+    assert CHATTER[0] - 10 <= flood(client, lambda _: frame, 2 * CHATTER[0]) <= CHATTER[0] + 50
+    assert client.server.ended
+
+
+@pytest.mark.parametrize("frame", [WindowUpdateFrame(0, window_increment=1), PingFrame(0, opaque_data=b"12345678")])
+def test_as_many_of_them_as_anybody_needs_are_taken_for_ever(frame: Frame) -> None:
+    client = RawClient()
+    every = CHATTER[1] // 20
+    for turn in range(5 * 20):
+        client.server.receive(frame.serialize() * every, turn / 20)
+        client.received()
+    assert not client.server.ended
+
+
+def test_who_has_been_quiet_for_long_may_not_say_more_at_once() -> None:
+    client = RawClient()
+    with pytest.raises(Http2Error):
+        client.server.receive(PingFrame(0, opaque_data=b"12345678", flags=["ACK"]).serialize() * (CHATTER[0] + 1), 1e6)
+
+
+def test_a_download_acknowledged_frame_by_frame_is_no_flood() -> None:
+    """Twice each, for its stream and for the connection, however fast."""
+    client = RawClient()
+    client.request(1, GET)
+    client.server.respond(1, [(b":status", b"200")], b"", False)
+    size = 2 * CHATTER_PER
+    updates = b"".join(WindowUpdateFrame(stream, window_increment=size).serialize() for stream in (0, 1))
+    for _ in range(CHATTER[0]):
+        client.server.send_data(1, bytes(size))
+        client.server.data_to_send()
+        client.server.receive(updates, 0.0)
+    assert client.server.window(1) == 65535
+    assert not client.server.ended
+
+
+def test_who_ends_the_connection_by_too_much_is_told_why() -> None:
+    client = RawClient()
+    client.received()
+    with pytest.raises(Http2Error) as caught:
+        client.send(*[WindowUpdateFrame(0, window_increment=1)] * (CHATTER[0] + 10))
+    (goaway,) = parse_frames(caught.value.last_words)
+    assert isinstance(goaway, GoAwayFrame)
+    assert (goaway.error_code, goaway.last_stream_id) == (h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, 2**31 - 1)
+    assert goaway.additional_data == b"too many frames that bring neither a request nor content"
+    assert client.server.failed
 
 
 def test_a_header_bomb_is_stopped_before_it_grows() -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
+import ssl
 from pathlib import Path
 
 import h2.errors
 import h2.exceptions
 import h2.settings
+import hpack
 import msgspec
 import pytest
+from hpack import NeverIndexedHeaderTuple
+from hyperframe.frame import ContinuationFrame, GoAwayFrame, HeadersFrame, SettingsFrame, WindowUpdateFrame
 
 from edgeproxy.config.structs import Timeouts
-from edgeproxy.edge import front2
+from edgeproxy.edge import connection, front2
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.front2 import Front2
 from edgeproxy.edge.http2 import CONNECTION_WINDOW
@@ -23,8 +28,17 @@ from edgeproxy.units import Duration
 from tests.edge.client2 import connected, get
 from tests.edge.flow import flowing, held, settled
 from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with
+from tests.http2_peer import PREFACE, parse_frames
 
 POST = get(method="POST")
+SHORT = Timeouts(
+    idle=Duration(0.5),
+    client_header=Duration(0.5),
+    client_body=Duration(0.5),
+    write=Duration(0.5),
+    tunnel_idle=Duration(0.5),
+    drain=Duration(1),
+)
 
 
 async def test_many_requests_share_a_connection_and_the_pool(edge: Edge, script: Script) -> None:
@@ -72,6 +86,24 @@ async def test_a_client_that_reads_nothing_stalls_the_origins(edge: Edge, script
         assert held(edge) < 256 * 1024
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         await client.until(lambda: len(client.answers[1].content) > 100_000)
+
+
+async def test_answers_of_our_own_wait_for_the_window_and_the_connection_ends_when_it_stays_shut(
+    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]
+) -> None:
+    edge = edge_with(tmp_path, maps, origin[1], timeouts=SHORT)
+    async with edge.running(), connected(edge, auto=False) as client:
+        with contextlib.suppress(h2.exceptions.TooManyStreamsError):
+            while True:  # those that the window has let through make room for others
+                answer = client.answers[client.request(get(host="shop.test"), b"")]
+                await client.until(lambda answer=answer: answer.status == 421)
+        assert held(edge) < 256 * 1024
+        await client.until(lambda: client.goaways)
+        assert len(client.answers) > Limits().streams
+        waited = [answer for answer in client.answers.values() if not answer.complete]
+        assert {answer.reset for answer in waited} == {h2.errors.ErrorCodes.CANCEL}
+        assert sum(len(answer.content) for answer in client.answers.values()) == 65535
+        await client.ended()
 
 
 async def test_many_uploads_to_stalled_origins_are_held_within_bounds(edge: Edge, script: Script) -> None:
@@ -181,6 +213,51 @@ async def test_a_client_that_leaves_ends_its_requests(edge: Edge, script: Script
         await asyncio.sleep(0.01)
 
 
+def blast(port: int, context: ssl.SSLContext, frames: list[bytes]) -> tuple[int, bytes]:
+    """Sends frame after frame, without a look at what comes back, and then reads to the end: how many were sent, what came."""
+    sent = 0
+    answer = b""
+    with (
+        socket.create_connection(("127.0.0.1", port), 30) as plain,
+        context.wrap_socket(plain, server_hostname="gallery.test", suppress_ragged_eofs=False) as sock,
+    ):
+        with contextlib.suppress(OSError):
+            for frame in frames:
+                sock.sendall(frame)
+                sent += 1
+        while piece := sock.recv(65536):
+            answer += piece
+    return sent, answer
+
+
+@pytest.mark.parametrize("over", ["streams", "chatter", "continuations"])
+async def test_who_goes_beyond_a_bound_and_goes_on_sending_is_told_why(
+    edge: Edge, over: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LINGER_SECONDS", 60.0)
+    frames = [PREFACE + SettingsFrame(0).serialize() + SettingsFrame(0, flags=["ACK"]).serialize()]
+    if over == "streams":
+        block = hpack.Encoder().encode([NeverIndexedHeaderTuple(*field) for field in get(host="shop.test")])
+        whole = ["END_HEADERS", "END_STREAM"]
+        frames += [HeadersFrame(2 * number + 1, block, flags=whole).serialize() for number in range(1400)]
+    elif over == "chatter":
+        frames += [WindowUpdateFrame(0, window_increment=1).serialize() * 500] * 1000
+    else:
+        frames += [HeadersFrame(1, b"").serialize(), *[ContinuationFrame(1, b"").serialize() * 500] * 1000]
+    sent, answer = await asyncio.to_thread(blast, edge.port, edge.client_context("h2"), frames)
+    assert sent == len(frames)  # nothing was met by a reset, which would have taken the GOAWAY along
+    goaway = parse_frames(answer)[-1]
+    assert isinstance(goaway, GoAwayFrame)
+    expected = {
+        "streams": (h2.errors.ErrorCodes.PROTOCOL_ERROR, b"max concurrent streams exceeded"),
+        "chatter": (h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, b"too many frames"),
+        "continuations": (h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, b"Too many CONTINUATION"),
+    }
+    code, reason = expected[over]
+    assert goaway.error_code == code
+    assert reason in goaway.additional_data
+
+
 async def test_something_that_is_not_http2_ends_the_connection(edge: Edge) -> None:
     reader, writer = await edge.connect("gallery.test", "h2")
     writer.write(b"GET / HTTP/1.1\r\nHost: gallery.test\r\n\r\n")
@@ -195,16 +272,6 @@ async def test_a_websocket_of_another_protocol_is_not_offered(edge: Edge) -> Non
 
 
 # Time and the end
-
-
-SHORT = Timeouts(
-    idle=Duration(0.5),
-    client_header=Duration(0.5),
-    client_body=Duration(0.5),
-    write=Duration(0.5),
-    tunnel_idle=Duration(0.5),
-    drain=Duration(1),
-)
 
 
 async def test_an_idle_connection_is_ended_by_goaway(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:

@@ -370,7 +370,7 @@ def test_after_an_error_everything_is_quiet() -> None:
 def use_everything(client: RawClient) -> None:
     server = client.server
     assert server.ended
-    server.receive(b"anything")
+    server.receive(b"anything", 0.0)
     server.consumed(1, 1)
     server.send_interim(1, 103)
     server.send_head(1, 200, TEXT)
@@ -388,5 +388,5 @@ def use_everything(client: RawClient) -> None:
 def test_something_that_is_not_http2_ends_the_connection() -> None:
     server = Http2Server(Recorder(), fields_for(), Limits())
     with pytest.raises(Http2Error):
-        server.receive(b"GET / HTTP/1.1\r\nHost: gallery.example.com\r\n\r\n")
+        server.receive(b"GET / HTTP/1.1\r\nHost: gallery.example.com\r\n\r\n", 0.0)
     assert server.ended
