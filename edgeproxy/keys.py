@@ -63,8 +63,8 @@ def root_key(config: Config, state_directory: Path, *, may_create: bool) -> byte
     if store.exists():
         raise StateError(
             f"The state key is missing: {path}. {store} exists, and the private keys in it open under its own state key "
-            f"alone. Put the key back from your copy; or, if it is lost for good, move {store} away, which loses all "
-            "certificates and registered domains."
+            f"alone. Put the key back from your copy; or, if it is lost for good, move {store} and "
+            f"{state_directory / 'published'} away, which loses all certificates and registered domains."
         )
     if not may_create:
         raise StateError(f"The state key is missing: {path}. It is made when the edge starts for the first time.")

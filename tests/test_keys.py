@@ -175,6 +175,12 @@ def test_another_former_key_is_replaced(tmp_path: Path) -> None:
     assert file.former.read_text() == before.hex() + "\n"
 
 
+def test_a_key_that_is_lost_is_told_with_all_that_has_to_go_with_it(tmp_path: Path) -> None:
+    (tmp_path / "edgeproxy.db").touch()
+    with pytest.raises(StateError, match=r"move .*/edgeproxy\.db and .*/published away"):
+        root_key(config(), tmp_path, may_create=True)
+
+
 def test_a_key_file_that_cannot_be_changed_says_so(tmp_path: Path) -> None:
     file = key_file(config(f"file:{tmp_path}/none/state.key"), tmp_path)
     with pytest.raises(StateError, match="is missing"):

@@ -65,8 +65,8 @@ class Histogram:
 class Access:
     """Access log and counters of one worker. All methods but the writer's are for the event loop's thread.
 
-    Makes no thread and opens no file before the first line. `on_fault` is told, in one sentence, when the log can not be
-    opened or written; it is called in the writer's thread.
+    Makes no thread and opens no file before `begin` or the first line. `on_fault` is told, in one sentence, when the log can
+    not be opened or written; it is called in the writer's thread.
     """
 
     def __init__(self, config: Config, on_fault: Callable[[str], None] = lambda _sentence: None) -> None:
@@ -245,6 +245,12 @@ class Access:
             self._writer.end()
             self._thread.join(CLOSE_SECONDS)
 
+    def begin(self) -> None:
+        """Opens the log, after the fork: what is wrong with its path is told at the start, not at the first request."""
+        if self._writer is not None and self._thread is None:  # a daemon, since a blocked write must not keep the process
+            self._thread = threading.Thread(target=self._writer.run, name="access-log", daemon=True)
+            self._thread.start()
+
     def _hand_over(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -252,8 +258,6 @@ class Access:
         writer = self._writer
         if writer is None or not self._batch:
             return
-        if self._thread is None:  # not before the fork; a daemon, since a blocked write must not keep the process
-            self._thread = threading.Thread(target=writer.run, name="access-log", daemon=True)
-            self._thread.start()
+        self.begin()
         batch, self._batch = self._batch, []
         writer.put(batch)

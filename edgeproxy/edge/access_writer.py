@@ -64,6 +64,7 @@ class Writer:
 
     def run(self) -> None:
         """The thread."""
+        self._open()  # what is wrong with the path is told at the start, not at the first request
         while True:
             item = self._queue.get()
             if item is False:
@@ -106,7 +107,10 @@ class Writer:
                 self._torn = not piece[:written].endswith(b"\n") and written > 0
                 self.lost -= piece[:written].count(b"\n")
             self.lost += len(lines)
-            self._say(f"The access log can not be written, lines are lost: {error.strerror or error}.")
+            self._say(
+                f"The access log can not be written, lines are lost: {error.strerror or error}. Requests go on; look after its "
+                "disk, or after whoever reads it (log.access)."
+            )
         self.done += len(lines)
 
     @staticmethod
@@ -130,7 +134,10 @@ class Writer:
             regular = stat.S_ISREG(os.fstat(self._file).st_mode)
         except OSError as error:
             self._try_again = now + RETRY_SECONDS
-            self._say(f"The access log can not be opened, lines are lost: {self._path or 'stdout'}: {error.strerror or error}.")
+            self._say(
+                f"The access log can not be opened, lines are lost: {self._path or 'stdout'}: {error.strerror or error}. See "
+                "that its folder is there and that the workers' user may write in it (log.access); it is tried again."
+            )
             return None
         self._piece = FILE_PIECE if regular else PIECE
         return self._file

@@ -181,6 +181,7 @@ _STYLE: Final = (
     "ul{margin:0 0 1.75rem;padding-left:1.2rem}li{margin:.3rem 0}"
     ".where{margin:0;color:var(--soft);font-size:.9rem;overflow-wrap:anywhere}"
     "footer{padding-top:1rem;border-top:1px solid var(--line);color:var(--soft);font-size:.85rem;overflow-wrap:anywhere}"
+    "footer:empty{display:none}"
     "code{font:.95em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}"
 )
 _POLICY: Final = (

@@ -123,6 +123,7 @@ class Worker:
             secret=os.urandom(32),
         )
         self.reception.open(self._start.sockets)
+        self.access.begin()
         gc.collect()
         gc.freeze()
         gc.set_threshold(*COLLECTOR)

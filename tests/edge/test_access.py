@@ -205,6 +205,14 @@ def test_nothing_is_opened_before_the_first_line(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_wrong_with_the_path_is_told_before_the_first_line(tmp_path: Path) -> None:
+    told = threading.Event()
+    holder = Access(logging_to(tmp_path / "none" / "access.log"), lambda _sentence: told.set())
+    holder.begin()
+    assert told.wait(60)
+    holder.close()
+
+
 async def test_a_line_is_written_soon_and_all_are_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     holder = Access(logging_to(path))

@@ -87,6 +87,7 @@ def test_a_file_that_can_not_be_opened_costs_lines_and_is_tried_again(tmp_path: 
     folder = tmp_path / "logs"
     writer = Writer(folder / "access.log", said.append)
     with running(writer):
+        until(lambda: said)  # before the first request, so that whoever started the edge still looks on
         writer.put(lines(0, 5))
         until(lambda: writer.done == 5)
         writer.put(lines(5, 7))
@@ -99,6 +100,7 @@ def test_a_file_that_can_not_be_opened_costs_lines_and_is_tried_again(tmp_path: 
     assert (folder / "access.log").read_bytes().startswith(b"line 0\n")
     assert len(said) == 1
     assert "No such file" in said[0]
+    assert "See that its folder is there" in said[0]
 
 
 def test_a_full_disk_costs_lines_and_no_line_is_glued_to_half_of_another(tmp_path: Path) -> None:

@@ -116,6 +116,11 @@ def _small_disk(folder):
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def test_a_log_that_can_not_be_opened_is_told_at_the_start(tmp_path):
+    with Running(tmp_path / "edge", {"log": {"access": str(tmp_path / "none" / "access.log")}}) as edge:
+        assert edge.wait_logged("The access log can not be opened, lines are lost")
+
+
 def test_a_full_disk_under_the_log_never_blocks_requests(nginx, tmp_path):
     with _small_disk(tmp_path / "disk") as disk:
         log = (disk or tmp_path) / "access.log"
