@@ -14,6 +14,8 @@ from edgeproxy.errors import Fault
 def diagnose(facts: Facts) -> Report:
     """All that is to be said of a name: what to change, the most important first, and what was looked at."""
     parts: list[Change | Finding] = [*_standing(facts)]
+    if not facts.views:
+        parts.append(Finding("dns", Level.OK, f"{facts.hostname} is this machine for every browser, without DNS (RFC 6761)."))
     pointed = [_pointing(facts, view) for view in facts.views]
     parts += [part for found in pointed for part in found]
     parts += _delegation(facts)
@@ -80,9 +82,9 @@ def _pointing(facts: Facts, view: View) -> list[Change | Finding]:
 def _unmeasured(facts: Facts, view: View, seen: str) -> Finding:
     """What one resolver sees, where nobody has said what it should see."""
     start, cure = _start(view.who), "set platform.cname_target and platform.addresses."
-    if view.addresses or facts.hostname.endswith(".localhost"):  # those every browser knows by itself (RFC 6761)
-        text = f"{start} sees {facts.hostname} as {seen}" if seen else f"{start} knows no address of {facts.hostname}"
-        return Finding("dns", Level.UNKNOWN, f"{text}. Whether that is this edge cannot be said: {cure}")
+    if view.addresses:
+        text = f"{start} sees {facts.hostname} as {seen}. Whether that is this edge cannot be said: {cure}"
+        return Finding("dns", Level.UNKNOWN, text)
     text = f"{start} knows no address of {facts.hostname}. {_why(facts, view, [])} For the record that it needs, {cure}"
     return Finding("dns", Level.WRONG if view.decides else Level.NOTE, text)
 

@@ -50,14 +50,15 @@ async def examine(
     asked = asked_name(hostname)
     lookups = _lookups(config, others)
     decisive = lookups[0][1]
+    local = _is_local(asked)
     views, caa, apex, delegation = await asyncio.gather(
-        asyncio.gather(*(_view(config, *lookup, asked) for lookup in lookups)),
+        asyncio.gather(*(_view(config, *lookup, asked) for lookup in lookups if not local)),
         _caa(config, store, decisive, hostname, now),
         _is_apex(decisive, asked),
         _delegation(config, decisive, hostname),
     )
     stored = await store.current_certificate(hostname, now())
-    addresses = next((view.addresses for view in views if view.addresses), ())[:ADDRESSES]
+    addresses = ("127.0.0.1",) if local else next((view.addresses for view in views if view.addresses), ())[:ADDRESSES]
     ports = await asyncio.gather(*(_port(address, port) for address in addresses for port in _public_ports(config)))
     return Facts(
         hostname=hostname,
@@ -94,7 +95,14 @@ async def _view(config: Config, who: str, lookup: Lookup, decides: bool, hostnam
     return View(who=who, ipv4=ipv4, ipv6=ipv6, target=tuple(target), decides=decides)
 
 
+def _is_local(hostname: str) -> bool:
+    """Whether every browser knows the name as its own machine, and no DNS is to be asked of it (RFC 6761 section 6.3)."""
+    return hostname == "localhost" or hostname.endswith(".localhost")
+
+
 async def _is_apex(lookup: Lookup, hostname: str) -> bool:
+    if _is_local(hostname):
+        return False
     answer = await lookup.ask(hostname, "SOA")
     return answer.said is Said.RECORDS and not answer.chain
 
@@ -109,7 +117,7 @@ async def _delegation(config: Config, lookup: Lookup, hostname: str) -> Delegati
 
 async def _caa(config: Config, store: Store, lookup: Lookup, hostname: str, now: Callable[[], float]) -> Caa:
     directory = config.issuance.directory
-    if directory == INTERNAL:
+    if directory == INTERNAL or _is_local(hostname):
         return Caa(directory=directory)
     transport = Transport(directory, config.issuance.ca_bundle, now, asyncio.get_running_loop().time)
     try:
@@ -211,6 +219,6 @@ def _unissuable(config: Config, name: str) -> str:
             f'A CA issues {name} by DNS-01 only, which is not set up. Have "dns-01" in issuance.challenges and set dns.zone '
             f"or dns.rfc2136, {built_in}."
         )
-    if name == "localhost" or name.endswith(".localhost"):
+    if _is_local(name):
         return f"No public CA issues for {name} (RFC 6761). Take another name, {built_in}."
     return ""

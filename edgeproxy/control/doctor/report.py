@@ -106,7 +106,7 @@ class Facts:
     apex: bool
     """Whether the name is the top of its zone, where a CNAME cannot stand (RFC 1034 section 3.6.2)."""
     views: tuple[View, ...]
-    """The one that counts most comes first."""
+    """The one that counts most comes first. None for a name under localhost, about which no DNS is asked."""
     caa: Caa
     ports: tuple[Port, ...]
     served: Graded | None

@@ -198,6 +198,18 @@ async def test_a_caa_record_that_forbids_is_found_for_the_ca_that_is_configured(
         assert not report.well
 
 
+async def test_names_under_localhost_are_looked_at_without_dns(store, tmp_path):
+    authority = Authority()
+    leaf, key = authority.sign("shop.localhost")
+    await store.add_domain("shop.localhost", "acme-store", state=DomainState.VERIFIED, actor="test", now=time.time())
+    async with tls_server(tmp_path, [leaf, authority.intermediate], key) as port, scripted() as server:
+        report = await report_of(config(server.port, port), store, "shop.localhost")
+        assert not server.asked
+    assert report.changes == ()
+    assert {finding.about for finding in report.findings if finding.level == "ok"} == {"registration", "dns", "port"}
+    assert any("is not trusted" in finding.text for finding in report.findings)
+
+
 async def test_names_for_which_no_certificate_can_be_obtained_as_the_edge_is_set_up(store, listener, challtestsrv):
     nobody = Issuance(directory=f"https://127.0.0.1:{free_port()}/dir")
     platform = Platform(name="edge.test", cname_target=TARGET)
