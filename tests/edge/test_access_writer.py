@@ -87,7 +87,7 @@ def test_a_file_that_can_not_be_opened_costs_lines_and_is_tried_again(tmp_path: 
     folder = tmp_path / "logs"
     writer = Writer(folder / "access.log", said.append)
     with running(writer):
-        until(lambda: said)  # before the first request, so that whoever started the edge still looks on
+        until(lambda: bool(said))  # before the first request, so that whoever started the edge still looks on
         writer.put(lines(0, 5))
         until(lambda: writer.done == 5)
         writer.put(lines(5, 7))
