@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from edgeproxy.control.issuance.gate import OF_A_NETWORK
+from tests.hellos import from_python
 from tests.integration.running import PATIENCE, Running, wait_for
 from tests.integration.servers import require
 from tests.integration.visitors import TlsClient, curl, url
@@ -319,6 +321,26 @@ def test_only_a_no_removes_a_route(edge, gate):
         wait_for(lambda: _served(edge, name) is None, "the name refused")
         sock.sendall(f"GET / HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n".encode())
         assert sock.recv(65536).startswith(b"HTTP/1.1 404 ")
+
+
+def test_a_network_that_floods_a_slow_gate_holds_up_nobody_else(edge, gate):
+    names = [f"flood{number}.gated.test" for number in range(60)]
+    gate.answers |= dict.fromkeys(names, routed("flood", pause=PATIENCE))
+    gate.answers |= {"there.gated.test": routed("there"), "honest.gated.test": routed("honest")}
+    assert visit(edge, "there.gated.test") == "there"
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            flood = stack.enter_context(socket.create_connection((edge.host, edge.https_port), PATIENCE, ("127.0.3.1", 0)))
+            flood.sendall(from_python(ssl.create_default_context(), name))
+        wait_for(lambda: _asked(gate, names) >= OF_A_NETWORK, "the gate busy")
+        assert visit(edge, "honest.gated.test") == "honest"
+        assert visit(edge, "there.gated.test") == "there"
+        assert _asked(gate, names) < len(names)
+
+
+def _asked(gate, names):
+    """How many of the names the gate was asked about."""
+    return sum(gate.asked[name] > 0 for name in names)
 
 
 def test_a_slow_gate_costs_others_nothing_and_its_own_visitors_only_its_timeout(gate, origin, tmp_path):

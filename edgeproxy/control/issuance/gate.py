@@ -18,6 +18,8 @@ import msgspec
 
 from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.origins import check_origin, resolve_origin
+from edgeproxy.control.issuance.strangers import ClientNetworks
+from edgeproxy.control.issuance.turns import Turns
 from edgeproxy.errors import InvalidName
 from edgeproxy.model import workspace_id
 
@@ -36,8 +38,26 @@ TROUBLE_LIFETIME = 5.0
 REMEMBERED = 20_000
 """Answers remembered; the oldest go first."""
 
+DETAIL = 400
+"""Characters of what is said of an answer that cannot be used: it may quote the gate, and goes into logs and to workers."""
+
 CONNECTIONS = 32
-"""Connections to the gate at once."""
+"""Connections to the gate at once, hence questions."""
+
+OF_A_NETWORK = 8
+"""Of them for clients of one network (/24, /56): whoever asks for thousands of names waits behind themselves."""
+
+OF_OUR_OWN = 16
+"""Of them for what nobody in particular waits for (old answers refreshed, renewals), and for trusted proxies' clients."""
+
+TURN_SECONDS = 10.0
+"""How long a question waits for its turn at most. The gate's timeout begins after that."""
+
+QUESTIONS = 2_000
+"""Questions under way or waiting for their turn. Above it: not now."""
+
+BUSY_LIFETIME = 1.0
+"""Seconds for which a name whose turn did not come is not asked for again."""
 
 _MAX_AGE = re.compile(r"(s-maxage|max-age)\s*=\s*\"?([0-9]{1,12})\"?\Z")
 
@@ -119,6 +139,8 @@ class Gate:
         self._answers: OrderedDict[str, tuple[float, GateAnswer]] = OrderedDict()
         self._flights: dict[str, asyncio.Task[GateAnswer]] = {}
         self._timeout = float(config.issuance.allow.gate_timeout)
+        self._turns = Turns(CONNECTIONS, OF_A_NETWORK, OF_OUR_OWN)
+        self._networks = ClientNetworks(config)
         self.asked = 0
         """Requests sent so far."""
         # trust_env off: a proxy for the way out of the building must not get the questions to a gate inside it
@@ -146,6 +168,8 @@ class Gate:
             return known
         flight = self._flights.get(hostname)
         if flight is None:
+            if len(self._flights) >= QUESTIONS:
+                return _busy(f"{QUESTIONS} questions wait for the gate already.")
             flight = asyncio.get_running_loop().create_task(self._ask(hostname, client_ip))
             self._flights[hostname] = flight
             flight.add_done_callback(lambda _done: self._flights.pop(hostname, None))
@@ -161,7 +185,11 @@ class Gate:
         await self._client.aclose()
 
     async def _ask(self, hostname: str, client_ip: str) -> GateAnswer:
-        answer = await self._request(hostname, client_ip)
+        try:
+            async with self._turns.turn(self._networks.of(client_ip), TURN_SECONDS):
+                answer = await self._request(hostname, client_ip)
+        except TimeoutError:
+            return _busy("Too many questions wait for the gate.")
         if answer.origin:
             try:
                 await resolve_origin(answer.origin, self._config)
@@ -191,5 +219,9 @@ class Gate:
             return _not_now(f"The gate cannot be reached: {str(error)[:200] or type(error).__name__}.")
 
 
+def _busy(detail: str) -> GateAnswer:
+    return GateAnswer(GateVerdict.NOT_NOW, BUSY_LIFETIME, detail=detail)
+
+
 def _not_now(detail: str) -> GateAnswer:
-    return GateAnswer(GateVerdict.NOT_NOW, TROUBLE_LIFETIME, detail=detail)
+    return GateAnswer(GateVerdict.NOT_NOW, TROUBLE_LIFETIME, detail=detail[:DETAIL])

@@ -20,13 +20,27 @@ _INVENTED: frozenset[Source] = frozenset(("gate", "pattern"))
 visits it first."""
 
 
+class ClientNetworks:
+    """Which network a client belongs to (/24, /56); none where the address stands for many (`listen.trusted_proxies`)."""
+
+    def __init__(self, config: Config) -> None:
+        self._trusted = [ipaddress.ip_network(entry) for entry in config.listen.trusted_proxies]
+
+    def of(self, client_ip: str) -> bytes:
+        """The network (`buckets.network_of`) of an IP literal; b"" for trusted proxies, and for "": nobody in particular."""
+        if not client_ip:
+            return b""
+        ip = ipaddress.ip_address(client_ip)
+        return b"" if any(ip in trusted for trusted in self._trusted) else network_of_literal(client_ip)
+
+
 class Strangers:
     """The limit `limits.new_names`. `clock` gives monotonic seconds; `refused` is called at each refusal."""
 
     def __init__(self, config: Config, clock: Callable[[], float], refused: Callable[[], None]) -> None:
         self._limit = config.limits.new_names
         self._buckets = Buckets(self._limit / 3600, float(self._limit), secrets.token_bytes(32))
-        self._trusted = [ipaddress.ip_network(entry) for entry in config.listen.trusted_proxies]
+        self._networks = ClientNetworks(config)
         self._clock = clock
         self._refused = refused
         self._say_at = float("-inf")
@@ -35,11 +49,8 @@ class Strangers:
     def refusal(self, hostname: str, source: Source, client_ip: str) -> str | None:
         """Counts a name whose issuance is about to begin because somebody at this address waits for it; or says, in a sentence,
         why it does not. An empty address is the edge's own wish."""
-        if source not in _INVENTED or not client_ip:
-            return None
-        ip = ipaddress.ip_address(client_ip.partition("%")[0])
-        network = network_of_literal(client_ip)
-        if any(ip in trusted for trusted in self._trusted) or self._buckets.take(network, self._clock()):
+        network = self._networks.of(client_ip)
+        if source not in _INVENTED or not network or self._buckets.take(network, self._clock()):
             return None
         self._refused()
         self._say(hostname, written(network))
