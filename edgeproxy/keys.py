@@ -143,7 +143,7 @@ def copy_key(key: bytes, path: Path) -> None:
     """Writes a key into a new file (0600). Raises StateError, also where something is there."""
     if path.exists():
         raise StateError(f"{path} exists, and is not overwritten. Name another file for the copy of the old key.")
-    _write(path, key)
+    _write(path, key, what="copy of the old key")
 
 
 def store_path(config: Config, state_directory: Path) -> Path:
@@ -185,7 +185,7 @@ def _create(path: Path) -> None:
     _write(path, secrets.token_bytes(32))
 
 
-def _write(path: Path, key: bytes, *, like: Path | None = None) -> None:
+def _write(path: Path, key: bytes, *, like: Path | None = None, what: str = "state key") -> None:
     """Makes a key's file, whole or not at all, and never over another one: of the owner and mode of `like`, else 0600."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -206,7 +206,7 @@ def _write(path: Path, key: bytes, *, like: Path | None = None) -> None:
     except OSError as error:
         if disk.is_full(error):
             raise disk.full(StateError, path) from error
-        raise StateError(f"The state key cannot be made: {path}: {error.strerror}.") from error
+        raise StateError(f"The {what} cannot be made: {path}: {error.strerror}.") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -175,6 +175,11 @@ def test_another_former_key_is_replaced(tmp_path: Path) -> None:
     assert file.former.read_text() == before.hex() + "\n"
 
 
+def test_a_copy_that_cannot_be_written_is_called_a_copy(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"The copy of the old key cannot be made: .*/none/old.key: No such file"):
+        copy_key(b"k" * 32, tmp_path / "none" / "old.key")
+
+
 def test_a_key_that_is_lost_is_told_with_all_that_has_to_go_with_it(tmp_path: Path) -> None:
     (tmp_path / "edgeproxy.db").touch()
     with pytest.raises(StateError, match=r"move .*/edgeproxy\.db and .*/published away"):

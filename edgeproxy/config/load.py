@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import grp
 import os
 import pwd
@@ -123,7 +124,12 @@ class _Reader:
         """Puts EDGEPROXY_A__B into the tree as a.b. Only names with "__" are meant for us."""
         for variable in sorted(environ):  # so that a table comes before its keys
             name = variable.removeprefix(_ENVIRONMENT)
-            if name == variable or "__" not in name:
+            if name == variable:
+                continue
+            if "__" not in name:  # others may be there: Kubernetes makes EDGEPROXY_PORT of a service's name
+                if meant := _by_single_underscores().get(name):
+                    text = f"nothing reads it; {'.'.join(meant)} is {_ENVIRONMENT}{'__'.join(meant).upper()}"
+                    self.faults.append(_Fault(f"environment variable {variable}", 10**9, "", text))
                 continue
             key = tuple(name.lower().split("__"))
             self._variables[key] = variable
@@ -246,6 +252,20 @@ def _converted(kind: Any, value: Any, name: str) -> Any:
     if any(character < " " or character == "\x7f" for character in value):
         raise ValueError("there is a line break or another control character in the text; write it in one line")
     return value
+
+
+@functools.cache
+def _by_single_underscores() -> dict[str, Key]:
+    """Each key by the variable that people write who do not know of the two underscores, without EDGEPROXY_."""
+    found: dict[str, Key] = {}
+    tables: list[tuple[Key, Any]] = [((), Config)]
+    for key, kind in tables:
+        for name, hint in typing.get_type_hints(kind).items():
+            if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+                tables.append(((*key, name), hint))
+            else:
+                found["_".join((*key, name)).upper()] = (*key, name)
+    return found
 
 
 def _wants_text(key: Key) -> bool:

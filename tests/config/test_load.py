@@ -179,6 +179,15 @@ def test_faults_of_variables_name_the_variable(write):
     ]
 
 
+def test_a_variable_with_one_underscore_too_few_is_told_instead_of_ignored(write):
+    nothing = "nothing reads it;"
+    told = faults(write(GOOD), {"EDGEPROXY_ORIGIN_URL": "http://a:1", "EDGEPROXY_ISSUANCE_EAB_KEY_ID": "x"})
+    assert told == [
+        f"environment variable EDGEPROXY_ISSUANCE_EAB_KEY_ID: {nothing} issuance.eab.key_id is EDGEPROXY_ISSUANCE__EAB__KEY_ID",
+        f"environment variable EDGEPROXY_ORIGIN_URL: {nothing} origin.url is EDGEPROXY_ORIGIN__URL",
+    ]
+
+
 def test_a_variable_cannot_smuggle_in_a_second_key(write):
     assert "control character" in faults(write(GOOD), {"EDGEPROXY_PROCESS__USER": '"a"\nb = 1'})[0]
 
