@@ -345,6 +345,8 @@ class ResponseHead(msgspec.Struct, gc=False):
     """Bytes of the body that follows: 0.., LENGTH_CHUNKED or LENGTH_UNTIL_CLOSE."""
     keep: bool
     """Whether the origin's connection may serve another request."""
+    withheld: bool = False
+    """There is no content, though the head announces some or answers HEAD: a careless origin may send it all the same."""
 
     @property
     def lines(self) -> list[bytes]:

@@ -261,6 +261,7 @@ def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, meth
         elif kind != DROP:
             raise ResponseError("malformed header field")
     unsaid = NO_OPTIONS
+    withheld = False
     if options:
         if b"close" in options:
             keep = False
@@ -268,15 +269,17 @@ def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, meth
     if status < 200 or status == 204:
         if length != -3:
             unsaid |= {b"content-length"}  # RFC 9110 section 8.6: none here; one that is there is not passed on
+            withheld = length != 0
         length = 0
     elif status == 304 or method == b"HEAD":
+        withheld = length not in (-3, 0) or method == b"HEAD"
         length = 0
     elif length == -3:
         length, keep = LENGTH_UNTIL_CLOSE, False
     if unsaid:
         dropped += [line for line in lines if line.partition(b":")[0].lower() in unsaid]
         fields = [field for field in fields if field[0] not in unsaid]
-    return ResponseHead(status, reason, lines, dropped, fields, length, keep)
+    return ResponseHead(status, reason, lines, dropped, fields, length, keep, withheld)
 
 
 @functools.lru_cache(maxsize=128)

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgeproxy.config.structs import Config, Issuance, Listen, Origin, Platform, Timeouts
 from edgeproxy.edge.upstream.connection import OriginConnection
+from edgeproxy.edge.upstream.pool import Pool
 from edgeproxy.edge.worker import Worker
 from edgeproxy.link.channel import Channel
 from edgeproxy.link.messages import LinkEnd, LinkMessage
@@ -340,6 +341,12 @@ async def until(condition: Callable[[], object]) -> None:
 def to_origin(edge: Edge) -> OriginConnection:
     """The worker's only connection to its origin."""
     ((found,),) = [pool.open for pool in edge.worker._pools.values() if pool.open]
+    return found
+
+
+def pool_of(edge: Edge) -> Pool:
+    """The worker's only pool."""
+    (found,) = edge.worker._pools.values()
     return found
 
 

@@ -9,7 +9,7 @@ import ssl
 import pytest
 
 from tests.edge.client1 import Client1, connected, request
-from tests.edge.harness import Edge, Reader, Script, Writer, fields, until
+from tests.edge.harness import Edge, Reader, Script, Writer, fields, to_origin, until
 
 GET = request(b"GET /", close=True)
 OLD = b"GET / HTTP/1.0\r\nHost: gallery.test\r\n\r\n"
@@ -119,6 +119,7 @@ async def test_answers_without_a_body_end_with_their_head(
         for _ in range(2):
             client.send(request(method + b" /"))
             assert await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 30) == (passed_on or response)
+            await until(lambda: to_origin(edge).pool.idle)  # where it may rest first
     assert script.connections == 1
 
 

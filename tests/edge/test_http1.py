@@ -248,6 +248,28 @@ def test_how_a_response_is_framed():
 
 
 @pytest.mark.parametrize(
+    ("method", "lines", "withheld"),
+    [
+        (b"GET", (b"HTTP/1.1 200 OK", b"Content-Length: 5"), False),
+        (b"GET", (b"HTTP/1.1 200 OK", b"Content-Length: 0"), False),
+        (b"HEAD", (b"HTTP/1.1 200 OK", b"Content-Length: 5"), True),
+        (b"HEAD", (b"HTTP/1.1 200 OK",), True),
+        (b"GET", (b"HTTP/1.1 204 No Content",), False),
+        (b"GET", (b"HTTP/1.1 204 No Content", b"Content-Length: 0"), False),
+        (b"GET", (b"HTTP/1.1 204 No Content", b"Transfer-Encoding: chunked"), True),
+        (b"GET", (b"HTTP/1.1 304 Not Modified",), False),
+        (b"GET", (b"HTTP/1.1 304 Not Modified", b"Content-Length: 5"), True),
+    ],
+)
+def test_content_that_a_head_announces_and_that_may_not_come_is_known(
+    method: bytes, lines: tuple[bytes, ...], withheld: bool
+) -> None:
+    head = response(*lines, method=method)
+    assert head.withheld == withheld
+    assert not (withheld and head.length)
+
+
+@pytest.mark.parametrize(
     "lines",
     [
         [b"HTTP/1.1 OK"],

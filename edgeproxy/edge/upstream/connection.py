@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from edgeproxy.edge.headers import LENGTH_CHUNKED, LENGTH_UNTIL_CLOSE, RequestHead, ResponseHead
 from edgeproxy.edge.http1 import ChunkedDecoder, ChunkError, ResponseError, parse_response
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from edgeproxy.edge.worker import Worker
 
 _MANY = 1_000_000_000
+REST: Final = 0.1
+"""Seconds that a connection rests after an answer whose content was withheld. Origins that send it all the same do so in a
+write of its own, which Nagle's algorithm may hold back until a delayed acknowledgement, 40 ms. What comes meanwhile closes
+the connection; on one that is lent already it would be the next visitor's answer."""
 _IDLE, _HEAD, _BODY, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _CLOSED = range(7)
 
 
@@ -66,6 +70,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         "_left",
         "_limit",
         "_paused",
+        "_rests",
         "_state",
         "_tells_when_sent",
         "borrower",
@@ -91,6 +96,8 @@ class OriginConnection(asyncio.BufferedProtocol):
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
         self._paused = False
+        self._rests = False
+        """After this answer it is not lent at once: see REST."""
         self._tells_when_sent = False
         self._buffer = worker.buffer
         self._limit = RELAY_BUFFER
@@ -315,6 +322,8 @@ class OriginConnection(asyncio.BufferedProtocol):
                 return
         if not head.keep:
             self._keep_not()
+        if head.withheld:
+            self._rests = True
         if head.length == len(data):  # the whole answer in one read, as most are
             borrower.response(head, data, True)
             self._done()
@@ -389,7 +398,15 @@ class OriginConnection(asyncio.BufferedProtocol):
             self._interim = 0
         if self._paused:
             self.resume()
-        self.pool.release(self)
+        if self._rests:
+            self._rests = False
+            self.worker.loop.call_later(REST, self._rested)
+        else:
+            self.pool.release(self)
+
+    def _rested(self) -> None:
+        if self._state == _IDLE:
+            self.pool.release(self)
 
     def _keep_not(self) -> None:
         if self.requests > 0:

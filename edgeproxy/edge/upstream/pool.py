@@ -86,9 +86,9 @@ class Pool:
         return now - self.used_at < IDLE_POOL_SECONDS
 
     def close(self) -> None:
-        """Ends idle connections and attempts to connect; the pool is not used any more."""
+        """Ends connections that nobody uses and attempts to connect; the pool is not used any more."""
         self.closed = True
-        for connection in list(self.idle):
+        for connection in [each for each in self.open if each.borrower is None]:
             connection.abandon()
         for task in list(self._connecting):
             task.cancel()

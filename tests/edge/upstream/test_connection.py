@@ -12,7 +12,6 @@ import pytest
 from edgeproxy.config.structs import Timeouts
 from edgeproxy.edge.headers import RequestHead, ResponseHead
 from edgeproxy.edge.upstream.connection import OriginConnection
-from edgeproxy.edge.upstream.pool import Pool
 from edgeproxy.edge.upstream.target import Target
 from edgeproxy.limits import RELAY_BUFFER
 from edgeproxy.units import Duration
@@ -25,6 +24,7 @@ from tests.edge.harness import (
     Writer,
     edge_with,
     fields,
+    pool_of,
     until,
 )
 
@@ -182,13 +182,8 @@ async def test_a_connection_is_kept_where_the_answer_ended_as_it_said(
         for _ in range(2):
             answer = await client.get(get(method=method))
             assert (answer.complete, answer.body) == (True, b"ok" if b"ok" in said and method == "GET" else b"")
-            await until(lambda: all(each.borrower is None for each in pool_of(edge).open))
+            await until(lambda: len(pool_of(edge).idle) == len(pool_of(edge).open))
     assert script.connections == (1 if kept else 2)
-
-
-def pool_of(edge: Edge) -> Pool:
-    (found,) = edge.worker._pools.values()
-    return found
 
 
 async def test_surplus_in_a_read_of_its_own_is_nobodys_answer(edge: Edge, script: Script) -> None:

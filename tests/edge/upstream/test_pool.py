@@ -9,21 +9,16 @@ import msgspec
 import pytest
 
 from edgeproxy.config.structs import Origin, Timeouts
-from edgeproxy.edge.upstream.connection import OriginConnection
+from edgeproxy.edge.upstream.connection import REST, OriginConnection
 from edgeproxy.edge.upstream.pool import Pool, networks
 from edgeproxy.edge.upstream.target import Target
 from edgeproxy.limits import Limits
 from edgeproxy.published.records import Site
 from edgeproxy.units import Duration
-from tests.edge.harness import Edge, MapProcess, Script, config_for, fields
+from tests.edge.client2 import connected, get
+from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, fields, pool_of, until
 
 GET = b"GET / HTTP/1.1\r\nHost: gallery.test\r\nConnection: close\r\n\r\n"
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def test_names_among_what_is_allowed_are_no_networks():
@@ -179,3 +174,69 @@ async def test_host_and_target_of_routing_by_subdomain(tmp_path: Path, origin: t
         assert fields(await edge.exchange("gallery.test", GET))[0] == 200
     assert b"\r\nhost: acme.localhost:%d\r\n" % origin[1] in origin[0].heads[0]
     assert b"Host: gallery.test" not in origin[0].heads[0]
+
+
+# What comes behind an answer
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"),
+        ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("HEAD", b"HTTP/1.1 404 Not Found\r\n\r\n"),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 40\r\n\r\n"),
+        ("GET", b"HTTP/1.1 204 No Content\r\nContent-Length: 40\r\n\r\n"),
+        ("GET", b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    ],
+)
+async def test_content_that_may_not_follow_an_answer_is_not_the_next_answer(
+    edge: Edge, script: Script, method: str, said: bytes
+) -> None:
+    """Servers that send it do so in a write of its own, which comes a moment later than the head."""
+
+    async def handler(reader: Reader, writer: Writer) -> None:
+        while head := await script.read_head(reader):
+            if b" /first " in head:
+                writer.write(said)
+                await asyncio.sleep(0.02)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+            else:
+                await asyncio.sleep(0.1)
+                writer.write(script.response)
+
+    script.handler = handler
+    async with connected(edge) as client:
+        assert (await client.get(get("/first", method=method))).complete
+        assert (await client.get(get("/second"))).body == b"hello"
+        await asyncio.sleep(2 * REST)
+        assert len(pool_of(edge).idle) == len(pool_of(edge).open) == 1  # the one that was closed as it rested is not lent
+    assert script.connections == 2
+
+
+async def test_a_connection_rests_only_after_such_an_answer(edge: Edge, script: Script) -> None:
+    async with connected(edge) as client:
+        script.response = b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"
+        assert (await client.get(get(method="HEAD"))).complete
+        assert not pool_of(edge).idle
+        await until(lambda: pool_of(edge).idle)
+        script.response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        assert (await client.get(get())).complete
+        assert pool_of(edge).idle
+    assert script.connections == 1
+
+
+async def test_a_connection_that_rests_ends_with_its_worker(edge: Edge, script: Script) -> None:
+    gone = asyncio.Event()
+
+    async def handler(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n")
+        await reader.read()
+        gone.set()
+
+    script.handler = handler
+    async with connected(edge) as client:
+        assert (await client.get(get(method="HEAD"))).complete
+        pool_of(edge).close()
+        await asyncio.wait_for(gone.wait(), 30)
