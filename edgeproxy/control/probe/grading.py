@@ -16,6 +16,9 @@ LATE_PART = 6
 """A certificate with less than this part of its life left should have been renewed long ago: that begins at a third."""
 
 
+OWN_ROOT = "if that is a root of your own, add it to the roots that this machine trusts"
+
+
 class Grade(enum.StrEnum):
     """What a visitor of a name meets, the best first."""
 
@@ -99,13 +102,12 @@ def _judge(served: Served, leaf: x509.Certificate, hostname: str, now: float, ex
     if end <= now:
         return Grade.EXPIRED, f"The certificate of {hostname} has expired on {_day(end)}."
     if served.distrust:
+        issuer = _name(leaf.issuer)
         if served.length == 1 and leaf.issuer != leaf.subject:
-            return Grade.INCOMPLETE, f"The chain of {hostname} lacks the certificate of {_name(leaf.issuer)}."
-        why = served.distrust
-        return (
-            Grade.UNTRUSTED,
-            f"The certificate of {hostname}, from {_name(leaf.issuer)}, is not trusted on this machine: {why}.",
-        )
+            detail = f"The chain of {hostname} lacks the certificate of {issuer}. Complete the chain; or, {OWN_ROOT}."
+            return Grade.INCOMPLETE, detail
+        detail = f"The certificate of {hostname}, from {issuer}, is not trusted on this machine: {served.distrust}. Visitors "
+        return Grade.UNTRUSTED, f"{detail}are warned of it, unless they know its root; {OWN_ROOT}."
     if expected and certificate_id(leaf) != expected:
         return Grade.OTHER, f"{hostname} is served under another certificate than the newest that the store has."
     if end - now < (end - begin) / LATE_PART:
