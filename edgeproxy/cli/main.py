@@ -14,7 +14,19 @@ DONE, REFUSED, USAGE, UNANSWERED = 0, 1, 2, 3
 
 def main() -> None:
     """The console script."""
+    _open_closed_streams()
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_closed_streams() -> None:
+    """Puts /dev/null in the place of standard streams that are closed: the next file or socket would have their number, and
+    what is printed would go there."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 for the whole life
 
 
 def run(arguments: list[str]) -> int:

@@ -321,6 +321,11 @@ def _refusal(want: Wanted, error: OSError, held: dict[str, socket.socket]) -> St
             return StartError(
                 f"The socket {want.address} is in use by another program. Stop that, or set admin.socket to another path."
             )
+        if error.errno == errno.EEXIST:
+            return StartError(
+                f"The socket {want.address} cannot be made: {error.strerror}. Move that away, or set admin.socket to another "
+                "path."
+            )
         return StartError(
             f"The socket {want.address} cannot be made: {error.strerror}. Set admin.socket to a path in a folder that "
             "the user who starts the program may write, or make that folder."

@@ -8,12 +8,27 @@ import pytest
 
 import edgeproxy
 from edgeproxy.cli import main
+from tests.integration.running import ROOT
 
 
 def python(*arguments, **environment):
     return subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, env={**os.environ, **environment}, check=False
     )
+
+
+@pytest.mark.parametrize(("closed", "status"), [("<&-", 3), (">&-", 3), ("2>&-", 3), ("<&- >&- 2>&-", 3)])
+def test_a_standard_stream_that_is_closed_changes_nothing_else(closed, status):
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m edgeproxy status --socket /no/such.sock {closed}', sys.executable],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.startswith("" if "2>&-" in closed else "edgeproxy: No edge answers")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +115,13 @@ def _small_disk(folder):
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_with_standard_output_closed_the_log_never_goes_where_something_else_is(tmp_path):
+    command = ["sh", "-c", 'exec "$0" -m edgeproxy serve --config "$1" <&- >&-', sys.executable]
+    with Running(tmp_path / "edge", command=command) as edge:
+        for pid in edge.children():
+            assert [str(Path(f"/proc/{pid}/fd/{number}").readlink()) for number in (0, 1)] == ["/dev/null"] * 2
 
 
 def test_a_log_that_can_not_be_opened_is_told_at_the_start(tmp_path):

@@ -205,7 +205,7 @@ def test_a_stale_socket_file_is_replaced_and_a_live_one_is_not(tmp_path: Path) -
 def test_something_else_at_the_sockets_place_is_never_removed(listeners: Listeners, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "admin.sock"
     path.write_text("precious") if kind == "file" else path.mkdir()
-    with pytest.raises(StartError, match="something else than a socket"):
+    with pytest.raises(StartError, match=r"something else than a socket is there\. Move that away"):
         listeners.prepare([Wanted("admin", str(path), 0o660)], retry=0)
     assert path.exists()
 
