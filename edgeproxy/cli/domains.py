@@ -9,7 +9,7 @@ import typer
 
 from edgeproxy.cli.options import Host, Json, Limit, Socket, admin
 from edgeproxy.cli.show import as_json, fields, listing_as_json, say, table, zone_lines
-from edgeproxy.model import DomainState
+from edgeproxy.model import SERVED, DomainState
 
 DOMAINS = "/api/v1/infrastructure/domains"
 
@@ -64,13 +64,13 @@ def list_domains(
 
 @app.command()
 def show(host: Host, json: Json = False, socket: Socket = None) -> None:
-    """Show one domain."""
+    """Show one domain; where it has no certificate, why, whose fault that is, and when it is tried again."""
     found = admin(socket).get(_path(host))
     domain: dict[str, Any] = found.get("domain_config", found)
     if json:
         as_json(domain)
         return
-    fields(domain, leave_out=frozenset(("dns_records",)))
+    fields(domain | _certificate(domain), leave_out=frozenset(("dns_records", "error")))
     zone_lines(domain)
 
 
@@ -83,6 +83,40 @@ def remove(host: Host, json: Json = False, socket: Socket = None) -> None:
         return
     later = "" if answer.get("published", True) else " It is stored, and will be refused in a moment."
     say(f"{answer.get('domain_config', {}).get('domain', host)} is removed.{later}")
+
+
+def _certificate(domain: dict[str, Any]) -> dict[str, str]:
+    """How it stands with a domain's certificate, for people: lines to be shown with its fields."""
+    name, error = domain["domain"], domain.get("error")
+    at_once = f"at once by `edgeproxy certs issue {name}`"
+    if domain["state"] not in SERVED:
+        return {"certificate": "none; the domain is not served before it is verified"}
+    if error is None:
+        return {} if domain.get("certificate_id") else {"certificate": f"none yet; with the first visitor, or {at_once}"}
+    times = error["times"]
+    row = f", the {_ordinal(times)} time in a row" if times > 1 else ""
+    what = "not renewed" if domain.get("certificate_id") else "no certificate"
+    who = "by itself" if domain.get("certificate_id") else "with the next visitor"
+    after = error["next_try_at"]
+    return {
+        what: error["detail"],
+        "whose fault": _WHOSE.get(error["fault"], _WHOSE["edge"]).format(name=name),
+        "last try": f"{error['failed_at']}{row}",
+        "next try": f"{who}, not before {after}, or {at_once}" if after else at_once,
+    }
+
+
+_WHOSE = {
+    "customer_dns": "the domain owner's: `edgeproxy doctor {name}` says which record to change",
+    "ca": "the CA's; there is nothing to do but to wait, unless it says so",
+    "operator": "the operator's: a setting of this edge",
+    "edge": "the edge's own; its log says more",
+}
+
+
+def _ordinal(number: int) -> str:
+    teen = number % 100 in (11, 12, 13)
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
 def _path(host: str) -> str:

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from edgeproxy.cli import main
 
 BASE = "/api/v1/infrastructure/domains"
@@ -72,6 +74,75 @@ def test_show_and_remove_name_the_domain_in_the_path(cli, edge):
         {"domain_config": {**DOMAIN, "state": "removed"}, "published": True},
     )
     assert cli("domains", "remove", "gallery.example.com") == (main.DONE, "", "gallery.example.com is removed.\n")
+
+
+AT_ONCE = "at once by `edgeproxy certs issue gallery.example.com`"
+FAILED = {
+    "code": "issuance_failed",
+    "detail": "The CA could not connect to gallery.example.com on port 443: its DNS does not point at this edge.",
+    "fault": "customer_dns",
+    "retryable": True,
+    "failed_at": "2026-11-21T15:04:00Z",
+    "times": 3,
+    "next_try_at": "2026-11-21T15:20:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        (
+            {"error": FAILED},
+            [
+                f"no certificate  {FAILED['detail']}",
+                "whose fault     the domain owner's: `edgeproxy doctor gallery.example.com` says which record to change",
+                "last try        2026-11-21T15:04:00Z, the 3rd time in a row",
+                f"next try        with the next visitor, not before 2026-11-21T15:20:00Z, or {AT_ONCE}",
+            ],
+        ),
+        (
+            {"error": FAILED | {"times": 1, "fault": "ca"}, "certificate_id": "c1"},
+            [
+                f"not renewed     {FAILED['detail']}",
+                "whose fault     the CA's; there is nothing to do but to wait, unless it says so",
+                "last try        2026-11-21T15:04:00Z",
+                f"next try        by itself, not before 2026-11-21T15:20:00Z, or {AT_ONCE}",
+            ],
+        ),
+        (
+            {"error": FAILED | {"next_try_at": None, "fault": "operator", "times": 12}},
+            [
+                "whose fault     the operator's: a setting of this edge",
+                "last try        2026-11-21T15:04:00Z, the 12th time in a row",
+                f"next try        {AT_ONCE}",
+            ],
+        ),
+        (
+            {},
+            [f"certificate   none yet; with the first visitor, or {AT_ONCE}"],
+        ),
+        (
+            {"state": "pending_validation", "error": FAILED},
+            ["certificate   none; the domain is not served before it is verified"],
+        ),
+    ],
+    ids=["failed", "not renewed", "by hand", "none yet", "pending"],
+)
+def test_show_tells_how_it_stands_with_the_certificate(cli, edge, changes, lines):
+    edge.answers[f"GET {BASE}/gallery.example.com"] = (200, DOMAIN | {"error": None} | changes)
+    status, out, _ = cli("domains", "show", "gallery.example.com")
+    assert status == main.DONE
+    shown = out.splitlines()
+    assert shown[-len(lines) :] == lines
+    assert "error " not in out
+
+
+def test_show_has_nothing_to_add_where_the_certificate_is_there(cli, edge):
+    edge.answers[f"GET {BASE}/gallery.example.com"] = (200, DOMAIN | {"error": None, "certificate_id": "c1"})
+    _, out, _ = cli("domains", "show", "gallery.example.com")
+    assert [line.split("  ")[0] for line in out.splitlines()] == [
+        "domain", "workspace id", "state", "certificate id", "created at"
+    ]  # fmt: skip
 
 
 def test_no_edge_ends_with_status_three(cli, tmp_path):

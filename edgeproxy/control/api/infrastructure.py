@@ -29,7 +29,7 @@ from edgeproxy.model import SERVED, DomainState, hostname
 
 if TYPE_CHECKING:
     from edgeproxy.control.plane import Plane
-    from edgeproxy.control.store import Domain
+    from edgeproxy.control.store import Domain, Failure
 
 router = APIRouter(prefix="/api/v1/infrastructure", tags=["domains"])
 log = structlog.get_logger("api")
@@ -77,7 +77,12 @@ async def show_domain(request: Request, domain: str) -> DomainOut:
     """One domain."""
     context = context_of(request)
     plane = context.open_plane()
-    return await _view(context, plane, await _existing(plane, domain, to_add=True))
+    existing = await _existing(plane, domain, to_add=True)
+    view = await _view(context, plane, existing)
+    mistake = await plane.issuance.failure(existing.hostname)  # those by a wrong setting are not in the store
+    if mistake is not None:
+        view.error = _error(context, existing, mistake, view.certificate_id)
+    return view
 
 
 @router.delete("/domains/{domain}", summary="Remove a domain")
@@ -138,6 +143,7 @@ async def _views(context: Context, plane: Plane, domains: list[Domain]) -> list[
     certificates = await plane.store.current_certificate_ids(names, context.now())
     failures = await plane.store.failures(names)
     records = await plane.issuance.records(names)
+    served = {domain.hostname: certificates.get(domain.hostname) for domain in domains if domain.state in SERVED}
     return [
         DomainOut(
             domain=domain.hostname,
@@ -148,14 +154,24 @@ async def _views(context: Context, plane: Plane, domains: list[Domain]) -> list[
             created_at=certain_moment(domain.created_at),
             verified_at=moment(domain.verified_at),
             dns_records=[record.shown() for record in records[domain.hostname]],
-            certificate_id=certificates.get(domain.hostname) if domain.state in SERVED else None,
-            error=_error(failures.get(domain.hostname)),
+            certificate_id=served.get(domain.hostname),
+            error=_error(context, domain, failures.get(domain.hostname), served.get(domain.hostname)),
         )
         for domain in domains
     ]
 
 
-def _error(detail: str | None) -> ErrorOut | None:
-    if detail is None:
+def _error(context: Context, domain: Domain, failure: Failure | None, certificate: str | None) -> ErrorOut | None:
+    """What failed last for a domain; not what failed before it was registered."""
+    if failure is None or failure.updated_at < domain.created_at:
         return None
-    return ErrorOut(code="issuance_failed", detail=detail, fault="ca", retryable=True)
+    by_itself = certificate is not None or context.config.issuance.on_demand
+    return ErrorOut(
+        code="issuance_failed",
+        detail=failure.detail,
+        fault=failure.fault,
+        retryable=True,
+        failed_at=certain_moment(failure.updated_at),
+        times=failure.count,
+        next_try_at=certain_moment(failure.next_try) if by_itself else None,
+    )

@@ -94,8 +94,13 @@ class ErrorOut(BaseModel):
 
     code: str
     detail: str
-    fault: str
+    fault: str = Field(description="Who can mend it: customer_dns, ca, operator or edge")
     retryable: bool
+    failed_at: str
+    times: int = Field(description="How often it failed in a row")
+    next_try_at: str | None = Field(
+        description="Not before then, with the next visitor, or a renewal by itself. null: only when it is asked for"
+    )
 
 
 class DomainOut(BaseModel):

@@ -447,7 +447,9 @@ class Issuance:
         if error.fault is Fault.OPERATOR:
             delay = FAILURE_SECONDS
         wait = max(delay, asked)
-        failure = Failure(name=name, count=max(count, 1), next_try=now + wait, detail=error.detail, updated_at=now)
+        failure = Failure(
+            name=name, count=max(count, 1), next_try=now + wait, detail=error.detail, fault=error.fault.value, updated_at=now
+        )
         present = await self._store.current_certificate(name)
         telling.failed(name, error, present, ca=self._ca, next_try_in=wait)
         if error.fault is Fault.OPERATOR:

@@ -149,15 +149,21 @@ class Failures(Part):
             row = (await connection.execute(select(failures).where(failures.c.name == name))).first()
         return None if row is None else Failure(**fields(row))
 
-    async def failures(self, names: Sequence[str]) -> dict[str, str]:
+    async def failures(self, names: Sequence[str]) -> dict[str, Failure]:
         """What went wrong last, for those of the names that fail."""
-        query = select(failures.c.name, failures.c.detail).where(failures.c.name.in_(names))
+        query = select(failures).where(failures.c.name.in_(names))
         async with self.database.read() as connection:
-            return {row.name: row.detail for row in await connection.execute(query)}
+            return {row.name: Failure(**fields(row)) for row in await connection.execute(query)}
 
     async def save_failure(self, failure: Failure, now: float) -> None:
         """Remembers; at most MAX_FAILURES names, the longest untouched go."""
-        values = {"count": failure.count, "next_try": failure.next_try, "detail": failure.detail[:2000], "updated_at": now}
+        values = {
+            "count": failure.count,
+            "next_try": failure.next_try,
+            "detail": failure.detail[:2000],
+            "fault": failure.fault,
+            "updated_at": now,
+        }
         statement = insert(failures).values(name=map_key(failure.name), **values)
         async with self.database.write() as write:
             await write.connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))

@@ -167,6 +167,8 @@ class Failure(Row, frozen=True, kw_only=True):
     count: int
     next_try: float
     detail: str
+    fault: str = "ca"
+    """Whose, an `errors.Fault`."""
     updated_at: float = 0.0
     """Set by the store."""
 

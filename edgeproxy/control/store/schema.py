@@ -169,6 +169,7 @@ failures = Table(
     Column("count", Integer, nullable=False),
     Column("next_try", Float, nullable=False),
     Column("detail", Text, nullable=False),
+    Column("fault", String, nullable=False, server_default="ca"),
     Column("updated_at", Float, nullable=False),
     Index("failures_by_age", "updated_at"),
 )

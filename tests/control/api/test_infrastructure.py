@@ -7,11 +7,14 @@ from urllib.parse import quote
 
 import pytest
 
+from edgeproxy.config.structs import Issuance
 from edgeproxy.control.api import infrastructure
+from edgeproxy.control.api.shapes import moment
 from edgeproxy.control.store import Failure
 from edgeproxy.errors import StateError
 from edgeproxy.model import DomainState
 from tests.control.api.conftest import certificate, problem_of
+from tests.control.issuance.conftest import changed
 
 DOMAINS = "/api/v1/infrastructure/domains"
 FIELDS = {
@@ -189,17 +192,48 @@ async def test_a_domain_shows_its_certificate_and_what_went_wrong(world):
     await add(world, "a.example.com")
     await add(world, "b.example.com")
     await world.store.add_certificate(certificate("a.example.com"), 1.0)
-    failure = Failure(name="b.example.com", count=1, next_try=0, detail="The CA could not reach the name.")
-    await world.store.save_failure(failure, 1.0)
+    now = world.context.now()
+    failure = Failure(
+        name="b.example.com", count=2, next_try=2e9, detail="The CA could not reach the name.", fault="customer_dns"
+    )
+    await world.store.save_failure(failure, now)
     assert (await world.client.get(f"{DOMAINS}/a.example.com")).json()["certificate_id"] == "id-a.example.com"
     shown = (await world.client.get(f"{DOMAINS}/b.example.com")).json()
     assert shown["certificate_id"] is None
     assert shown["error"] == {
         "code": "issuance_failed",
         "detail": "The CA could not reach the name.",
-        "fault": "ca",
+        "fault": "customer_dns",
         "retryable": True,
+        "failed_at": moment(now),
+        "times": 2,
+        "next_try_at": "2033-05-18T03:33:20Z",
     }
+    (_, listed) = (await world.client.get(DOMAINS)).json()["domains"]
+    assert listed["error"] == shown["error"]
+
+
+async def test_a_domain_shows_what_went_wrong_by_a_setting_too(world):
+    await add(world, "a.example.com")
+    mistake = Failure(
+        name="a.example.com", count=1, next_try=2e9, detail="No.", fault="operator", updated_at=world.context.now()
+    )
+    world.issuance.failures["a.example.com"] = mistake
+    shown = (await world.client.get(f"{DOMAINS}/a.example.com")).json()
+    assert (shown["error"]["detail"], shown["error"]["fault"]) == ("No.", "operator")
+
+
+async def test_what_went_wrong_before_a_domain_was_added_does_not_count(world):
+    await world.store.save_failure(Failure(name="a.example.com", count=1, next_try=2e9, detail="No."), 1.0)
+    await add(world, "a.example.com")
+    assert (await world.client.get(f"{DOMAINS}/a.example.com")).json()["error"] is None
+
+
+async def test_where_nothing_is_obtained_on_demand_no_next_try_is_promised(world):
+    await add(world, "a.example.com")
+    await world.store.save_failure(Failure(name="a.example.com", count=1, next_try=2e9, detail="No."), world.context.now())
+    world.context.config = changed(world.context.config, issuance=Issuance(on_demand=False))
+    assert (await world.client.get(f"{DOMAINS}/a.example.com")).json()["error"]["next_try_at"] is None
 
 
 async def test_who_did_it_is_in_the_audit_log(world):

@@ -233,6 +233,7 @@ async def test_a_failure_is_remembered_across_processes_with_growing_pauses(worl
         assert (outcome.ok, outcome.denied) == (False, False)
         assert "could not connect to a.example" in outcome.detail
         failure = await world.store.failure(NAME)
+        assert failure.fault == "customer_dns"
         pauses.append(failure.next_try - world.clock())
         orders = len(world.ca.orders)
         again = await service(world.config()).obtain(NAME, "")
@@ -265,6 +266,7 @@ async def test_a_ca_in_trouble_is_asked_again_soon_however_often_it_failed(world
         outcome = await one.obtain(NAME, "")
         assert "cannot be reached" in outcome.detail
         failure = await world.store.failure(NAME)
+        assert failure.fault == "ca"
         assert failure.next_try - world.clock() <= CA_TROUBLE_SECONDS
         world.clock.ahead += CA_TROUBLE_SECONDS + 1
     assert await one.obtain(NAME, "") == Outcome(True)

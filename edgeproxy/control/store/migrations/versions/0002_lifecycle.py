@@ -25,6 +25,7 @@ def upgrade() -> None:
     op.create_index("certificates_by_revocation", "certificates", ["revocation"], unique=False)
     op.add_column("accounts", sa.Column("sealed_next_key", sa.LargeBinary(), nullable=True))
     op.add_column("accounts", sa.Column("key_changed_at", sa.Float(), nullable=True))
+    op.add_column("failures", sa.Column("fault", sa.String(), nullable=False, server_default="ca"))
     op.create_table(
         "certificate_history",
         sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
