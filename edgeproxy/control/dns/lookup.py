@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import enum
 import importlib
+import os
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +151,7 @@ class Lookup:
         import dns.resolver
 
         detail, fault = "", Fault.CUSTOMER_DNS
-        said = Said.BROKEN
+        said, who = Said.BROKEN, ", ".join(self.resolvers) or "the system's resolver"
         try:
             async with asyncio.timeout(self._patience + 1.0), self._turns:
                 full = await self._resolver().resolve(name, kind, search=False, raise_on_no_answer=False)
@@ -159,12 +160,14 @@ class Lookup:
             return Answer(name=name, kind=kind, said=Said.NO_NAME, chain=_led(error)), []
         except dns.resolver.NoNameservers as error:
             detail = f"The DNS is broken for {name}: {_worst(error)}. Look at the domain's name servers."
+            if unreached := _unreached(error):
+                said, fault = Said.SILENT, Fault.OPERATOR
+                detail = f"No DNS resolver can be reached (asked: {who}): {unreached}. Look at this machine's network."
         except dns.resolver.NoResolverConfiguration:
             detail = "This machine has no DNS resolver (/etc/resolv.conf). Configure one, or set dns.resolvers."
             fault = Fault.OPERATOR
         except (dns.exception.Timeout, OSError):
             said, fault = Said.SILENT, Fault.OPERATOR
-            who = ", ".join(self.resolvers) or "the system's resolver"
             detail = f"The DNS did not answer for {name} within {self._patience:g} s (asked: {who})."
         except dns.exception.DNSException as error:
             detail = f"{name} cannot be asked for in the DNS: {str(error)[:200]}"
@@ -224,6 +227,14 @@ def _led(error: Exception) -> tuple[str, ...]:
 
 def _text(data: bytes) -> str:
     return data.decode("ascii", "replace")
+
+
+def _unreached(error: Exception) -> str:
+    """Why not one question could even be sent; empty where somebody answered something."""
+    said = [each[3] for each in getattr(error, "kwargs", {}).get("errors", ()) if len(each) > 3]
+    if not said or not all(isinstance(each, OSError) for each in said):
+        return ""
+    return ", ".join(dict.fromkeys((os.strerror(each.errno) if each.errno else str(each)).lower() for each in said))
 
 
 def _worst(error: Exception) -> str:

@@ -52,7 +52,10 @@ def _pointing(facts: Facts, view: View) -> list[Change | Finding]:
     uncertain = [answer for answer in answers if not answer.certain]
     if uncertain and not view.addresses and not view.chain:
         return _no_answer(
-            facts, view, broken=any(answer.said is Said.BROKEN for answer in uncertain), detail=uncertain[0].detail
+            facts,
+            view,
+            broken=any(answer.said is Said.BROKEN and answer.fault is Fault.CUSTOMER_DNS for answer in uncertain),
+            detail=uncertain[0].detail,
         )
     seen = _seen(view)
     if not facts.cname_target and not facts.addresses:

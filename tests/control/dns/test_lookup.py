@@ -54,10 +54,30 @@ async def test_no_name_no_data_a_broken_zone_and_silence_are_told_apart(dns, loo
     assert dns.address in silent.detail
 
 
-async def test_a_resolver_that_is_not_there_is_silent_or_broken():
+async def test_a_resolver_that_is_not_there_is_never_the_customers_fault():
     answer = await Lookup([f"127.0.0.1:{free_port()}"], patience=0.5).ask("a.example", "A")
-    assert not answer.certain
+    assert (answer.said, answer.fault) == (Said.SILENT, Fault.OPERATOR)
     assert answer.detail
+
+
+@pytest.mark.parametrize(
+    ("errors", "said", "fault", "told"),
+    [
+        ([OSError(101, "Network is unreachable")], Said.SILENT, Fault.OPERATOR, "192.0.2.53:53): network is unreachable."),
+        ([OSError(101, "Network is unreachable"), "SERVFAIL"], Said.BROKEN, Fault.CUSTOMER_DNS, "SERVFAIL"),
+    ],
+)
+async def test_a_network_that_is_not_there_is_never_the_customers_fault(monkeypatch, errors, said, fault, told):
+    import dns.asyncresolver
+
+    async def fails(*_arguments, **_options):
+        query = dns.message.make_query("a.example", "A")
+        raise dns.resolver.NoNameservers(request=query, errors=[("192.0.2.53", False, 53, error, None) for error in errors])
+
+    monkeypatch.setattr(dns.asyncresolver.Resolver, "resolve", fails)
+    answer = await Lookup(["192.0.2.53:53"]).ask("a.example", "A")
+    assert (answer.said, answer.fault) == (said, fault)
+    assert told in answer.detail
 
 
 async def test_an_answer_that_was_cut_is_asked_for_over_tcp(dns, lookup):

@@ -189,6 +189,13 @@ def test_a_name_that_nobody_finds_is_not_well_whatever_else_is_unknown():
     assert "set platform.cname_target" in wrong.text
 
 
+def test_a_machine_without_a_resolver_blames_no_customer():
+    none = dataclasses.replace(answer("A", said=Said.BROKEN, detail="This machine has no DNS resolver."), fault=Fault.OPERATOR)
+    report = diagnose(facts(dataclasses.replace(view(), ipv4=none, ipv6=none), served=None, ports=()))
+    assert report.changes == ()
+    assert [finding.level for finding in report.findings if finding.about == "dns"] == [Level.UNKNOWN]
+
+
 def test_names_under_localhost_need_no_dns():
     demo = diagnose(facts(hostname="shop.localhost", views=()))
     assert demo.well
