@@ -19,7 +19,7 @@ from bench.peers.table import PEERS
 from bench.report import Results, terminal_text, write
 from bench.run import Options, run
 from bench.scale import FULL, QUICK
-from bench.scenarios import DENIED, NEVER_SEEN, SCALE, SCENARIOS
+from bench.scenarios import DENIED, NEVER_SEEN, RUSH, SCALE, SCENARIOS
 from bench.targets import RATIO_TARGETS
 
 _FOLDER = Path(__file__).parent
@@ -29,7 +29,7 @@ _FULL_LIMIT, _QUICK_LIMIT = 960.0, 130.0
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Edgeproxy beside nginx, HAProxy and Caddy.")
     parser.add_argument("--quick", action="store_true", help="only what has a target beside the others, in short rounds")
-    names = [*(scenario.name for scenario in SCENARIOS), NEVER_SEEN, DENIED, SCALE]
+    names = [*(scenario.name for scenario in SCENARIOS), NEVER_SEEN, RUSH, DENIED, SCALE]
     parser.add_argument(
         "--only", metavar="SCENARIO", action="append", choices=names, help=f"one of {', '.join(names)}; may be repeated"
     )
@@ -47,14 +47,15 @@ def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Opt
         if name not in PEERS:
             parser.error(f"no such peer: {name!r}; there are {', '.join(PEERS)}")
     ours = "edgeproxy" in peers
-    targeted = {target.scenario for target in RATIO_TARGETS} | {NEVER_SEEN} | ({DENIED} if ours else set())
-    everything = {scenario.name for scenario in SCENARIOS} | {NEVER_SEEN} | ({DENIED, SCALE} if ours else set())
+    targeted = {target.scenario for target in RATIO_TARGETS} | {NEVER_SEEN} | ({RUSH, DENIED} if ours else set())
+    everything = {scenario.name for scenario in SCENARIOS} | {NEVER_SEEN} | ({RUSH, DENIED, SCALE} if ours else set())
     wanted = set(values.only) if values.only else targeted if values.quick else everything
     return Options(
         peers=[name for name in PEERS if name in peers],
         scenarios=[scenario for scenario in SCENARIOS if scenario.name in wanted],
         never_seen=(5 if values.quick else 11) if NEVER_SEEN in wanted else 0,
         scale=(QUICK if values.quick else FULL) if SCALE in wanted else None,
+        rush=RUSH in wanted,
         denied=(denied.QUICK if values.quick else denied.FULL) if DENIED in wanted else None,
         rounds=values.rounds or (3 if values.quick else 7),
         seconds=50.0 if values.quick else 430.0,

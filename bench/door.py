@@ -71,6 +71,23 @@ class Door:
             for _ in threads.map(self.visit, visited):
                 pass
 
+    def handshakes(self, visited: Iterable[Tenant]) -> list[float]:
+        """One after the other: seconds from the connection to the finished handshake of each."""
+        seconds = []
+        for tenant in visited:
+            began = time.monotonic()
+            with self.context.wrap_socket(self.dial(), server_hostname=tenant.hostname):
+                seconds.append(time.monotonic() - began)
+        return seconds
+
+    def wait_published(self) -> None:
+        """Waits until the published map has all that the store has."""
+        deadline = time.monotonic() + PATIENCE
+        while "edgeproxy_map_behind_changes 0.0" not in self._metrics():
+            if time.monotonic() > deadline:
+                raise BenchError("The published map does not reach the store.")
+            _pause(0.2)
+
     def is_refused(self, hostname: str, dialled: socket.socket) -> bool:
         """Whether the handshake ends with the alert for names that are not served."""
         try:
@@ -123,6 +140,12 @@ class Door:
         if response.status != expected:
             raise BenchError(f"{method} {path} was answered {response.status}: {text[:500]!r}")
         return json.loads(text)
+
+    def _metrics(self) -> str:
+        with contextlib.closing(http.client.HTTPConnection("localhost", timeout=PATIENCE)) as connection:
+            connection.sock = self._admin()
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read().decode()
 
     def _admin(self) -> socket.socket:
         deadline = time.monotonic() + PATIENCE

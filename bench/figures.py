@@ -53,6 +53,16 @@ def summarise(samples: Sequence[Sample]) -> Figure:
     )
 
 
+def worst_hundredth(times: Sequence[float], parts: int = 5) -> float:
+    """The 99th percentile: the median of those of so many parts of a series. What disturbs the machine for a while is in some
+    of them only. Raises ValueError without times."""
+    size = max(1, len(times) // parts)
+    return statistics.median(
+        sorted(part)[min(len(part) - 1, len(part) * 99 // 100)]
+        for part in (times[start : start + size] for start in range(0, len(times) - size + 1, size))
+    )
+
+
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Median over rounds of ours / theirs.
 

@@ -1,22 +1,25 @@
-"""A state directory with as many registered domains as a large platform has, and looks at a program that serves them."""
+"""A state directory with as many domains and certificates as a large platform has, and looks at a program that serves them."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
+from bench.errors import BenchError
 from bench.traffic import DOMAIN, Tenant
 from edgeproxy import keys
 from edgeproxy.config.structs import Config, State
-from edgeproxy.control.store import Store, schema
+from edgeproxy.control.store import Store, StoredCertificate, schema
 from edgeproxy.control.store.base import parent_of
 from edgeproxy.model import DomainState
 from edgeproxy.published.seal import Sealer
 
 WILDCARD = f"*.{DOMAIN}"
-"""Registered too, so that one certificate is enough: what is measured is not the making of certificates."""
+"""Registered too, and certified by the program itself: every name then gets a certificate of its own with the same chain and
+key, sealed for it. What is measured is not the making of certificates."""
 
 _BATCH = 10_000
 
@@ -27,16 +30,68 @@ async def fill(state_directory: Path, registered: Sequence[Tenant]) -> None:
     By the store's own tables and change log, in a few transactions: one for each would take minutes.
     """
     state_directory.mkdir(mode=0o700, parents=True)
-    config = Config(state=State(directory=str(state_directory)))
-    root = keys.root_key(config, state_directory, may_create=True)
-    sealers = Sealer(keys.derive(root, "store")), Sealer(keys.derive(root, "acme"))
-    store = await Store.open(config, state_directory, sealers[0], account_sealer=sealers[1])
-    try:
+    async with _opened(state_directory) as (store, _):
         for start in range(0, len(registered), _BATCH):
             await _add(store, registered[start : start + _BATCH])
         await _add(store, [Tenant(WILDCARD, "nobody")])
+
+
+async def certify(state_directory: Path, registered: Sequence[Tenant]) -> None:
+    """Gives each of them a certificate of its own, after WILDCARD's. The program must not run."""
+    async with _opened(state_directory) as (store, sealer):
+        wildcard = await store.current_certificate(WILDCARD)
+        if wildcard is None:
+            raise BenchError(f"There is no certificate for {WILDCARD}.")
+        key = sealer.open(wildcard.sealed_key, b"key:" + wildcard.id.encode("ascii"))
+        for start in range(0, len(registered), _BATCH):
+            await _certify(store, sealer, wildcard, key, registered[start : start + _BATCH])
+
+
+@contextlib.asynccontextmanager
+async def _opened(state_directory: Path) -> AsyncIterator[tuple[Store, Sealer]]:
+    """The store, and what seals private keys for the map."""
+    config = Config(state=State(directory=str(state_directory)))
+    root = keys.root_key(config, state_directory, may_create=not (state_directory / "state.key").exists())
+    sealers = Sealer(keys.derive(root, "store")), Sealer(keys.derive(root, "acme"))
+    store = await Store.open(config, state_directory, sealers[0], account_sealer=sealers[1])
+    try:
+        yield store, Sealer(keys.derive(root, "map"))
     finally:
         await store.close()
+
+
+async def _certify(store: Store, sealer: Sealer, wildcard: StoredCertificate, key: bytes, registered: Sequence[Tenant]) -> None:
+    async with store.database.write() as write:
+        number = await write.head() + 1
+        certificates, names = [], []
+        for tenant in registered:
+            certificate_id = f"bench-{tenant.hostname}"
+            certificates.append(
+                {
+                    "id": certificate_id,
+                    "chain": wildcard.chain,
+                    "sealed_key": sealer.seal(key, b"key:" + certificate_id.encode("ascii")),
+                    "not_before": wildcard.not_before,
+                    "not_after": wildcard.not_after,
+                    "renew_at": wildcard.renew_at,
+                    "issuer": wildcard.issuer,
+                    "added_at": wildcard.added_at,
+                }
+            )
+            names.append(
+                {
+                    "name": tenant.hostname,
+                    "number": number,
+                    "parent": parent_of(tenant.hostname),
+                    "not_after": wildcard.not_after,
+                    "certificate_id": certificate_id,
+                    "position": 0,
+                }
+            )
+            write.changed("certificates", certificate_id)
+            write.changed("sites", tenant.hostname)
+        await write.connection.execute(schema.certificates.insert(), certificates)
+        await write.connection.execute(schema.certificate_names.insert(), names)
 
 
 async def _add(store: Store, registered: Iterable[Tenant]) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.denied import Denied
-from bench.figures import summarise
+from bench.figures import summarise, worst_hundredth
 from bench.machine import Machine
+from bench.rush import Rush
 from bench.scale import Scale
-from bench.scenarios import DENIED, NEVER_SEEN, SCALE, SCENARIOS
+from bench.scenarios import DENIED, NEVER_SEEN, RUSH, SCALE, SCENARIOS
 from bench.targets import OURS, Outcome, Samples, costs_ratio, judge
 
 _TITLES = {scenario.name: scenario.title for scenario in SCENARIOS}
@@ -37,8 +38,10 @@ _NOTES = """\
   x-forwarded-host, forwarded, via and x-request-id.
 - Names that nobody registered come in ClientHellos of OpenSSL's, each name once, from many addresses; each handshake must end
   with exactly the alert unrecognized_name. Its cost is the whole process tree's, accepting and closing the connection included.
-- The program with many domains has two workers, on both cores, and the published map of its last run; all its names are beneath
-  one wildcard certificate. A worker's private memory is Private_Clean and Private_Dirty of its smaps without the published map.
+- The program with many domains has two workers, on both cores, and the published map of its last run; each of its names has a
+  certificate of its own, all with the same chain and key. First handshakes are timed by a client of OpenSSL's that verifies
+  them, one after the other; their 99th percentile is the median of those of five parts. A worker's private memory is
+  Private_Clean and Private_Dirty of its smaps without the published map.
 - Others used {foreign:.0%} of the proxies' core while it was measured (median over all rounds; the load average was
   {load_average} when the run began). Such work costs caches and makes all figures larger, an interpreter's more than the
   others'; rounds with more than {disturbed:.0%} of it are repeated while time lasts.
@@ -60,13 +63,15 @@ class Results:
     scale: Scale | None = None
     """None: not measured."""
 
+    rush: Rush | None = None
+    """None: not measured."""
     denied: Denied | None = None
     """None: not measured."""
 
     @property
     def outcomes(self) -> list[Outcome]:
         """What came of the targets."""
-        return judge(self.samples, self.never_seen, self.scale, self.denied)
+        return judge(self.samples, self.never_seen, self.scale, self.denied, self.rush)
 
 
 def costs_table(results: Results) -> list[list[str]]:
@@ -112,6 +117,14 @@ def scale_table(results: Results) -> list[list[str]]:
     if scale is None:
         return []
     rows = [[f"{OURS} with {scale.domains:,} domains", "median", "least", "greatest", "of"]]
+    cold = (statistics.median(scale.cold), worst_hundredth(scale.cold), max(scale.cold))
+    rows.append(
+        [
+            "first handshake of a name, client included: median, 99th percentile, greatest",
+            *(f"{value * 1000:.1f} ms" for value in cold),
+            f"{len(scale.cold)} names",
+        ]
+    )
     for title, times, unit in (
         ("start, from exec to the first response", scale.start, "starts"),
         ("added, until every worker has served it", scale.added, "names"),
@@ -123,6 +136,20 @@ def scale_table(results: Results) -> list[list[str]]:
     sizes = [size / 1e6 for size in scale.private]
     figures = [f"{value:.1f} MB" for value in (statistics.median(sizes), min(sizes), max(sizes))]
     rows.append([f"a worker's private memory after visits to {scale.visited:,} names", *figures, f"{len(sizes)} workers"])
+    return rows
+
+
+def rush_table(results: Results) -> list[list[str]]:
+    """Visitors at the same moment: empty where not measured."""
+    rush = results.rush
+    if rush is None:
+        return []
+    rows = [[f"{OURS}, visitors at the same moment", "median", "least", "greatest", "orders"]]
+    for title, times, orders in (
+        (f"{len(rush.one)} visitors of one new name", rush.one, str(rush.orders)),
+        (f"visitors of {len(rush.many)} new names", rush.many, "–"),
+    ):
+        rows.append([title, *(f"{value:.3f} s" for value in (statistics.median(times), min(times), max(times))), orders])
     return rows
 
 
@@ -143,7 +170,7 @@ def denied_table(results: Results) -> list[list[str]]:
 def _tables(results: Results) -> list[list[list[str]]]:
     """Those tables that have rows."""
     tables = [costs_table(results) if results.samples else [], ratios_table(results)]
-    tables += [never_seen_table(results), denied_table(results), scale_table(results)]
+    tables += [never_seen_table(results), rush_table(results), denied_table(results), scale_table(results)]
     return [rows for rows in tables if rows]
 
 
@@ -222,6 +249,7 @@ def as_data(results: Results) -> dict[str, Any]:
         },
         NEVER_SEEN: {peer: list(times) for peer, times in results.never_seen.items()},
         SCALE: dataclasses.asdict(results.scale) if results.scale is not None else None,
+        RUSH: dataclasses.asdict(results.rush) if results.rush is not None else None,
         DENIED: dataclasses.asdict(results.denied) if results.denied is not None else None,
         "targets": [dataclasses.asdict(outcome) for outcome in results.outcomes],
     }

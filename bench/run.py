@@ -23,6 +23,7 @@ from bench.origin import Origin, start_origin
 from bench.peers.base import Peer
 from bench.peers.table import PEERS
 from bench.report import Results
+from bench.rush import Rush, measure_rush
 from bench.scale import Plan as ScalePlan
 from bench.scale import measure_scale
 from bench.scenarios import Scenario
@@ -40,6 +41,8 @@ class Options:
     """Names to try in that scenario; 0: not at all."""
     scale: ScalePlan | None
     """How much to do with many domains; None: nothing."""
+    rush: bool
+    """Whether to have many visitors at the same moment."""
     denied: DeniedPlan | None
     """How many names that nobody registered; None: none."""
     rounds: int
@@ -120,6 +123,9 @@ async def run(options: Options) -> Results:
         never_seen: dict[str, list[float]] = {}
         if options.never_seen:
             never_seen = await measure_never_seen(stage, origin, options.peers, options.never_seen)
+        rush: Rush | None = None
+        if options.rush:
+            rush = await measure_rush(stage, origin)
         denied = None
         if options.denied is not None:
             _say(f"{options.denied.names:,} names that nobody registered")
@@ -142,6 +148,7 @@ async def run(options: Options) -> Results:
         samples=samples,
         never_seen=never_seen,
         scale=scale,
+        rush=rush,
         denied=denied,
     )
 

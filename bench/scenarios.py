@@ -40,7 +40,10 @@ NEVER_SEEN = "new-name"
 """The scenario of another kind: seconds until a name that nobody has asked for before is served."""
 
 SCALE = "scale"
-"""Of another kind too: what 100,000 registered domains cost."""
+"""Of another kind too: what 100,000 domains with a certificate each cost."""
+
+RUSH = "rush"
+"""The same: many visitors at the same moment, whose names have no certificate yet."""
 
 DENIED = "denied"
 """The same: what handshakes for names cost that nobody registered."""

@@ -33,9 +33,15 @@ def client_context(root_file: Path, protocol: str) -> ssl.SSLContext:
     return context
 
 
-def connect(port: int, tenant: Tenant, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> ssl.SSLSocket:
+def connect(
+    port: int,
+    tenant: Tenant,
+    context: ssl.SSLContext,
+    session: ssl.SSLSession | None = None,
+    timeout: float = TIMEOUT,
+) -> ssl.SSLSocket:
     """A connection after its handshake, certificate and name verified; raises WrongAnswer for another cipher."""
-    plain = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+    plain = socket.create_connection(("127.0.0.1", port), timeout)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection = context.wrap_socket(plain, server_hostname=tenant.hostname, session=session)
     cipher = connection.cipher()

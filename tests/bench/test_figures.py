@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.figures import Sample, ratio, summarise
+from bench.figures import Sample, ratio, summarise, worst_hundredth
 
 
 def sample(cpu_us: float, requests: int = 100, seconds: float = 2.0) -> Sample:
@@ -29,3 +29,12 @@ def test_rounds_without_a_partner_are_an_error():
         ratio([1, 2], [1])
     with pytest.raises(ValueError, match="no rounds"):
         ratio([], [])
+
+
+def test_the_99th_percentile_is_not_that_of_a_moment_in_which_the_machine_was_busy():
+    quiet = [1.0] * 98 + [2.0, 3.0]
+    assert worst_hundredth(quiet * 5) == 3.0
+    assert worst_hundredth([9.0] * 100 + quiet * 4) == 3.0
+    assert worst_hundredth([1.0, 2.0, 3.0]) == 2.0
+    with pytest.raises(ValueError, match="median"):
+        worst_hundredth([])

@@ -4,8 +4,15 @@ import os
 import socket
 import sqlite3
 
-from bench.many import WILDCARD, accepted_by, fill, parse_private, private_bytes
+import pytest
+
+from bench.errors import BenchError
+from bench.many import WILDCARD, accepted_by, certify, fill, parse_private, private_bytes
 from bench.traffic import tenants
+from edgeproxy import keys
+from edgeproxy.config.structs import Config, State
+from edgeproxy.control.store import Store, StoredCertificate
+from edgeproxy.published.seal import Sealer
 
 SMAPS = """\
 55d0c0a00000-55d0c0a01000 r--p 00000000 fd:01 1234    /usr/bin/python3.11
@@ -43,3 +50,30 @@ def test_who_accepted_a_connection_is_known_once_it_was():
         with accepted:
             assert accepted_by(client, [os.getpid()]) == os.getpid()
             assert accepted_by(client, []) is None
+
+
+async def test_certificates_for_all_are_their_own_and_open_with_the_maps_key(tmp_path):
+    state = tmp_path / "state"
+    await fill(state, tenants(5))
+    with pytest.raises(BenchError, match="no certificate"):
+        await certify(state, tenants(5))
+    config = Config(state=State(directory=str(state)))
+    root = keys.root_key(config, state, may_create=False)
+    sealer = Sealer(keys.derive(root, "map"))
+    store = await Store.open(
+        config, state, Sealer(keys.derive(root, "store")), account_sealer=Sealer(keys.derive(root, "acme"))
+    )
+    try:
+        wildcard = StoredCertificate(
+            id="one", names=(WILDCARD,), chain=b"chain", sealed_key=sealer.seal(b"key", b"key:one"),
+            not_before=0.0, not_after=2e9, renew_at=1e9, issuer="internal",
+        )  # fmt: skip
+        await store.add_certificate(wildcard, 1.0)
+        await certify(state, tenants(5))
+        for tenant in tenants(5):
+            found = await store.current_certificate(tenant.hostname, 1.0)
+            assert found is not None
+            assert (found.names, found.chain) == ((tenant.hostname,), b"chain")
+            assert sealer.open(found.sealed_key, b"key:" + found.id.encode()) == b"key"
+    finally:
+        await store.close()

@@ -15,10 +15,12 @@ from bench.report import (
     page,
     plain,
     ratios_table,
+    rush_table,
     scale_table,
     terminal_text,
     write,
 )
+from bench.rush import Rush
 from bench.scale import Scale
 from bench.targets import OURS
 
@@ -81,14 +83,21 @@ def test_the_page_says_how_much_others_disturbed():
 def test_many_domains_have_a_table_of_their_own():
     assert scale_table(results()) == []
     scale = Scale(
-        domains=100_000, start=[0.5, 0.4], visited=9_000, private=[52_400_000, 50_000_000], added=[0.03], removed=[0.02]
+        domains=100_000,
+        start=[0.5, 0.4],
+        cold=[0.0025, 0.003, 0.009],
+        visited=9_000,
+        private=[52_400_000, 50_000_000],
+        added=[0.03],
+        removed=[0.02],
     )
     rows = scale_table(results(scale=scale))
     assert rows[0][0] == f"{OURS} with 100,000 domains"
-    assert rows[1][1:] == ["0.450 s", "0.400 s", "0.500 s", "2 starts"]
-    assert rows[4] == [
+    assert rows[2][1:] == ["0.450 s", "0.400 s", "0.500 s", "2 starts"]
+    assert rows[5] == [
         "a worker's private memory after visits to 9,000 names", "51.2 MB", "50.0 MB", "52.4 MB", "2 workers",
     ]  # fmt: skip
+    assert rows[1][1:] == ["3.0 ms", "3.0 ms", "9.0 ms", "3 names"]
     assert "reached: scale: 52.4 MB private, below 80 MB" in page(results(scale=scale))
 
 
@@ -99,6 +108,15 @@ def test_names_that_nobody_registered_have_a_table_of_their_own():
     assert rows[0][0] == f"{OURS} asked for 1,000,000 names that nobody registered"
     assert [row[1:] for row in rows[1:]] == [["70.0 µs", "68.0 µs", "75.0 µs"], ["90.0 MB", "96.0 MB", "96.4 MB"]]
     assert "reached: denied: +0.4 MB after 1,000,000 names, at most +3.0 MB" in page(results(denied=denied))
+
+
+def test_visitors_at_the_same_moment_have_a_table_of_their_own():
+    assert rush_table(results()) == []
+    rows = rush_table(results(rush=Rush(one=[0.1, 0.2, 0.4], orders=1, many=[1.0, 2.0, 2.5])))
+    assert rows[1:] == [
+        ["3 visitors of one new name", "0.200 s", "0.100 s", "0.400 s", "1"],
+        ["visitors of 3 new names", "2.000 s", "1.000 s", "2.500 s", "–"],
+    ]
 
 
 def test_the_files_are_written_and_the_data_has_every_round(tmp_path: Path):

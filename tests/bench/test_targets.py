@@ -2,6 +2,7 @@
 
 from bench.denied import Denied
 from bench.figures import Sample
+from bench.rush import Rush
 from bench.scale import Scale
 from bench.targets import OURS, judge
 
@@ -21,19 +22,33 @@ def test_what_was_not_measured_is_not_judged():
 
 def test_a_new_name_is_judged_by_the_median_of_its_times():
     assert [outcome.reached for outcome in judge({}, {OURS: [0.1, 0.2, 9.0]}, None)] == [True]
-    assert [outcome.reached for outcome in judge({}, {OURS: [0.4, 0.4, 0.1]}, None)] == [False]
+    assert [outcome.reached for outcome in judge({}, {OURS: [0.26, 0.26, 0.1]}, None)] == [False]
 
 
 def scale(**changes: object) -> Scale:
-    figures = {"start": [0.5, 0.6, 3.0], "private": [50_000_000, 60_000_000], "added": [0.03], "removed": [0.02]}
+    figures = {
+        "start": [0.5, 0.6, 3.0],
+        "private": [50_000_000, 60_000_000],
+        "cold": [0.003] * 500,
+        "added": [0.03],
+        "removed": [0.02],
+    }
     return Scale(domains=100_000, visited=9, **(figures | changes))  # type: ignore[arg-type]
 
 
 def test_many_domains_are_judged_by_medians_and_by_the_largest_worker():
-    assert [outcome.reached for outcome in judge({}, {}, scale())] == [True] * 4
-    assert [outcome.reached for outcome in judge({}, {}, scale(private=[50_000_000, 90_000_000]))] == [False, True, True, True]
+    assert [outcome.reached for outcome in judge({}, {}, scale())] == [True] * 5
+    assert [outcome.reached for outcome in judge({}, {}, scale(private=[50_000_000, 90_000_000]))] == [
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
     late = scale(start=[1.1, 1.2, 0.1], added=[0.2], removed=[0.1])
-    assert [outcome.reached for outcome in judge({}, {}, late)] == [True, False, False, False]
+    assert [outcome.reached for outcome in judge({}, {}, late)] == [True, True, False, False, False]
+    slow = scale(cold=([0.003] * 98 + [0.006] * 2) * 5)
+    assert [outcome.reached for outcome in judge({}, {}, slow)] == [True, False, True, True, True]
 
 
 def denied(**changes: object) -> Denied:
@@ -45,3 +60,15 @@ def test_refused_handshakes_are_judged_by_the_median_and_by_what_memory_grew_whe
     assert [outcome.reached for outcome in judge({}, {}, None, denied())] == [True, True]
     assert [outcome.reached for outcome in judge({}, {}, None, denied(cpu_us=[121.0]))] == [False, True]
     assert [outcome.reached for outcome in judge({}, {}, None, denied(after=104_000_000))] == [True, False]
+
+
+def rush(**changes: object) -> Rush:
+    figures = {"one": [0.2] * 100, "orders": 1, "many": [1.0] * 49 + [4.9]}
+    return Rush(**(figures | changes))  # type: ignore[arg-type]
+
+
+def test_a_rush_is_judged_by_the_orders_that_it_made_and_by_who_was_served_last():
+    assert [outcome.reached for outcome in judge({}, {}, None, None, rush())] == [True, True]
+    assert [outcome.reached for outcome in judge({}, {}, None, None, rush(orders=2))] == [False, True]
+    assert [outcome.reached for outcome in judge({}, {}, None, None, rush(many=[1.0] * 49 + [5.0]))] == [True, False]
+    assert [outcome.reached for outcome in judge({}, {}, None, None, rush(many=[1.0] * 49))] == [True, False]
