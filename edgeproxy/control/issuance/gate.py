@@ -10,6 +10,8 @@ import asyncio
 import dataclasses
 import enum
 import re
+import socket
+import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
@@ -216,7 +218,23 @@ class Gate:
         except (TimeoutError, httpx2.TimeoutException):
             return _not_now(f"The gate did not answer within {self._config.issuance.allow.gate_timeout}.")
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            return _not_now(f"The gate cannot be reached: {str(error)[:200] or type(error).__name__}.")
+            return _not_now(f"The gate cannot be reached: {_reason(error)}. See whether it runs, and issuance.allow.gate.")
+
+
+def _reason(error: BaseException) -> str:
+    """Why nothing came back, in a few words: the client's own are "all connection attempts failed"."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, BaseExceptionGroup):  # an attempt at each address
+            seen = seen.exceptions[0]
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return f"its TLS certificate is not trusted ({seen.verify_message})"
+        if isinstance(seen, socket.gaierror):
+            return f"its name cannot be looked up ({(seen.strerror or str(seen)).lower()})"
+        if isinstance(seen, ConnectionRefusedError):
+            return "connection refused"
+        seen = seen.__cause__ or seen.__context__
+    return str(error)[:200] or type(error).__name__
 
 
 def _busy(detail: str) -> GateAnswer:

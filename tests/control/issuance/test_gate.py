@@ -22,6 +22,7 @@ from edgeproxy.control.issuance.gate import (
 from edgeproxy.control.issuance.origins import check_origin
 from edgeproxy.model import WORKSPACE_ID
 from edgeproxy.units import Duration
+from tests.ports import free_port
 
 
 def config(**allow) -> Config:
@@ -221,6 +222,23 @@ async def test_a_gate_out_of_reach_says_not_now(error):
     answer = await gate.ask("a.example", "")
     assert answer.verdict is GateVerdict.NOT_NOW
     assert answer.detail.startswith("The gate ")
+    await gate.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("127.0.0.1", "connection refused"),
+        ("localhost", "connection refused"),
+        ("gate.invalid", "its name cannot be looked up"),
+    ],
+)
+async def test_why_a_gate_is_out_of_reach_is_told_in_the_systems_words(host, told):
+    gate = Gate(config(gate=f"http://{host}:{free_port()}/allow", gate_timeout=Duration(20)), Clock())
+    answer = await gate.ask("a.example", "")
+    assert answer.verdict is GateVerdict.NOT_NOW
+    assert f"cannot be reached: {told}" in answer.detail
+    assert "issuance.allow.gate" in answer.detail
     await gate.close()
 
 
