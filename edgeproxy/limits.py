@@ -60,8 +60,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     negative_names: int = 20_000
     """Refused names remembered per worker."""
 
-    pending_issuances: int = 2_000
-    """Names that may be waiting for a certificate at once in the controller."""
+    pending_issuances: int = 10_000
+    """Names that may be waiting for a certificate at once in the controller (about 1 KB each, and a row of the store). Above
+    it the workspace with the most of them loses its last one; a name of that workspace itself is turned away, unless it has a
+    visitor and another one of the workspace had none."""
 
     unknown_names: int = 20
     """Names a second that nobody registered, and that a gate or a pattern may still admit, which one client network (/24, /56)

@@ -51,7 +51,7 @@ def show(host: Host, json: Json = False, socket: Socket = None) -> None:
         as_json(found)
         return
     served = found.get("served") or {}
-    fields({**found.get("certificate", found), "served": served.get("detail")})
+    fields({**found.get("certificate", found), "served": served.get("detail"), "renewal": found.get("queued")})
     zone_lines(found)
     if found.get("history"):
         typer.echo("")

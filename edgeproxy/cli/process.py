@@ -45,7 +45,7 @@ def status(json: Json = False, socket: Socket = None) -> None:
             "domains": found.get("domains") or "none",
             "certificates": found.get("certificates") or "none",
             "served": found.get("served", {}).get("grades") or "not looked at yet",
-            "being obtained": found.get("issuance", {}).get("pending", 0),
+            **_issuance(found.get("issuance") or {}),
             "published map": f"{behind} changes behind" if behind else f"change {reached['change']}" if reached else "unknown",
         }
     )
@@ -69,6 +69,22 @@ def _tell_endings(ending: list[dict[str, Any]]) -> None:
         say(
             f"\nThe certificate uploaded for {text_of(each.get('hostname'))} {when} ({text_of(each.get('not_after'))}); {then}."
         )
+
+
+def _issuance(found: dict[str, Any]) -> dict[str, str]:
+    """The queue for certificates, in lines of their own."""
+    waiting = {kind: count for kind, count in (found.get("waiting") or {}).items() if count}
+    lines = {"being obtained": str(found.get("working", 0)), "waiting": text_of(waiting) if waiting else "none"}
+    if found.get("next_turn_at"):
+        lines["waiting"] += f"; the next at {found['next_turn_at']}"
+    budget = found.get("budget") or {}
+    if budget.get("limit"):
+        lines["budget"] = f"{budget['left']} of the {budget['limit']} orders per {_ago(budget['window_seconds'])} left"
+        if spent := {kind: count for kind, count in budget.get("spent", {}).items() if count}:
+            lines["budget"] += f", spent on {text_of(spent)}"
+        if full := budget.get("domains_full"):
+            lines["budget"] += f"; {full} registered domain{'' if full == 1 else 's'} at the limit of certificates"
+    return lines
 
 
 def _ago(seconds: float) -> str:

@@ -364,6 +364,13 @@ _RANGES: dict[str, tuple[int, int]] = {
     "listen.public_https_port": (1, 65535),
     "workers.count": (0, 128),
     "metrics.top": (0, 10_000),
+    "issuance.budget.orders": (0, 10**6),
+    "issuance.budget.certificates": (0, 10**6),
+    "issuance.budget.failures": (0, 10**6),
+    "issuance.budget.duplicates": (0, 10**6),
+    "issuance.budget.shares.new": (1, 98),
+    "issuance.budget.shares.renewals": (1, 98),
+    "issuance.budget.shares.retries": (1, 98),
     "limits.client_hello": (1024, 1024 * 1024),
     "limits.request_head": (1024, 1024 * 1024),
     "limits.request_line": (256, 1024 * 1024),
@@ -439,6 +446,13 @@ def _issuance(config: Config) -> Iterator[Problem]:
         )
     if len(set(issuance.challenges)) < len(issuance.challenges):
         yield Problem("issuance.challenges", "a challenge is there twice; write each once, most preferred first")
+    shares = issuance.budget.shares
+    if (together := shares.new + shares.renewals + shares.retries) != 100:
+        yield Problem(
+            "issuance.budget.shares",
+            f"new, renewals and retries are {together} together; write percentages that make 100",
+            tuple(f"issuance.budget.shares.{name}" for name in ("new", "renewals", "retries")),
+        )
     for have, lack in (("key_id", "hmac_key"), ("hmac_key", "key_id")):
         if getattr(issuance.eab, have) and not getattr(issuance.eab, lack):
             yield Problem(

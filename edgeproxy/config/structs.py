@@ -179,6 +179,62 @@ class Allow(Section, frozen=True):
     """How long an answer counts that has no Cache-Control."""
 
 
+class Shares(Section, frozen=True):
+    """How the orders of a window are divided, in percent; together 100. What one kind leaves the others may use, but for a
+    quarter of each share, which is kept for its own kind."""
+
+    new: int = 60
+    """Names that never had a certificate."""
+
+    renewals: int = 30
+    """Certificates that are to be replaced before they expire."""
+
+    retries: int = 10
+    """Names that failed before."""
+
+
+class Budget(Section, frozen=True):
+    """The CA's limits, which the edge keeps by itself: what cannot be afforded now waits for its turn and does not fail.
+    The defaults are those of Let's Encrypt. 0 orders, certificates, failures or duplicates: no such limit. The built-in CA
+    has none."""
+
+    orders: int = 300
+    """New orders of the account in each `orders_window`."""
+
+    orders_window: Duration = Duration(3 * 3600)
+    """The time in which `orders` are counted."""
+
+    burst: int = 100
+    """Orders that may follow each other at once. The others of a window are spread over it, so that a visitor who comes
+    late finds something left."""
+
+    certificates: int = 50
+    """Certificates for all names of one registered domain (a name under a public suffix, like example.co.uk) in each
+    `certificates_window`."""
+
+    certificates_window: Duration = Duration(7 * 86400)
+    """The time in which `certificates` are counted."""
+
+    failures: int = 5
+    """Failed validations of one name in each `failures_window`."""
+
+    failures_window: Duration = Duration(3600)
+    """The time in which `failures` are counted."""
+
+    duplicates: int = 5
+    """Certificates for exactly the same name in each `duplicates_window`."""
+
+    duplicates_window: Duration = Duration(7 * 86400)
+    """The time in which `duplicates` are counted."""
+
+    exempt: Literal["replaces", "renewals", "none"] = "replaces"
+    """What the CA does not count. "replaces": nothing of renewals that name the certificate which they replace (RFC 9773),
+    where the CA has that; no renewal among the `certificates` of its domain. "renewals": besides, no renewal among the
+    `orders`. "none": everything counts."""
+
+    shares: Shares = Shares()
+
+
 class Issuance(Section, frozen=True):
     """Where certificates come from."""
 
@@ -213,6 +269,8 @@ class Issuance(Section, frozen=True):
     """How long such a handshake may wait. `timeouts.handshake` pauses meanwhile."""
 
     allow: Allow = Allow()
+
+    budget: Budget = Budget()
 
 
 class Rfc2136(Section, frozen=True):

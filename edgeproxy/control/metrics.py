@@ -7,6 +7,7 @@ appear only for the `metrics.top` busiest, and everything else comes from short 
 from __future__ import annotations
 
 import dataclasses
+import math
 from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Literal
@@ -14,6 +15,8 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from edgeproxy.control.issuance.budget import KINDS
+from edgeproxy.control.issuance.scheduler import QueueState
 from edgeproxy.control.totals import Busiest, Key, Seen, Totals
 from edgeproxy.link import counters
 from edgeproxy.link.messages import Report
@@ -54,6 +57,10 @@ class Snapshot:
     """Parts of the control plane that do not work just now."""
     map_behind: int = 0
     """Changes of the store that the published map does not have yet."""
+    issuance: QueueState | None = None
+    """Who waits for a certificate; None while the store cannot be opened."""
+    now: float = 0.0
+    """Unix time."""
 
 
 class Histogram:
@@ -169,6 +176,8 @@ class Metrics:
         orders: Values = {labels: float(count) for labels, count in self._acme_orders.items()}
         yield _counter("acme_orders_total", "Orders ended, by CA and result.", ("ca", "result"), orders)
         yield self._issuance_seconds.family("issuance_seconds", "From the wish for a certificate to having it.")
+        if snapshot.issuance is not None:
+            yield from _queue_families(snapshot.issuance, snapshot.now)
         yield _counter("gate_total", "Answers of the gate.", ("result",), _named(self._gate))
         refused = _alone(self._new_names_limited)
         yield _counter("new_names_limited_total", "New names not begun, from networks above limits.new_names.", (), refused)
@@ -190,6 +199,21 @@ class _Scrape:
 
     def collect(self) -> list[Metric]:
         return self._families
+
+
+def _queue_families(queue: QueueState, now: float) -> Iterator[Metric]:
+    waiting = {str(kind): queue.waiting[kind] for kind in KINDS}
+    yield _gauge("issuance_waiting", "Names that wait for their turn, by kind.", ("kind",), _named(waiting))
+    yield _gauge("issuance_working", "Names that a certificate is being obtained for.", (), _alone(queue.working))
+    if queue.left.limit:
+        spent = {str(kind): queue.left.by_kind[kind] for kind in KINDS}
+        yield _gauge("issuance_budget_left", "Orders that the window has left.", (), _alone(queue.left.left))
+        yield _gauge("issuance_budget_spent", "Orders of this window, by kind.", ("kind",), _named(spent))
+        full = _alone(queue.left.domains_full)
+        yield _gauge("issuance_domains_full", "Registered domains that had all their certificates.", (), full)
+    if math.isfinite(queue.next_at):
+        next_turn = _alone(max(0.0, queue.next_at - now))
+        yield _gauge("issuance_next_turn_seconds", "Until the next name's turn.", (), next_turn)
 
 
 def _worker_families(sums: dict[Key, float]) -> Iterator[Metric]:

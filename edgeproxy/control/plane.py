@@ -13,6 +13,7 @@ from anyio.to_thread import run_sync
 from edgeproxy import keys
 from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.authority import Authority
+from edgeproxy.control.instance import machine_id
 from edgeproxy.control.issuance.acme.revocation import Revoker
 from edgeproxy.control.issuance.lifecycle import Lifecycle
 from edgeproxy.control.issuance.service import Issuance, issuer_for
@@ -60,6 +61,7 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
     )
     try:
         await store.check_key(now())
+        machine = await run_sync(machine_id, directory)
         writer = await run_sync(lambda: MapWriter(directory, group=group))
     except BaseException:
         await store.close()
@@ -69,7 +71,7 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
         store, writer, edge_names(config), patterns(config), on_challenges=authority.follow if authority else None
     )
     issuer = issuer_for(config, store, publisher, map_sealer, now)
-    issuance = Issuance(config, store, publisher, map_sealer, now, issuer=issuer, meter=metrics)
+    issuance = Issuance(config, store, publisher, map_sealer, now, issuer=issuer, meter=metrics, machine=machine)
     revoker = Revoker(config, store, now, asyncio.get_running_loop().time)
     return Plane(
         store=store,

@@ -1,6 +1,7 @@
 """`status`, `reload` and `stop`."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -55,6 +56,27 @@ def test_status_tells_how_names_are_served(cli, edge):
     _, out, err = cli("status")
     assert "good 7, expired 1" in out
     assert "Not served well: The certificate of a.test has expired." in err
+
+
+def test_status_tells_who_waits_for_a_certificate_and_what_is_left_of_the_budget(cli, edge):
+    budget = {
+        "limit": 300,
+        "window_seconds": 10800.0,
+        "left": 180,
+        "spent": {"new": 100, "renewal": 20, "retry": 0},
+        "domains_full": 1,
+    }
+    issuance = {"pending": 9, "working": 2, "waiting": {"new": 6, "renewal": 1, "retry": 0}, "budget": budget}
+    edge.answers["GET /api/v1/admin/status"] = (200, STATUS | {"issuance": issuance | {"next_turn_at": "2026-11-21T00:01:00Z"}})
+    _, out, _ = cli("status")
+    assert re.search(r"being obtained +2\n", out)
+    assert re.search(r"waiting +new 6, renewal 1; the next at 2026-11-21T00:01:00Z\n", out)
+    spent = "180 of the 300 orders per 3 h left, spent on new 100, renewal 20; 1 registered domain at the limit of certificates"
+    assert re.search(rf"budget +{spent}\n", out)
+    edge.answers["GET /api/v1/admin/status"] = (200, STATUS | {"issuance": None})
+    _, out, _ = cli("status")
+    assert re.search(r"waiting +none\n", out)
+    assert "orders per" not in out
 
 
 def test_status_as_json_is_what_the_edge_said(cli, edge):

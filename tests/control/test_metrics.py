@@ -1,7 +1,12 @@
 """The names that dashboards rely on."""
 
+import dataclasses
+import math
+
 from prometheus_client.parser import text_string_to_metric_families
 
+from edgeproxy.control.issuance.budget import Left
+from edgeproxy.control.issuance.scheduler import QueueState
 from edgeproxy.control.metrics import CAS, Metrics, Snapshot
 from edgeproxy.link.counters import BUCKETS
 from edgeproxy.link.messages import Report
@@ -99,6 +104,23 @@ def test_what_only_others_know_is_given_at_the_scrape():
     assert value(found, "edgeproxy_custom_certificates", left="7_days") == 3
     assert value(found, "edgeproxy_certificate_expiry_seconds") == 86400
     assert value(found, "edgeproxy_control_faults") == 1
+
+
+def test_who_waits_for_a_certificate_and_what_is_left_of_the_budget_is_given_at_the_scrape():
+    left = Left(300, 10_800.0, 180, {"new": 100, "renewal": 20, "retry": 0}, 2)
+    queue = QueueState(4, {"new": 7, "renewal": 1, "retry": 0}, left, 1060.0)
+    found = samples(Metrics("1", 10), Snapshot(issuance=queue, now=1000.0))
+    assert value(found, "edgeproxy_issuance_waiting", kind="new") == 7
+    assert value(found, "edgeproxy_issuance_waiting", kind="retry") == 0
+    assert value(found, "edgeproxy_issuance_working") == 4
+    assert value(found, "edgeproxy_issuance_budget_left") == 180
+    assert value(found, "edgeproxy_issuance_budget_spent", kind="renewal") == 20
+    assert value(found, "edgeproxy_issuance_domains_full") == 2
+    assert value(found, "edgeproxy_issuance_next_turn_seconds") == 60
+    unlimited = dataclasses.replace(queue, left=dataclasses.replace(left, limit=0), next_at=math.inf)
+    names = {name for name, _ in samples(Metrics("1", 10), Snapshot(issuance=unlimited))}
+    assert "edgeproxy_issuance_waiting" in names
+    assert not names & {"edgeproxy_issuance_budget_left", "edgeproxy_issuance_next_turn_seconds"}
 
 
 def test_hostnames_are_shown_only_for_the_busiest():

@@ -63,6 +63,7 @@ class Issuing:
             self.config, self.store, publisher, sealer, self.time, monotonic=self.time, sleep=self.time.sleep
         )
         self.issuance = Issuance(self.config, self.store, publisher, sealer, self.time, issuer=self.issuer)
+        self.issuance._patience = 1.0  # of real time, while a turn is a matter of the simulated one
         self.stack.push_async_callback(self.issuance.close)
         self.upkeep = Upkeep(self.issuance, self.store, self.issuer, self.time)
         return self
@@ -89,9 +90,9 @@ class Issuing:
         return outcome
 
     async def idle(self) -> None:
-        """Until nothing is under way."""
+        """Until nothing is under way; names may wait for their turn."""
         async with asyncio.timeout(60):
-            while self.issuance.pending:
+            while self.issuance.queue().working:
                 await asyncio.sleep(0.005)
 
     async def pass_by(self, seconds: float, every: float = 30.0) -> None:
@@ -101,6 +102,8 @@ class Issuing:
             await self.time.sleep(min(every, until - self.time()))
             await self.upkeep.resume_unfinished()
             await self.upkeep.renew_due()
+            self.issuance._scheduler.look()  # its own timer knows the real time alone
+            await self.idle()
 
     async def leaf(self, name: str) -> x509.Certificate:
         """The certificate that the name has now; it must have one."""

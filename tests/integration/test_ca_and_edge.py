@@ -74,10 +74,6 @@ FAULTS = {
     "newOrder": [
         (fault.busy(retry_after=1), "The CA is out of order (HTTP status 503); it is tried again."),
         (
-            fault.problem("rateLimited", 429, detail="too many new orders recently", retry_after=30),
-            "waits until it may be tried again. The CA says: too many new orders recently.",
-        ),
-        (
             fault.problem("rejectedIdentifier", detail="Policy forbids issuing for name"),
             "The CA issues no certificates for new.example.com. The CA says: Policy forbids issuing for name.",
         ),
@@ -107,6 +103,15 @@ def test_while_the_ca_has_its_troubles_every_issued_name_is_served_and_the_reaso
         world.run(world.ca.come_back())
         wait_for(lambda: world.issue("new.example.com")[0] == 0, "the certificate")
         assert world.visit("new.example.com")[0]["workspace"] == "ws"
+        world.add("late.example.com", "ws")
+        world.ca.always("newOrder", fault.problem("rateLimited", 429, detail="too many new orders recently", retry_after=90))
+        for _ in range(2):
+            status, said = world.issue("late.example.com")
+            assert (status, "the CA's rate limit is reached (the CA says: too many new orders recently)" in said) == (
+                1,
+                True,
+            ), said
+            assert "late.example.com has no certificate yet: queued, position about 1" in said
 
 
 def test_a_controller_that_starts_while_the_ca_is_away_leaves_every_issued_name_served(folder, origin):

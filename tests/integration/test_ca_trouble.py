@@ -151,16 +151,17 @@ async def test_a_rate_limit_is_kept_and_the_order_made_when_it_is_over(ca, issui
     ca.plan("newOrder", fault.problem("rateLimited", 429, detail="too many certificates already issued", retry_after=900))
     outcome = await issuing.obtain(NAME)
     assert not outcome.ok
-    assert "The CA's rate limit is reached" in outcome.detail
-    assert "The CA says: too many certificates already issued." in outcome.detail
-    assert await issuing.waits(NAME) == pytest.approx(900, abs=30)
+    assert f"{NAME} has no certificate yet: queued" in outcome.detail
+    assert "because the CA's rate limit is reached (the CA says: too many certificates already issued)" in outcome.detail
+    assert issuing.issuance.turn(NAME).expected - issuing.time() == pytest.approx(900, abs=30)
+    assert (await issuing.obtain("b.example.com")).detail.count("rate limit is reached") == 1, "the whole account waits"
     began = issuing.time()
     await issuing.pass_by(870)
     assert len([request for request in ca.of("newOrder") if request.names == [NAME]]) == 1
     await issuing.pass_by(120)
     assert await issuing.has(NAME)
     assert 895 <= ca.of("newOrder")[-1].at - began <= 990
-    assert ca.made == (1, 0)
+    assert ca.made == (2, 0)
 
 
 async def test_a_limit_met_while_polling_leaves_the_order_to_be_continued(ca, issuing):

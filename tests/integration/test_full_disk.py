@@ -12,15 +12,16 @@ from tests.integration.running import Running
 from tests.integration.small_disk import SmallDisk
 
 STORE = {"edgeproxy.db", "edgeproxy.db-wal", "edgeproxy.db-shm"}
-WHOLE = STORE | {"edgeproxy.lock", "state.key", "internal-ca.pem", "published"}
+WHOLE = STORE | {"edgeproxy.lock", "state.key", "instance", "internal-ca.pem", "published"}
 
 
 @pytest.mark.parametrize(
     ("size", "apart"),
-    [("4k", False), ("200k", False), ("8k", True), ("104k", True), ("112k", True)],
+    [("4k", False), ("200k", False), ("8k", True), ("12k", True), ("108k", True), ("116k", True)],
 )
 def test_a_first_start_without_room_is_refused_and_one_with_room_succeeds(tmp_path: Path, size: str, apart: bool) -> None:
-    """At each step: lock, key, store, or, with the store on another disk, the map's table of readers, its data, its word."""
+    """At each step: lock, key, store; with the store on another disk the machine's id, the map's table of readers, its data and
+    its word."""
     with SmallDisk(tmp_path / "edge" / "state", size) as disk:
         tables: dict[str, Any] = {"store": {"url": f"sqlite:///{tmp_path}/apart.db"}} if apart else {}
         command = disk.command([sys.executable, "-m", "edgeproxy", "serve", "--config"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -11,9 +12,13 @@ from pydantic import BaseModel, Field
 import edgeproxy
 from edgeproxy.control.api.context import Context, actor_of, context_of
 from edgeproxy.control.api.problems import Refused
-from edgeproxy.control.api.shapes import certain_moment
+from edgeproxy.control.api.shapes import certain_moment, moment
+from edgeproxy.control.issuance.budget import KINDS
 from edgeproxy.control.metrics import SILENT_SECONDS
 from edgeproxy.errors import EdgeError, Fault
+
+if TYPE_CHECKING:
+    from edgeproxy.control.issuance.service import Issuance
 
 router = APIRouter(prefix="/api/v1/admin", tags=["admin"])
 
@@ -94,6 +99,26 @@ class EndingOut(BaseModel):
     auto_renew: bool = Field(description="Whether the edge's own takes its place")
 
 
+class BudgetOut(BaseModel):
+    """What is left of the CA's limit of orders."""
+
+    limit: int = Field(description="Orders that the CA takes in a window; 0: no limit")
+    window_seconds: float
+    left: int
+    spent: dict[str, int] = Field(description="Orders of this window by kind")
+    domains_full: int = Field(description="Registered domains that had all their certificates of a window")
+
+
+class IssuanceOut(BaseModel):
+    """Certificates that are being obtained, and who waits for a turn."""
+
+    pending: int = Field(description="Names that a certificate is being obtained for, or that wait")
+    working: int = 0
+    waiting: dict[str, int] = Field(default={}, description="Names that wait for their turn, by kind")
+    next_turn_at: str | None = Field(default=None, description="When the next of them begins; null: nobody waits for a turn")
+    budget: BudgetOut | None = None
+
+
 class StatusOut(BaseModel):
     """The answer to GET …/status."""
 
@@ -109,7 +134,7 @@ class StatusOut(BaseModel):
     uploads_ending: list[EndingOut] = Field(
         description=f"Uploaded certificates that end within {ENDING_DAYS} days, the next first, at most {ENDING}"
     )
-    issuance: dict[str, int] = Field(description="Names that certificates are being obtained for")
+    issuance: IssuanceOut | None
     served: ServedOut = ServedOut()
     map: MapOut | None
     faults: list[FaultOut] = Field(description="What does not work; empty is good")
@@ -180,11 +205,13 @@ async def _act(context: Context, action: str, within: float, actor: str) -> Done
     return DoneOut(detail=result.detail or f"{action}: done", data=result.data)
 
 
-async def _of_the_store(context: Context, now: float) -> tuple[dict[str, int], dict[str, int], dict[str, int], MapOut | None]:
+async def _of_the_store(
+    context: Context, now: float
+) -> tuple[dict[str, int], dict[str, int], IssuanceOut | None, MapOut | None]:
     plane = context.plane
     if plane is None:
-        return {}, {}, {}, None
-    issuance = {"pending": plane.issuance.pending}
+        return {}, {}, None, None
+    issuance = _issuance(plane.issuance)
     try:
         summary = await plane.store.summary(now)
         head = await plane.store.head_change()
@@ -213,6 +240,24 @@ async def _ending(context: Context, now: float) -> list[EndingOut]:
         )
         for stored in found
     ]
+
+
+def _issuance(issuance: Issuance) -> IssuanceOut:
+    queue = issuance.queue()
+    left = queue.left
+    return IssuanceOut(
+        pending=issuance.pending,
+        working=queue.working,
+        waiting={kind: queue.waiting[kind] for kind in KINDS},
+        next_turn_at=moment(queue.next_at) if math.isfinite(queue.next_at) else None,
+        budget=BudgetOut(
+            limit=left.limit,
+            window_seconds=left.window,
+            left=left.left,
+            spent={kind: left.by_kind[kind] for kind in KINDS},
+            domains_full=left.domains_full,
+        ),
+    )
 
 
 def _workers(context: Context, now: float) -> list[WorkerOut]:

@@ -39,6 +39,7 @@ from edgeproxy.control.api.shapes import (
     to_cursor,
 )
 from edgeproxy.control.issuance.policy import Registration, Verdict, admit, not_registered
+from edgeproxy.control.issuance.scheduler import Queued, described
 from edgeproxy.errors import EdgeError, IssuanceDenied, NotFound
 from edgeproxy.model import hostname
 
@@ -77,6 +78,9 @@ async def show_certificate(request: Request, domain: str) -> CertificateFound:
     plane = context.open_plane()
     name = hostname(domain[:512], wildcard=True)
     stored = await plane.store.current_certificate(name)
+    turn = await plane.issuance.turn_of(name)
+    if stored is None and turn is not None:
+        raise Queued(name, turn, context.now())
     if stored is None:
         found = await plane.store.registration_of(name)
         registration = None if found is None else Registration(found.hostname, found.state)
@@ -94,6 +98,7 @@ async def show_certificate(request: Request, domain: str) -> CertificateFound:
     return CertificateFound(
         certificate=view(stored, context.now()),
         served=served,
+        queued=None if turn is None else described(turn),
         chain=stored.chain.decode("ascii", "replace"),
         dns_records=[record.shown() for record in (await plane.issuance.records([name]))[name]],
         history=[history_view(entry) for entry in history],

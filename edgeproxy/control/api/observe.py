@@ -69,4 +69,6 @@ async def snapshot(context: Context) -> Snapshot:
         domains=summary.domains,
         faults=len(context.faults),
         map_behind=behind,
+        issuance=plane.issuance.queue(),
+        now=now,
     )

@@ -8,6 +8,7 @@ fit, and what nobody foresaw. Besides the RFC's members each has `code` for prog
 from __future__ import annotations
 
 import http
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from edgeproxy.control.issuance.scheduler import Queued
 from edgeproxy.errors import (
     ConfigError,
     Conflict,
@@ -44,6 +46,7 @@ _STATUS: tuple[tuple[type[EdgeError], int], ...] = (
     (NotFound, 404),
     (Conflict, 409),
     (IssuanceDenied, 403),
+    (Queued, 503),
     (IssuanceError, 502),
     (LinkError, 503),
     (MapError, 503),
@@ -148,7 +151,8 @@ def response(error: EdgeError, request_id: str = "", headers: Mapping[str, str] 
     status = document["status"]
     extra = dict(headers or {})
     if error.retryable and status in (429, 503):
-        extra.setdefault("retry-after", "1")
+        seconds = error.retry_after if isinstance(error, Queued) else 1.0
+        extra.setdefault("retry-after", str(math.ceil(seconds)))
     return Response(msgspec.json.encode(document), status_code=status, media_type=MEDIA_TYPE, headers=extra)
 
 

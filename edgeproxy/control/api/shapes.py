@@ -198,6 +198,7 @@ class CertificateFound(BaseModel):
     certificate: CertificateOut
     served: Seen | None = Field(default=None, description="A handshake with our own listener, made for this answer")
     chain: str = Field(description="PEM, leaf first")
+    queued: str | None = Field(default=None, description="Where its renewal stands in the queue, if it waits for its turn")
     dns_records: list[dict[str, Any]] = Field(default=[], description="Records by which the CA may be shown whose the name is")
     history: list[HistoryOut] = Field(default=[], description="Of the name, the newest first")
 

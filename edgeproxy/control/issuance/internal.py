@@ -23,7 +23,7 @@ from edgeproxy.control.issuance.certificates import (
     new_key,
     sign_leaf,
 )
-from edgeproxy.control.issuance.issuer import Progress
+from edgeproxy.control.issuance.issuer import Begin, Progress
 from edgeproxy.control.store import InternalCa, Store
 from edgeproxy.errors import Fault, IssuanceError, StateError
 
@@ -44,6 +44,7 @@ class InternalIssuer:
 
     directory = DIRECTORY
     wildcards = True
+    begin: Begin | None = None  # no order: nothing is limited here
 
     def __init__(
         self,

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from edgeproxy.control.issuance.certificates import Issued
-from edgeproxy.errors import MapError
+from edgeproxy.control.store import Order
+from edgeproxy.errors import Fault, IssuanceError, MapError
+
+Begin = Callable[[Order], Awaitable[None]]
+"""Saves an order that the CA is about to be asked for, with all that goes with it. To be called before each new order, and
+only then. Raises NotNow where it must wait, and StateError."""
 
 Progress = Callable[[str], None]
 """Told one short plain phrase for each step, for people who wait. Must not block or raise."""
 
 PUBLISH_TIME = 20.0
 """Seconds that the map may take to reach a change: a thousand times what it needs."""
+
+
+class NotNow(IssuanceError):
+    """A name has to wait before it is ordered, for a reason that says nothing of the name. `until` is Unix time."""
+
+    code = "not_now"
+    fault = Fault.EDGE
+
+    def __init__(self, reason: str, until: float) -> None:
+        super().__init__(f"This has to wait: {reason}.")
+        self.reason = reason
+        self.until = until
 
 
 class Published(Protocol):
@@ -47,6 +64,9 @@ class Issuer(Protocol):
 
     wildcards: bool
     """Whether it can issue for "*.example.com"."""
+
+    begin: Begin | None
+    """Set by the service before the first call. None: orders are only saved."""
 
     async def prepare(self) -> None:
         """Makes ready what the first visitor would otherwise wait for. Raises IssuanceError or StateError."""

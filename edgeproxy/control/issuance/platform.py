@@ -11,6 +11,7 @@ import structlog
 from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.internal import DIRECTORY as INTERNAL
 from edgeproxy.control.issuance.issuer import Issuer
+from edgeproxy.control.issuance.scheduler import Queued
 from edgeproxy.control.issuance.upkeep import LOOK_SECONDS, RETRY_SECONDS, Desk
 from edgeproxy.control.store import Store
 from edgeproxy.errors import EdgeError, IssuanceDenied
@@ -73,6 +74,8 @@ class PlatformWildcard:
         if (failure := await self._desk.failure(self._name)) is None:
             try:
                 await self._desk.renew(self._name)
+            except Queued:
+                return RETRY_SECONDS
             except IssuanceDenied as error:
                 log.info("the platform's wildcard is not obtained", hostname=self._name, detail=error.detail)
                 return PRESENT_SECONDS

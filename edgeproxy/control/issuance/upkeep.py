@@ -11,7 +11,9 @@ import structlog
 
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.issuer import Issuer
+from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.issuance.renewal import DAY
+from edgeproxy.control.issuance.scheduler import Queued
 from edgeproxy.control.store import Failure, Store, StoredCertificate
 from edgeproxy.errors import EdgeError, IssuanceDenied, IssuanceError
 
@@ -34,7 +36,12 @@ class Desk(Protocol):
     """What upkeep needs of the service."""
 
     async def renew(self, name: str) -> StoredCertificate:
-        """Issues anew if policy still allows it. Raises IssuanceDenied, IssuanceError or another EdgeError."""
+        """Issues anew if policy still allows it. Raises Queued where its turn comes later by itself, IssuanceDenied,
+        IssuanceError or another EdgeError."""
+        ...
+
+    def turn(self, name: str) -> Turn | None:
+        """Where a name stands in the queue; None where it does not wait."""
         ...
 
     async def resume(self, name: str) -> None:
@@ -70,11 +77,23 @@ class Upkeep:
                 await anyio.sleep(LOOK_SECONDS)
 
     async def renew_due(self) -> None:
-        """Renews what is due now, several at once; returns when each has succeeded or failed."""
-        due = await self._store.certificates_to_renew(self._clock(), PAGE)
+        """Renews what is due now, several at once; returns when each has succeeded, failed, or waits for its turn. Those that
+        wait already are passed over: they must not hide the others."""
+        due = await self._due()
         async with anyio.create_task_group() as tasks:
             for stored in due:
                 tasks.start_soon(self._renew, stored)
+
+    async def _due(self) -> list[StoredCertificate]:
+        now, last = self._clock(), None
+        found: list[StoredCertificate] = []
+        while len(found) < PAGE:
+            page = await self._store.certificates_to_renew(now, PAGE, last)
+            found += [stored for stored in page if self._desk.turn(stored.names[0]) is None]
+            if len(page) < PAGE:
+                break
+            last = page[-1]
+        return found
 
     async def _renew(self, stored: StoredCertificate) -> None:
         name = stored.names[0]
@@ -86,6 +105,8 @@ class Upkeep:
                     return
                 else:
                     again = math.inf  # a wildcard's certificate has taken its place
+            except Queued:
+                return  # still due, so that it is looked at again until its turn has come
             except IssuanceDenied as error:
                 # nobody wants the name any more: looked at daily, since it may come back while the certificate lasts
                 log.info("a certificate is no longer renewed", hostname=name, detail=error.detail)
@@ -112,8 +133,8 @@ class Upkeep:
             await anyio.sleep(LOOK_SECONDS)
 
     async def resume_unfinished(self) -> None:
-        """Continues what an earlier process left, and what waits for the CA to be well again; returns when each has succeeded
-        or failed. Once the CA has no answer for one, the others are left for the next look."""
+        """Continues what an earlier process left, and what waits for the CA to be well again; returns when each has succeeded,
+        failed, or waits for its turn. Once the CA has no answer for one, the others are left for the next look."""
         try:
             names = await self._issuer.unsettled()
         except EdgeError as error:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, func, select
+from sqlalchemy import ColumnElement, ScalarSelect, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from edgeproxy.control.store.base import fields, listed, map_key, page, parent_of, wildcard
@@ -122,14 +122,19 @@ class Certificates(History):
         async with self.database.read() as connection:
             return int(await connection.scalar(query) or 0)
 
-    async def certificates_to_renew(self, now: float, limit: int) -> list[StoredCertificate]:
-        """Certificates that nothing newer has superseded and whose `renew_at` is past, the most urgent first."""
+    async def certificates_to_renew(
+        self, now: float, limit: int, after: StoredCertificate | None = None
+    ) -> list[StoredCertificate]:
+        """A page of certificates that nothing newer has superseded and whose `renew_at` is past, the most urgent first, behind
+        the one `after`."""
         query = (
             select(certificates.c.id)
             .where(certificates.c.superseded_at.is_(None), certificates.c.renew_at <= now)
-            .order_by(certificates.c.renew_at)
+            .order_by(certificates.c.renew_at, certificates.c.id)
             .limit(page(limit))
         )
+        if after is not None:
+            query = query.where(tuple_(certificates.c.renew_at, certificates.c.id) > tuple_(after.renew_at, after.id))
         async with self.database.read() as connection:
             return await load(connection, (await connection.scalars(query)).all())
 

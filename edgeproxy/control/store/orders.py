@@ -10,6 +10,7 @@ from sqlalchemy import delete, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields, map_key, page
+from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.rows import Account, Failure, Order
 from edgeproxy.control.store.schema import accounts, challenges, failures, orders
 from edgeproxy.published.records import Challenge
@@ -62,20 +63,8 @@ class Orders(Part):
 
     async def save_order(self, order: Order, now: float) -> None:
         """Makes or replaces the order for its name."""
-        sealed = self._sealer.seal(order.key, b"order:" + order.hostname.encode())
-        values = {
-            "directory": order.directory,
-            "url": order.url,
-            "step": order.step,
-            "sealed_key": sealed,
-            "data": order.data,
-            "started_at": order.started_at,
-            "updated_at": now,
-            "error": order.error,
-        }
-        statement = insert(orders).values(hostname=order.hostname, **values)
         async with self.database.write() as write:
-            await write.connection.execute(statement.on_conflict_do_update(index_elements=["hostname"], set_=values))
+            await self._put_order(write, order, now)
 
     async def delete_order(self, hostname: str) -> None:
         """Forgets the order for a name, if there is one."""
@@ -88,6 +77,21 @@ class Orders(Part):
         query = select(orders).where(orders.c.hostname > after).order_by(orders.c.hostname).limit(page(limit))
         async with self.database.read() as connection:
             return [self._order(row) for row in await connection.execute(query)]
+
+    async def _put_order(self, write: Write, order: Order, now: float) -> None:
+        sealed = self._sealer.seal(order.key, b"order:" + order.hostname.encode())
+        values = {
+            "directory": order.directory,
+            "url": order.url,
+            "step": order.step,
+            "sealed_key": sealed,
+            "data": order.data,
+            "started_at": order.started_at,
+            "updated_at": now,
+            "error": order.error,
+        }
+        statement = insert(orders).values(hostname=order.hostname, **values)
+        await write.connection.execute(statement.on_conflict_do_update(index_elements=["hostname"], set_=values))
 
     def _order(self, row: Any) -> Order:
         return Order(**fields(row, "sealed_key"), key=self._sealer.open(row.sealed_key, b"order:" + row.hostname.encode()))

@@ -173,6 +173,73 @@ class Failure(Row, frozen=True, kw_only=True):
     """Set by the store."""
 
 
+class Waiting(Row, frozen=True, kw_only=True):
+    """A name that waits for its turn to be ordered. What the fields mean: `control.issuance.queue.Entry`."""
+
+    name: str
+    kind: str
+    workspace_id: str = ""
+    since: float
+    not_before: float = 0.0
+    reason: str = ""
+    urgency: float = 0.0
+    visited: bool = False
+    renewal: bool = False
+    replaces: bool = False
+    forced: bool = False
+
+
+class Lease(Row, frozen=True, kw_only=True):
+    """Who works on a name, until when unless that is prolonged."""
+
+    name: str
+    machine: str
+    """The machine's own id: its next process takes over at once."""
+    holder: str
+    """One process of it."""
+    expires: float
+
+
+class Spent(Row, frozen=True, kw_only=True):
+    """An order or a failed validation that a CA still counts."""
+
+    number: int = 0
+    """Set by the store."""
+    directory: str
+    what: str
+    """"order" (what comes of it is open), "issued", "failed" (no certificate comes of it) or "validation" (one that failed)."""
+    kind: str
+    name: str
+    registered: str
+    paced: bool
+    at: float
+    holder: str
+
+
+class RateLimit(Row, frozen=True, kw_only=True):
+    """What a CA said not to ask before a time."""
+
+    directory: str
+    scope: str
+    """"account", "domain" or "name"."""
+    subject: str
+    until: float
+    detail: str = ""
+
+
+class Begun(Row, frozen=True, kw_only=True):
+    """What came of the wish to place an order."""
+
+    spent: int = 0
+    """The number of what was spent; 0: nothing."""
+    superseded: tuple[int, ...] = ()
+    """The numbers of earlier orders for the name whose outcome was open: nobody will ask for it any more."""
+    refused: Literal["", "held", "issued", "spent"] = ""
+    """Why it must not be placed: somebody else works on the name, its certificate is there, or nothing is left."""
+    until: float = 0.0
+    """Where somebody else works on it: when that ends unless it is prolonged."""
+
+
 class InternalCa(Row, frozen=True, kw_only=True):
     """The root of the built-in CA."""
 

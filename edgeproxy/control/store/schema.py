@@ -1,7 +1,8 @@
 """The store's tables. The migrations make them; a test holds the two together.
 
 What the world may grow has its bound where it is written: gate routes by `limits.gate_routes`, failures by
-MAX_FAILURES, challenges by their age, the change log by what the map has reached.
+MAX_FAILURES, names that wait by `limits.pending_issuances`, what was spent by its age and MAX_SPENT, challenges by their
+age, the change log by what the map has reached.
 """
 
 from __future__ import annotations
@@ -172,6 +173,63 @@ failures = Table(
     Column("fault", String, nullable=False, server_default="ca"),
     Column("updated_at", Float, nullable=False),
     Index("failures_by_age", "updated_at"),
+)
+
+waiting = Table(
+    "waiting",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("workspace_id", String, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("not_before", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("urgency", Float, nullable=False),
+    Column("visited", Boolean, nullable=False),
+    Column("renewal", Boolean, nullable=False),
+    Column("replaces", Boolean, nullable=False),
+    Column("forced", Boolean, nullable=False),
+    comment="names that wait for their turn to be ordered",
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("machine", String, nullable=False),
+    Column("holder", String, nullable=False),
+    Column("expires", Float, nullable=False),
+    Index("leases_by_holder", "holder"),
+    comment="who works on a name; holder: one process of the machine",
+)
+
+spent = Table(
+    "spent",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("directory", String, nullable=False),
+    Column("what", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("registered", String, nullable=False),
+    Column("paced", Boolean, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("holder", String, nullable=False),
+    Index("spent_by_time", "at"),
+    Index("spent_by_name", "name"),
+    sqlite_autoincrement=True,
+    comment="orders and failed validations that a CA still counts",
+)
+
+rate_limits = Table(
+    "rate_limits",
+    metadata,
+    Column("directory", String, primary_key=True),
+    Column("scope", String, primary_key=True),
+    Column("subject", String, primary_key=True),
+    Column("until", Float, nullable=False),
+    Column("detail", Text, nullable=False),
+    comment="what a CA said not to ask before",
 )
 
 secrets = Table(

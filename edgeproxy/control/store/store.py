@@ -13,14 +13,15 @@ from edgeproxy.control.store.changelog import ChangeLog
 from edgeproxy.control.store.database import Database
 from edgeproxy.control.store.domains import Domains
 from edgeproxy.control.store.lifecycle import Lifecycle
-from edgeproxy.control.store.orders import Accounts, Challenges, Failures, Orders
+from edgeproxy.control.store.orders import Accounts, Challenges, Failures
 from edgeproxy.control.store.routes import GateRoutes
 from edgeproxy.control.store.secrets import Secrets
+from edgeproxy.control.store.turns import Turns
 from edgeproxy.keys import store_path
 from edgeproxy.published.seal import Sealer
 
 
-class Store(Domains, Lifecycle, Certificates, Accounts, Orders, Challenges, GateRoutes, Failures, Secrets, ChangeLog):
+class Store(Domains, Lifecycle, Certificates, Accounts, Turns, Challenges, GateRoutes, Failures, Secrets, ChangeLog):
     """Rows in, rows out. Every method raises StateError where the database cannot do it; nothing is half done then.
 
     A writing method takes `now` (Unix time), and what it changes for the published map goes into the change log within

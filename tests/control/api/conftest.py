@@ -24,7 +24,10 @@ from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.server import AdminProtocol, Server
 from edgeproxy.control.domains.records import acme_records
 from edgeproxy.control.faults import Faults
+from edgeproxy.control.issuance.budget import Left
 from edgeproxy.control.issuance.lifecycle import Lifecycle
+from edgeproxy.control.issuance.queue import Turn
+from edgeproxy.control.issuance.scheduler import QueueState
 from edgeproxy.control.issuance.upload import Roots
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.probe.daily import Probe
@@ -103,6 +106,15 @@ class FakeIssuance:
         self.go = asyncio.Event()
         self.go.set()
         self.told = asyncio.Event()
+        self.turns: dict[str, Turn] = {}
+
+    def queue(self) -> QueueState:
+        """300 orders in 3 hours, 120 of them spent; one name is worked on and two wait for a turn in a minute."""
+        left = Left(300, 10_800.0, 180, {"new": 100, "renewal": 20, "retry": 0}, 1)
+        return QueueState(1, {"new": 2, "renewal": 0, "retry": 0}, left, time.time() + 60)
+
+    async def turn_of(self, name: str) -> Turn | None:
+        return self.turns.get(name)
 
     async def records(self, names):
         """What the real one says with DNS-01 through a zone of its own."""

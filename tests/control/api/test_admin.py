@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from datetime import datetime
 
 import msgspec
 
@@ -36,7 +37,20 @@ async def test_status_tells_what_runs(world):
     assert status["workers"][0]["generation"] == 7
     assert status["domains"] == {"verified": 1}
     assert status["certificates"]["valid"] == 1
-    assert status["issuance"] == {"pending": 3}
+    next_turn = datetime.fromisoformat(status["issuance"].pop("next_turn_at")).timestamp()
+    assert now + 50 < next_turn < time.time() + 61
+    assert status["issuance"] == {
+        "pending": 3,
+        "working": 1,
+        "waiting": {"new": 2, "renewal": 0, "retry": 0},
+        "budget": {
+            "limit": 300,
+            "window_seconds": 10800.0,
+            "left": 180,
+            "spent": {"new": 100, "renewal": 20, "retry": 0},
+            "domains_full": 1,
+        },
+    }
     assert status["faults"] == []
     assert status["map"]["head"] >= 1
 

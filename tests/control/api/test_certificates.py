@@ -10,6 +10,8 @@ import pytest
 from edgeproxy.control.api.app import admin_app
 from edgeproxy.control.api.certificates import NDJSON, state_of
 from edgeproxy.control.dns.zone import zone_label
+from edgeproxy.control.issuance.queue import Turn
+from edgeproxy.control.issuance.scheduler import described
 from edgeproxy.errors import IssuanceDenied, IssuanceError
 from edgeproxy.model import DomainState
 from tests.authorities import key_text, new_key, pem
@@ -56,6 +58,19 @@ async def test_a_name_shows_the_certificate_that_it_is_served_under(world):
     document = problem_of(await world.client.get(f"{SSL}/www.ve.ai"), 404, "not_found")
     assert document["detail"].endswith("www.ve.ai is reserved by platform.reserved.")
     problem_of(await world.client.get(f"{SSL}/not a name"), 422, "invalid_name")
+
+
+async def test_a_name_that_waits_for_its_turn_is_told_where_it_stands(world):
+    turn = Turn("new", 12, time.time() + 7200, "")
+    world.issuance.turns["a.example.com"] = turn
+    answer = await world.client.get(f"{SSL}/a.example.com")
+    document = problem_of(answer, 503, "queued")
+    assert document["retryable"] is True
+    assert "a.example.com has no certificate yet: queued, position about 12, expected at about 20" in document["detail"]
+    assert "obtained by itself when its turn comes" in document["detail"]
+    assert 7190 < int(answer.headers["retry-after"]) <= 7200
+    await world.store.add_certificate(certificate("a.example.com"), time.time())
+    assert (await world.client.get(f"{SSL}/a.example.com")).json()["queued"] == described(turn)
 
 
 async def test_what_its_owner_has_to_set_for_the_ca_is_told_with_a_name(world):

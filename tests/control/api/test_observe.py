@@ -39,6 +39,7 @@ async def test_metrics_gather_what_workers_store_and_supervisor_know(world):
     assert 'edgeproxy_requests_total{code_class="2xx",protocol="h1"} 5.0' in lines
     assert "edgeproxy_worker_restarts_total 2.0" in lines
     assert 'edgeproxy_certificates{state="valid"} 1.0' in lines
+    assert 'edgeproxy_issuance_waiting{kind="new"} 2.0' in lines
     (expiry,) = [line for line in lines if line.startswith("edgeproxy_certificate_expiry_seconds ")]
     assert 79 * 86400 < float(expiry.split()[1]) < 81 * 86400
 

@@ -19,9 +19,6 @@ from edgeproxy.model import DomainState
 from tests.authorities import Authority, key_text, new_key, pem
 from tests.control.issuance.conftest import changed
 from tests.control.issuance.fakeca import DIRECTORY, Refuse, answer
-from tests.control.issuance.test_service import GateAnswers, Meter, gate_answers, meter, service
-
-__all__ = ["GateAnswers", "Meter", "gate_answers", "meter", "service"]
 
 NAME = "shop.example.com"
 DAY = 86_400.0

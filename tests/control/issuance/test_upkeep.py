@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from edgeproxy.config.structs import Budget
 from edgeproxy.control.issuance import upkeep
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.internal import InternalIssuer
@@ -16,10 +17,8 @@ from edgeproxy.control.issuance.upkeep import Upkeep
 from edgeproxy.control.store import Order
 from edgeproxy.errors import StateError
 from edgeproxy.model import DomainState
+from tests.control.issuance.conftest import gated, until
 from tests.control.issuance.fakeca import DIRECTORY, HOST, Refuse
-from tests.control.issuance.test_service import GateAnswers, Meter, gate_answers, gated, meter, service
-
-__all__ = ["GateAnswers", "Meter", "gate_answers", "meter", "service"]
 
 NAME = "a.example"
 
@@ -232,6 +231,27 @@ async def test_what_waits_for_the_ca_is_continued_without_a_start_or_a_visitor(w
     with contextlib.suppress(asyncio.CancelledError):
         await task
     assert len(world.ca.orders) == 1
+
+
+async def test_renewals_that_wait_for_their_turn_hide_nobody(world, service, monkeypatch):
+    monkeypatch.setattr(upkeep, "PAGE", 2)
+    names = [f"n{number}.d{number}.example" for number in range(5)]
+    await world.register(*names)
+    one = service(world.config())
+    for name in names:
+        await issued(world, one, name)
+    world.clock.ahead = 61 * DAY
+    few = service(world.config(budget=Budget(orders=1)))
+    for _ in range(3):
+        await keeper(world, few).renew_due()
+        await until(lambda: few.queue().working == 0)
+    assert few.queue().waiting["renewal"] == 4
+    assert [few.turn(name) is not None for name in names].count(True) == 4
+    assert len(world.ca.orders) == 6
+    for name in names:
+        if (entry := few._scheduler._queue.get(name)) is not None:
+            assert entry.ask.renewal
+            assert entry.urgency == (await world.store.current_certificate(name)).not_after, "what expires first goes first"
 
 
 async def test_of_many_that_wait_for_a_ca_that_is_away_only_some_are_tried_in_one_look_and_others_in_the_next(world, service):

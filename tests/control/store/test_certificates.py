@@ -114,7 +114,9 @@ async def test_those_due_for_renewal_come_most_urgent_first(store: Store) -> Non
     for one, renew in (("later", 30.0), ("soon", 10.0), ("now", 0.0), ("never", math.inf)):
         await store.add_certificate(certificate(one, f"{one}.example.com", renew=NOW + renew), NOW)
     assert [found.id for found in await store.certificates_to_renew(NOW + 10, 10)] == ["now", "soon"]
-    assert [found.id for found in await store.certificates_to_renew(NOW + 10, 1)] == ["now"]
+    (first,) = await store.certificates_to_renew(NOW + 10, 1)
+    assert first.id == "now"
+    assert [found.id for found in await store.certificates_to_renew(NOW + 10, 10, first)] == ["soon"]
     await store.add_certificate(certificate("renewed", "now.example.com", renew=NOW + 99), NOW)
     assert [found.id for found in await store.certificates_to_renew(NOW + 10, 10)] == ["soon"]
     never = await store.get_certificate("never")

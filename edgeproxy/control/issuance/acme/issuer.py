@@ -24,7 +24,7 @@ from edgeproxy.control.issuance.acme.trials import NOT_OFFERED, Trail, Trials, r
 from edgeproxy.control.issuance.acme.wire import Challenge
 from edgeproxy.control.issuance.acme.wire import Order as OrderState
 from edgeproxy.control.issuance.certificates import Issued, PrivateKey, key_pem, load_key, new_key
-from edgeproxy.control.issuance.issuer import Progress, Published
+from edgeproxy.control.issuance.issuer import Begin, NotNow, Progress, Published
 from edgeproxy.control.store import Order as OrderRow
 from edgeproxy.control.store import Store
 from edgeproxy.errors import EdgeError, Fault, IssuanceError
@@ -38,6 +38,8 @@ log = structlog.get_logger("issuance")
 
 class AcmeIssuer:
     """Issues through the ACME directory of the configuration. Fulfils `Issuer`."""
+
+    begin: Begin | None = None
 
     def __init__(
         self,
@@ -228,9 +230,13 @@ class AcmeIssuer:
                 found = await (ordering.find() if not row.url else self._known(ordering, row.url))
         if found is None:
             progress("Ordering the certificate")
-            row = await self._save(name, "", "new", key, trail)
             try:
+                row = await self._save(name, "", "new", key, trail)
                 found = await ordering.create()
+            except NotNow:
+                if trail.failed:  # so that the next try goes on with this challenge
+                    await self._save(name, "", "wanted", key, trail)
+                raise
             except CaRefused as error:
                 if not error.may_have_been_taken:  # so that the next try need not look for it
                     await self._save(name, "", "wanted", key, trail)
@@ -297,5 +303,8 @@ class AcmeIssuer:
             data=trail.pack(),
             started_at=now,
         )
-        await self._store.save_order(row, now)
+        if step == "new" and self.begin is not None:
+            await self.begin(row)
+        else:
+            await self._store.save_order(row, now)
         return row

@@ -18,7 +18,8 @@ class CaRefused(IssuanceError):
     """The CA answered with a problem document, or was not there to answer.
 
     `problem` is its code ("rateLimited", "connection", …; "unreachable" or "lost" where nothing answered), `retry_after` the
-    seconds that it asked for (0: none), `status` the HTTP status (0: none), `challenge` the challenge that failed.
+    seconds that it asked for (0: none), `status` the HTTP status (0: none), `challenge` the challenge that failed, `said` the
+    CA's own words.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class CaRefused(IssuanceError):
         retry_after: float = 0.0,
         status: int = 0,
         challenge: str = "",
+        said: str = "",
     ) -> None:
         super().__init__(detail, code="ca_refused" if status else "ca_unavailable", fault=fault, retryable=retryable)
         self.problem = problem
         self.retry_after = retry_after
         self.status = status
         self.challenge = challenge
+        self.said = said
 
     @property
     def about_the_ca(self) -> bool:
@@ -115,6 +118,7 @@ def refusal(
         retry_after=retry_after,
         status=status or 400,
         challenge=challenge,
+        said=said,
     )
 
 

@@ -1,4 +1,5 @@
-"""Certificates: serials, challenges, uploads, revocation, warnings of expiry, history. Accounts: a key that is to come."""
+"""Certificates: serials, challenges, uploads, revocation, warnings of expiry, history. Accounts: a key that is to come.
+Issuance: names that wait, who works on one, what was spent of a CA's limits."""
 
 from typing import Any
 
@@ -44,6 +45,63 @@ def upgrade() -> None:
     op.create_index("certificate_history_by_name", "certificate_history", ["name", "number"], unique=False)
     op.create_index("certificate_history_by_certificate", "certificate_history", ["certificate_id"], unique=False)
     _fill(op.get_bind())
+    _turns()
+
+
+def _turns() -> None:
+    op.create_table(
+        "waiting",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("workspace_id", sa.String(), nullable=False),
+        sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("not_before", sa.Float(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("urgency", sa.Float(), nullable=False),
+        sa.Column("visited", sa.Boolean(), nullable=False),
+        sa.Column("renewal", sa.Boolean(), nullable=False),
+        sa.Column("replaces", sa.Boolean(), nullable=False),
+        sa.Column("forced", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        comment="names that wait for their turn to be ordered",
+    )
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("machine", sa.String(), nullable=False),
+        sa.Column("holder", sa.String(), nullable=False),
+        sa.Column("expires", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        comment="who works on a name; holder: one process of the machine",
+    )
+    op.create_index("leases_by_holder", "leases", ["holder"], unique=False)
+    op.create_table(
+        "spent",
+        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("directory", sa.String(), nullable=False),
+        sa.Column("what", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("registered", sa.String(), nullable=False),
+        sa.Column("paced", sa.Boolean(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("holder", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+        comment="orders and failed validations that a CA still counts",
+        sqlite_autoincrement=True,
+    )
+    op.create_index("spent_by_time", "spent", ["at"], unique=False)
+    op.create_index("spent_by_name", "spent", ["name"], unique=False)
+    op.create_table(
+        "rate_limits",
+        sa.Column("directory", sa.String(), nullable=False),
+        sa.Column("scope", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("directory", "scope", "subject"),
+        comment="what a CA said not to ask before",
+    )
 
 
 def _fill(connection: sa.Connection) -> None:

@@ -1,0 +1,180 @@
+"""One issuance from its turn to its end: what is tried, stored, counted, and remembered where it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from edgeproxy.config.structs import Config
+from edgeproxy.control.issuance import telling
+from edgeproxy.control.issuance.acme.problems import CaRefused
+from edgeproxy.control.issuance.admission import Admissions
+from edgeproxy.control.issuance.certificates import Issued
+from edgeproxy.control.issuance.issuer import Issuer, NotNow, Published, until_published
+from edgeproxy.control.issuance.ledger import Ledger
+from edgeproxy.control.issuance.renewal import renew_at, retry_delay
+from edgeproxy.control.issuance.scheduler import Flight
+from edgeproxy.control.store import Failure, Store, StoredCertificate
+from edgeproxy.errors import Conflict, EdgeError, Fault, IssuanceDenied, IssuanceError
+from edgeproxy.published.seal import Sealer
+
+log = structlog.get_logger("issuance")
+
+FAILURE_SECONDS = 60.0
+"""For how long at most a worker remembers that there was no certificate."""
+
+CA_TROUBLE_SECONDS = 20.0
+"""Until the next try for a name when the CA itself is away or out of order. Not growing: it says nothing of the name."""
+
+
+class Meter(Protocol):
+    """Where issuance is counted."""
+
+    def acme_order(self, ca: str, result: str) -> None:
+        """An issuance at a CA ended: "ok" or "failed"."""
+
+    def issued(self, seconds: float) -> None:
+        """A certificate was obtained, in so many seconds."""
+
+
+class Issuing:
+    """What is done when a name's turn has come."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        publisher: Published,
+        sealer: Sealer,
+        issuer: Issuer,
+        admissions: Admissions,
+        ledger: Ledger,
+        meter: Meter,
+        clock: Callable[[], float],
+    ) -> None:
+        """`sealer` has the map's key; `clock` gives Unix time."""
+        self._store = store
+        self._publisher = publisher
+        self._sealer = sealer
+        self._issuer = issuer
+        self._admissions = admissions
+        self._ledger = ledger
+        self._meter = meter
+        self._clock = clock
+        self._bound = config.limits.pending_issuances
+        self._operator_failures: dict[str, Failure] = {}
+
+    async def run(self, flight: Flight) -> StoredCertificate:
+        """See scheduler.Work."""
+        name, monotonic = flight.name, asyncio.get_running_loop().time
+        if flight.waited and (present := await self._look_again(flight)) is not None:
+            return present
+        await self._ledger.claim(name)
+        began = monotonic()
+        try:
+            issued = await self._issuer.issue(name, flight.tell)
+            before = await self._store.current_certificate(name)
+            stored = await self._keep(issued)
+        except NotNow:
+            raise
+        except IssuanceError as error:
+            if isinstance(error, CaRefused) and error.problem == "rateLimited":
+                raise await self._ledger.put_off(error, flight.entry.ask) from None
+            self._meter.acme_order(self._ca, "failed")
+            await self._tidy(self._remember(name, error), name)
+            raise
+        seconds = monotonic() - began
+        self._meter.acme_order(self._ca, "ok")
+        self._meter.issued(seconds)
+        telling.obtained(name, stored, before, ca=self._ca, seconds=seconds)
+        self._operator_failures.pop(name, None)
+        flight.end(stored)  # what follows nobody has to wait for
+        await self._tidy(self._issuer.settled(name), name)
+        return stored
+
+    # What failed before
+
+    async def failed(self, name: str) -> Failure | None:
+        """What is remembered of a name's last failure."""
+        return self._operator_failures.get(name) or await self._store.failure(name)
+
+    def forgive(self, name: str) -> None:
+        """The operator wants it tried now."""
+        self._operator_failures.pop(name, None)
+
+    # Within
+
+    async def _look_again(self, flight: Flight) -> StoredCertificate | None:
+        """Long ago somebody wished for it: whether it is still wanted (IssuanceDenied: not), or there by now."""
+        name, now = flight.name, self._clock()
+        found = await self._admissions.again(name)
+        present = await self._admissions.present(name, found.admission)
+        if present is not None and not flight.entry.forced and (present.renew_at > now or name not in present.names):
+            await until_published(self._publisher, await self._store.head_change())
+            return present
+        if found.admission.certificate != name:
+            raise IssuanceDenied(f"{name} is served under {found.admission.certificate} by now.")
+        return None
+
+    async def _tidy(self, work: Awaitable[None], name: str) -> None:
+        """Does what the result does not depend on; where the store fails at it, that is only logged."""
+        try:
+            await work
+        except EdgeError as error:
+            log.error("the store could not be tidied after an issuance", hostname=name, detail=error.detail)
+
+    async def _keep(self, issued: Issued) -> StoredCertificate:
+        """Stores the certificate and waits until the map has it."""
+        now = self._clock()
+        stored = StoredCertificate(
+            id=issued.id,
+            names=issued.names,
+            chain=issued.chain,
+            sealed_key=self._sealer.seal(issued.key, b"key:" + issued.id.encode("ascii")),
+            not_before=issued.not_before,
+            not_after=issued.not_after,
+            renew_at=renew_at(issued.not_before, issued.not_after, issued.id),
+            issuer=self._issuer.directory,
+            serial=issued.serial,
+            challenge=issued.challenge,
+        )
+        try:
+            change = await self._store.add_certificate(stored, now)
+        except Conflict:
+            # stored by a process that ended before it could forget the order; the CA gave the same certificate again
+            change = await self._store.head_change()
+        await until_published(self._publisher, change)
+        return stored
+
+    async def _remember(self, name: str, error: IssuanceError) -> None:
+        """Notes a failure, so that it is not repeated at each visit."""
+        now = self._clock()
+        about_the_ca = isinstance(error, CaRefused) and error.about_the_ca
+        asked = error.retry_after if isinstance(error, CaRefused) else 0.0
+        known = await self._store.failure(name)
+        count = (known.count if known is not None else 0) + (0 if about_the_ca else 1)
+        delay = CA_TROUBLE_SECONDS if about_the_ca else retry_delay(count, name)
+        if error.fault is Fault.OPERATOR:
+            delay = FAILURE_SECONDS
+        wait = max(delay, asked)
+        failure = Failure(
+            name=name, count=max(count, 1), next_try=now + wait, detail=error.detail, fault=error.fault.value, updated_at=now
+        )
+        present = await self._store.current_certificate(name)
+        telling.failed(name, error, present, ca=self._ca, next_try_in=wait)
+        if error.fault is Fault.OPERATOR:
+            # a setting is wrong: the next start, with another configuration, must not remember it
+            if len(self._operator_failures) >= self._bound:
+                self._operator_failures.clear()
+            self._operator_failures[name] = failure
+        else:
+            await self._store.save_failure(failure, now)
+
+    @property
+    def _ca(self) -> str:
+        """The CA's host, or "internal"."""
+        directory = self._issuer.directory
+        return directory.split("/")[2].rpartition("@")[2] if "://" in directory else directory
