@@ -158,11 +158,15 @@ def denied_table(results: Results) -> list[list[str]]:
     denied = results.denied
     if denied is None:
         return []
-    costs = [f"{value:.1f} µs" for value in (statistics.median(denied.cpu_us), min(denied.cpu_us), max(denied.cpu_us))]
+    costs, gated = (
+        [f"{value:.1f} µs" for value in (statistics.median(each), min(each), max(each))]
+        for each in (denied.cpu_us, denied.gated_us)
+    )
     sizes = [f"{size / 1e6:.1f} MB" for size in (denied.before, denied.warm, denied.after)]
     return [
         [f"{OURS} asked for {denied.names:,} names that nobody registered", "median", "least", "greatest"],
         ["CPU per refused handshake, whole process tree", *costs],
+        ["the same, all from one network, where a gate decides", *gated],
         ["private memory, whole process tree: at the start, caches full, at the end", *sizes],
     ]
 

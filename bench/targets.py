@@ -114,10 +114,13 @@ def judge_rush(rush: Rush) -> list[Outcome]:
 
 def judge_denied(denied: Denied) -> list[Outcome]:
     """The targets for names that nobody registered."""
-    cost, grown = statistics.median(denied.cpu_us), denied.after - denied.warm
+    cost, gated, grown = statistics.median(denied.cpu_us), statistics.median(denied.gated_us), denied.after - denied.warm
     told = f"{grown / 1e6:+.1f} MB after {denied.names:,} names, at most {DENIED_GROWTH_BYTES / 1e6:+.1f} MB"
     return [
         Outcome(f"{DENIED}: {cost:.0f} µs of CPU per handshake, at most {DENIED_US:.0f} µs", cost <= DENIED_US),
+        Outcome(
+            f"{DENIED}: {gated:.0f} µs where a gate decides, of one network, at most {DENIED_US:.0f} µs", gated <= DENIED_US
+        ),
         Outcome(f"{DENIED}: {told}", grown <= DENIED_GROWTH_BYTES),
     ]
 

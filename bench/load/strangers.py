@@ -1,8 +1,8 @@
 """Handshakes for names that nobody registered, each name once. Run as a process: `python -m bench.load.strangers`.
 
 A client of OpenSSL's would cost more than what is measured: a real ClientHello is taken from it once, and its name replaced.
-Connections come a batch at a time, each batch from another address, and each must be answered with exactly the alert
-unrecognized_name and the end of the connection.
+Connections come a batch at a time, each batch from another address (or all from one), and each must be answered with exactly
+the alert unrecognized_name (or with internal_error too, where one network may be limited) and the end of the connection.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from bench.errors import WrongAnswer
 from bench.load.arguments import parse
 from bench.load.base import LoadCommand, LoadReport
 
-UNRECOGNIZED_NAME = bytes((21, 3, 3, 0, 2, 2, 112))
-"""The fatal alert as a record (RFC 8446 section 6)."""
+UNRECOGNIZED_NAME, INTERNAL_ERROR = bytes((21, 3, 3, 0, 2, 2, 112)), bytes((21, 3, 3, 0, 2, 2, 80))
+"""The fatal alerts as records (RFC 8446 section 6)."""
 
 TIMEOUT = 10.0
 _BATCH = 32
@@ -44,6 +44,8 @@ class Flood:
     """Names, hence connections, at most."""
     seconds: float
     """After which it ends all the same."""
+    one_address: int = 0
+    """1: all come from one address, so that their network may be limited. 0: from many."""
 
     def command(self) -> LoadCommand:
         """The load process."""
@@ -84,7 +86,7 @@ def _batch(flood: Flood, address: str, hellos: Sequence[bytes]) -> None:
             answer = b""
             while piece := connection.recv(64):
                 answer += piece
-            if answer != UNRECOGNIZED_NAME:
+            if answer != UNRECOGNIZED_NAME and not (flood.one_address and answer == INTERNAL_ERROR):
                 raise WrongAnswer(f"A name that nobody registered was answered {answer[:100]!r}.")
 
 
@@ -95,7 +97,7 @@ def run(flood: Flood) -> LoadReport:
     while done < flood.count and time.monotonic() < end:
         start = flood.first + done
         size = min(_BATCH, flood.count - done)
-        turn = start // _BATCH
+        turn = 0 if flood.one_address else start // _BATCH
         address = f"127.{1 + turn // 250 % 250}.{turn % 250}.1"
         _batch(flood, address, [before + name_of(start + each).encode("ascii") + after for each in range(size)])
         done += size
@@ -105,7 +107,7 @@ def run(flood: Flood) -> LoadReport:
 def main() -> None:
     """Does what the command line says, and prints the report that `arguments.parse` reads."""
     parser = argparse.ArgumentParser()
-    for field in ("port", "first", "count"):
+    for field in ("port", "first", "count", "one_address"):
         parser.add_argument(f"--{field}", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     try:

@@ -103,10 +103,16 @@ def test_many_domains_have_a_table_of_their_own():
 
 def test_names_that_nobody_registered_have_a_table_of_their_own():
     assert denied_table(results()) == []
-    denied = Denied(names=1_000_000, cpu_us=[70, 68, 75], before=90_000_000, warm=96_000_000, after=96_400_000)
+    denied = Denied(
+        names=1_000_000, cpu_us=[70, 68, 75], gated_us=[90, 80, 99], before=90_000_000, warm=96_000_000, after=96_400_000
+    )
     rows = denied_table(results(denied=denied))
     assert rows[0][0] == f"{OURS} asked for 1,000,000 names that nobody registered"
-    assert [row[1:] for row in rows[1:]] == [["70.0 µs", "68.0 µs", "75.0 µs"], ["90.0 MB", "96.0 MB", "96.4 MB"]]
+    assert [row[1:] for row in rows[1:]] == [
+        ["70.0 µs", "68.0 µs", "75.0 µs"],
+        ["90.0 µs", "80.0 µs", "99.0 µs"],
+        ["90.0 MB", "96.0 MB", "96.4 MB"],
+    ]
     assert "reached: denied: +0.4 MB after 1,000,000 names, at most +3.0 MB" in page(results(denied=denied))
 
 

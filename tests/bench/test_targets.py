@@ -52,14 +52,21 @@ def test_many_domains_are_judged_by_medians_and_by_the_largest_worker():
 
 
 def denied(**changes: object) -> Denied:
-    figures = {"cpu_us": [70.0, 119.0, 500.0], "before": 90_000_000, "warm": 100_000_000, "after": 102_000_000}
+    figures = {
+        "cpu_us": [70.0, 119.0, 500.0],
+        "gated_us": [110.0],
+        "before": 90_000_000,
+        "warm": 100_000_000,
+        "after": 102_000_000,
+    }
     return Denied(names=1_000_000, **(figures | changes))  # type: ignore[arg-type]
 
 
 def test_refused_handshakes_are_judged_by_the_median_and_by_what_memory_grew_when_caches_were_full():
-    assert [outcome.reached for outcome in judge({}, {}, None, denied())] == [True, True]
-    assert [outcome.reached for outcome in judge({}, {}, None, denied(cpu_us=[121.0]))] == [False, True]
-    assert [outcome.reached for outcome in judge({}, {}, None, denied(after=104_000_000))] == [True, False]
+    assert [outcome.reached for outcome in judge({}, {}, None, denied())] == [True, True, True]
+    assert [outcome.reached for outcome in judge({}, {}, None, denied(cpu_us=[121.0]))] == [False, True, True]
+    assert [outcome.reached for outcome in judge({}, {}, None, denied(gated_us=[121.0]))] == [True, False, True]
+    assert [outcome.reached for outcome in judge({}, {}, None, denied(after=104_000_000))] == [True, True, False]
 
 
 def rush(**changes: object) -> Rush:

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from bench.errors import WrongAnswer
-from bench.load.strangers import UNRECOGNIZED_NAME, Flood, main, name_of, run
+from bench.load.strangers import INTERNAL_ERROR, UNRECOGNIZED_NAME, Flood, main, name_of, run
 from edgeproxy.edge.hello import parse
 
 
@@ -47,7 +47,7 @@ def test_every_name_is_another_one_and_all_are_asked_for():
 
 
 def test_another_answer_than_the_alert_voids_the_run():
-    with refusing(UNRECOGNIZED_NAME[:-1] + b"P") as (port, _), pytest.raises(WrongAnswer, match="answered"):
+    with refusing(INTERNAL_ERROR) as (port, _), pytest.raises(WrongAnswer, match="answered"):
         run(Flood(port=port, first=0, count=1, seconds=60))
 
 
@@ -63,3 +63,9 @@ def test_the_command_line_has_all_of_it_and_the_report_comes_back(monkeypatch, c
         main()
     assert command.parse(capsys.readouterr().out).succeeded == 3
     assert names == [name_of(number) for number in range(7, 10)]
+
+
+def test_one_network_may_be_limited_and_comes_from_one_address():
+    with refusing(INTERNAL_ERROR) as (port, names):
+        assert run(Flood(port=port, first=0, count=70, seconds=60, one_address=1)).succeeded == 70
+    assert len(set(names)) == 70
