@@ -201,8 +201,8 @@ class Exchange2(Exchange, eq=False):
         self.seconds = self.origin_seconds = perf_counter() - self.started
         size = self.bytes_out = len(body)
         front.http2.respond(self.number, head.fields, body, True)
+        front.whole.append(self)
         front.queued(size)
-        self.connection.worker.record(self)
 
     def send_interim(self, head: ResponseHead) -> None:
         self.front.http2.send_interim(self.number, head.status, head.fields[1:])

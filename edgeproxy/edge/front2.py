@@ -57,6 +57,7 @@ class Front2:
         "paused",
         "streams",
         "upload_ahead",
+        "whole",
     )
 
     def __init__(self, connection: Connection) -> None:
@@ -71,6 +72,8 @@ class Front2:
         self.upload_ahead = 0
         self.free = 0
         """What the first read of an answer may bring where nothing is in its way; 0: ask `first_room`."""
+        self.whole: list[Exchange2] = []
+        """Answered since the last flush, each by one read from its origin; not counted yet."""
         self._held = 0
         """Bytes that were queued after the last flush, and those of answers that were ended since."""
         self._read_at = 0.0
@@ -336,6 +339,9 @@ class Front2:
     def _flush(self) -> None:
         self._flush_due = False
         connection, http2 = self.connection, self.http2
+        if self.whole:
+            connection.worker.record_whole(self.whole)
+            self.whole.clear()
         if connection.closing or connection.full:
             return  # `ready` comes back to it
         try:

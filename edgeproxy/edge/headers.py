@@ -10,7 +10,8 @@ from __future__ import annotations
 import abc
 import functools
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -119,6 +120,9 @@ def parse_authority(value: bytes) -> str | None:
     return wire_hostname(match[1].decode("ascii")) or ""
 
 
+UNINDEXED_VALUE = 64
+"""Bytes of a response's value that is always another up to which HPACK's table is spared it, and keeps what does come again.
+Longer ones are kept: most are one customer's (a policy, links), and cost much if they are sent in full each time."""
 VALUES = 256
 """Lines of one name that are remembered. A name with more of them is one whose value is always another (a request's id, a
 date of change): remembering those would drive out, and empty again and again, what does come again."""
@@ -156,8 +160,8 @@ class _Name:
     def __init__(self, lower: bytes, meaning: int) -> None:
         self.lower = lower
         self.meaning = meaning
-        self.left = 0 if lower in _ALWAYS_ANOTHER else VALUES
-        """Lines that may still be remembered."""
+        self.left = 0 if lower in _ALWAYS_ANOTHER else sys.maxsize if lower == b"date" else VALUES
+        """Lines that may still be remembered. A date is another every second, and until then that of all answers."""
 
 
 class _Names(abc.ABC):
@@ -232,12 +236,13 @@ class RequestLines(_Names):
 
 
 class ResponseLines(_Names):
-    """Field lines of origins' responses."""
+    """Field lines of origins' responses. `unindexed` marks a field that HPACK is not to keep in its table."""
 
-    __slots__ = ("memo",)
+    __slots__ = ("_unindexed", "memo")
 
-    def __init__(self) -> None:
+    def __init__(self, unindexed: Callable[[Field], Field] = lambda field: field) -> None:
         super().__init__()
+        self._unindexed = unindexed
         self.memo: dict[bytes, ResponseLine] = {}
 
     def classify(self, line: bytes) -> ResponseLine:
@@ -255,8 +260,11 @@ class ResponseLines(_Names):
             says = connection_options(value)
         elif meaning == TRANSFER:
             says = value.lower()
-        known = meaning, (name.lower, value), says
-        if name.left and len(line) <= HEADER_MEMO_LINE:
+        field = name.lower, value
+        if not name.left:
+            return meaning, self._unindexed(field) if len(value) <= UNINDEXED_VALUE else field, says
+        known = meaning, field, says
+        if len(line) <= HEADER_MEMO_LINE:
             name.left -= 1
             if len(self.memo) >= HEADER_MEMO_ENTRIES:
                 self.memo.clear()

@@ -13,7 +13,8 @@ the HTTP/1.1 head for the origin, and hides its traps:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 import ngh2
@@ -60,6 +61,10 @@ _SETTINGS_FIXED = {
     ngh2.Setting.ENABLE_CONNECT_PROTOCOL: 1,
     ngh2.Setting.NO_RFC7540_PRIORITIES: 1,
 }
+
+
+unindexed: Callable[[Field], Field] = functools.partial(tuple.__new__, ngh2.NeverIndexedHeader)
+"""Marks a response's field that HPACK is not to put into its table (RFC 7541 section 7.1.3)."""
 
 
 class Http2Error(Exception):

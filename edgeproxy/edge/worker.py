@@ -10,7 +10,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -22,6 +22,7 @@ from edgeproxy.edge.certificate import Certificates, Cold, Denied, Found, Missin
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.headers import RequestHead, RequestLines, ResponseLines
 from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME
+from edgeproxy.edge.http2 import unindexed
 from edgeproxy.edge.http2_fields import RequestFields
 from edgeproxy.edge.obtain import Obtaining
 from edgeproxy.edge.reception import Reception
@@ -77,7 +78,7 @@ class Worker:
         self.ciphertext = memoryview(bytearray(RELAY_BUFFER))
         """The same for what origins send over TLS."""
         self.request_lines = RequestLines(start.config.origin.header)
-        self.response_lines = ResponseLines()
+        self.response_lines = ResponseLines(unindexed)
         self.request_fields = RequestFields(self.request_lines, self.limits)
         self.trusted = networks(start.config.listen.trusted_proxies)
         self.origin_networks = networks(start.config.origin.allow)
@@ -100,6 +101,8 @@ class Worker:
         self.access = Access(start.config, log.error)
         self.record: Callable[[Exchange], None] = self.access.answered
         """An exchange is over."""
+        self.record_whole: Callable[[Sequence[Exchange]], None] = self.access.answered_whole
+        """Several of one connection are, each answered in one read."""
 
     # life
 

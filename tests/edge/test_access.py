@@ -25,30 +25,37 @@ from edgeproxy.link import counters
 QUIET = Config(log=Log(access="off"))
 
 
+PLAIN: dict[str, Any] = {
+    "host": "gallery.example.com",
+    "method": b"GET",
+    "target": b"/",
+    "status": 200,
+    "bytes_out": 10,
+    "seconds": 0.0,
+    "request_id": b"1",
+    "tls": "TLSv1.3",
+    "protocol": "h1",
+    "client": "203.0.113.17",
+    "error": "",
+    "bytes_in": 0,
+    "origin_seconds": 0.0,
+    "workspace": "acme-store",
+}
+
+
 def record(holder: Access, **changes: Any) -> None:
     """An exchange that is over, or with protocol "http" an answer of port 80."""
-    given = {
-        "host": "gallery.example.com",
-        "method": b"GET",
-        "target": b"/",
-        "status": 200,
-        "bytes_out": 10,
-        "seconds": 0.0,
-        "request_id": b"1",
-        "tls": "TLSv1.3",
-        "protocol": "h1",
-        "client": "203.0.113.17",
-        "error": "",
-        "bytes_in": 0,
-        "origin_seconds": 0.0,
-        "workspace": "acme-store",
-        **changes,
-    }
+    given = {**PLAIN, **changes}
     if given["protocol"] == "http":
         for name in ("bytes_in", "origin_seconds", "workspace"):
             del given[name]
         holder.record(**given)
         return
+    holder.answered(exchange_of(given))
+
+
+def exchange_of(given: dict[str, Any]) -> Exchange:
+    """A request that was answered."""
     target = parse_target("http://127.0.0.1")
     route = Route(known=True, workspace=given["workspace"], target=target, header="workspace-id")
     tunnel = given["protocol"] == "ws"
@@ -66,7 +73,7 @@ def record(holder: Access, **changes: Any) -> None:
     )
     for name in ("status", "bytes_in", "bytes_out", "origin_seconds", "error"):
         setattr(exchange, name, given[name])
-    holder.answered(exchange)
+    return exchange
 
 
 def logging_to(path: Path) -> Config:
@@ -85,6 +92,31 @@ def test_requests_are_counted_by_class_and_protocol() -> None:
         "requests_total|5xx|h1": 1,
         "requests_total|1xx|ws": 1,
     }
+
+
+@pytest.mark.parametrize("log", ["off", "access.log"])
+def test_answers_in_one_read_are_counted_together_as_each_by_itself(tmp_path: Path, log: str) -> None:
+    whole = []
+    for number, status in enumerate((200, 200, 204, 404, 502, 504)):
+        given = {"host": f"shop{number % 4}.test", "status": status, "origin_seconds": 0.002 * (number + 1)}
+        whole.append(exchange_of({**PLAIN, "protocol": "h2", **given}))
+        whole[-1].connection = whole[0].connection
+        whole[-1].seconds = whole[-1].origin_seconds
+    one, other = Access(QUIET), Access(QUIET if log == "off" else logging_to(tmp_path / log))
+    for exchange in whole:
+        one.answered(exchange)
+
+    async def together() -> None:
+        other.answered_whole(whole)
+        other.close()
+
+    asyncio.run(together())
+    found = other.snapshot({})
+    assert found == {**one.snapshot({}), **{name: count for name, count in found.items() if name.startswith("access_log")}}
+    assert found["requests_total|2xx|h2"] == 3
+    assert found["origin_errors_total|timeout"] == 1
+    if log != "off":
+        assert (tmp_path / log).read_text().count("\n") == len(whole)
 
 
 def test_durations_fall_into_their_buckets() -> None:

@@ -72,7 +72,7 @@ def protocol(request: pytest.FixtureRequest) -> str:
 def following(edge: Edge) -> list[Exchange]:
     """The exchanges that are over, as they are told."""
     told: list[Exchange] = []
-    edge.worker.record = told.append
+    edge.worker.record, edge.worker.record_whole = told.append, told.extend
     return told
 
 

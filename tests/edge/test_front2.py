@@ -7,6 +7,7 @@ import contextlib
 import random
 import socket
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 import h2.errors
@@ -21,6 +22,7 @@ from hyperframe.frame import ContinuationFrame, GoAwayFrame, HeadersFrame, Setti
 from edgeproxy.config.structs import Timeouts
 from edgeproxy.edge import connection, front2
 from edgeproxy.edge.connection import Connection
+from edgeproxy.edge.exchange import Exchange
 from edgeproxy.edge.front2 import Front2
 from edgeproxy.edge.http2 import CONNECTION_WINDOW
 from edgeproxy.limits import Limits
@@ -338,7 +340,15 @@ async def test_a_connection_ends_after_its_share_of_requests(
 
 async def test_the_access_log_tells_of_every_request(edge: Edge, script: Script) -> None:
     told: list[tuple[object, ...]] = []
-    edge.worker.record = lambda over: told.append((over.connection.protocol, over.status, over.bytes_in, over.bytes_out))
+
+    def record(over: Exchange) -> None:
+        told.append((over.connection.protocol, over.status, over.bytes_in, over.bytes_out))
+
+    def record_whole(whole: Sequence[Exchange]) -> None:
+        for over in whole:
+            record(over)
+
+    edge.worker.record, edge.worker.record_whole = record, record_whole
     edge.worker.access.record = lambda *line: told.append((line[8], line[3]))  # type: ignore[method-assign]
     async with connected(edge) as client:
         await client.get(get())

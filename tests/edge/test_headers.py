@@ -12,6 +12,7 @@ from edgeproxy.edge.headers import (
     HOST,
     KEEP,
     REFUSE,
+    UNINDEXED_VALUE,
     VALUES,
     RequestHead,
     RequestLines,
@@ -118,6 +119,25 @@ def test_a_name_whose_value_is_always_another_drives_nothing_out(kind):
     assert b"Server: nginx" in lines.memo
     assert len(lines.memo) == 1 + VALUES
     assert not any(line.startswith(b"Set-Cookie") for line in lines.memo)
+
+
+def test_todays_date_is_remembered_however_many_there_were():
+    lines = ResponseLines()
+    for number in range(VALUES + 2):
+        lines.classify(b"Date: %d" % number)
+    assert b"Date: %d" % (VALUES + 1) in lines.memo
+
+
+def test_a_short_field_whose_value_is_always_another_is_marked_for_no_table():
+    class Marked(tuple[bytes, bytes]):
+        __slots__ = ()
+
+    lines = ResponseLines(Marked)
+    for number in range(VALUES):
+        assert type(lines.classify(b"X-Run-Time: %d" % number)[1]) is tuple
+    assert lines.classify(b"X-Run-Time: 999")[1] == (b"x-run-time", b"999")
+    assert type(lines.classify(b"X-Run-Time: 999")[1]) is Marked
+    assert type(lines.classify(b"X-Run-Time: " + b"9" * (UNINDEXED_VALUE + 1))[1]) is tuple
 
 
 def test_an_origins_lines_become_lower_case_fields():

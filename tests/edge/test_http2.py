@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from hpack import NeverIndexedHeaderTuple
 from hyperframe.frame import GoAwayFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 
 from edgeproxy.edge.http2 import (
@@ -14,6 +15,7 @@ from edgeproxy.edge.http2 import (
     STREAM_WINDOW,
     Http2Error,
     Http2Server,
+    unindexed,
 )
 from edgeproxy.limits import Limits
 from tests.http2_peer import GET, POST, WEBSOCKET, RawClient, Recorder, data, fields_for, parse_frames
@@ -49,6 +51,17 @@ def test_a_request_is_answered() -> None:
     assert (body.data, "END_STREAM" in body.flags) == (b"hello", True)
     assert client.sink.closures == {1: NO_ERROR}
     assert client.server.requests == 1
+
+
+def test_a_field_that_is_not_to_be_indexed_enters_no_table() -> None:
+    client = RawClient()
+    client.request(1, GET)
+    client.server.send_head(1, 200, [unindexed((b"x-run-time", b"17")), (b"x-powered-by", b"tests")], True)
+    (head,) = client.received()
+    decoded = client.decoder.decode(head.data, raw=True)
+    assert decoded == [(b":status", b"200"), (b"x-run-time", b"17"), (b"x-powered-by", b"tests")]
+    assert [type(field) is NeverIndexedHeaderTuple for field in decoded] == [False, True, False]
+    assert [entry[0] for entry in client.decoder.header_table.dynamic_entries] == [b"x-powered-by"]
 
 
 def test_an_answer_without_content_is_one_frame() -> None:
