@@ -140,7 +140,7 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
         host_field: bytes | None = None
         length = -1
         expect = False
-        size = 0
+        size = cookie_at = 0
         for field in fields:
             name, value = field
             size += len(name) + len(value) + 4
@@ -152,6 +152,8 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
             if name == b"cookie":
                 if _VALUE(value) is None:
                     raise Malformed("invalid field value")
+                if not crumbs:
+                    cookie_at = len(lines)
                 crumbs.append(value)
                 continue
             line = self._line(field)
@@ -175,7 +177,9 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
                 expect = True
         if end and length > 0:
             raise Malformed("content-length without content")
-        head = self._head(pseudo, host_field, lines, crumbs)
+        if crumbs:
+            lines.insert(cookie_at, b"cookie: %b\r\n" % b"; ".join(crumbs))
+        head = self._head(pseudo, host_field, lines)
         # :method, :scheme and :path are not fields in HTTP/1.1, :authority stands for Host, and all crumbs are one Cookie.
         if size > self._size_limit or len(fields) - 3 - max(0, len(crumbs) - 1) > self._count_limit:
             raise Refusal(431, f"more than {self._count_limit} header fields or {self._size_limit} bytes of them")
@@ -186,9 +190,7 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
         head.forwarded = tuple(forwarded)
         return head
 
-    def _head(
-        self, pseudo: dict[bytes, bytes], host_field: bytes | None, lines: list[bytes], crumbs: list[bytes]
-    ) -> RequestHead:
+    def _head(self, pseudo: dict[bytes, bytes], host_field: bytes | None, lines: list[bytes]) -> RequestHead:
         """Checks what makes a request (RFC 9113 section 8.3.1, RFC 8441 section 4) and puts its head together."""
         method, scheme, target = pseudo.get(b":method", b""), pseudo.get(b":scheme"), pseudo.get(b":path")
         authority, protocol = pseudo.get(b":authority"), pseudo.get(b":protocol")
@@ -222,8 +224,6 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
             # To the origin it is an HTTP/1.1 upgrade, whose key is the edge's own (RFC 8441 section 5.1).
             method = b"GET"
             lines = [line for line in lines if not line.startswith(_TUNNEL_ONLY)]
-        if crumbs:
-            lines.append(b"cookie: %b\r\n" % b"; ".join(crumbs))
         head = b"".join((method, b" ", target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n", *lines))
         return RequestHead(method, target, host, head, authority=authority, upgrade=upgrade, version=2)
 
