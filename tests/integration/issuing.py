@@ -15,6 +15,7 @@ from edgeproxy.config.structs import Issuance as IssuanceSettings
 from edgeproxy.control.issuance.acme.issuer import AcmeIssuer
 from edgeproxy.control.issuance.service import Issuance, Outcome
 from edgeproxy.control.issuance.upkeep import Upkeep
+from edgeproxy.control.issuance.windows import Windows
 from edgeproxy.control.publish import Publisher
 from edgeproxy.control.store import Store
 from edgeproxy.published.seal import Sealer
@@ -66,6 +67,7 @@ class Issuing:
         self.issuance._patience = 1.0  # of real time, while a turn is a matter of the simulated one
         self.stack.push_async_callback(self.issuance.close)
         self.upkeep = Upkeep(self.issuance, self.store, self.issuer, self.time)
+        self.windows = Windows(self.store, self.issuer, self.time)
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -101,6 +103,7 @@ class Issuing:
         while self.time() < until:
             await self.time.sleep(min(every, until - self.time()))
             await self.upkeep.resume_unfinished()
+            await self.windows.look()
             await self.upkeep.renew_due()
             self.issuance._scheduler.look()  # its own timer knows the real time alone
             await self.idle()

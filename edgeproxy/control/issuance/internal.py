@@ -45,6 +45,7 @@ class InternalIssuer:
     directory = DIRECTORY
     wildcards = True
     begin: Begin | None = None  # no order: nothing is limited here
+    replaces = False
 
     def __init__(
         self,
@@ -93,6 +94,9 @@ class InternalIssuer:
     async def unsettled(self) -> list[str]:
         """See `Issuer`. Nothing is ever left unfinished."""
         return []
+
+    async def suggestion(self, _chain: bytes) -> None:
+        """See `Issuer`. It revokes nothing."""
 
     async def roll_over(self) -> None:
         """See `Issuer`."""

@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from edgeproxy.control.issuance.certificates import Issued
+from edgeproxy.control.issuance.renewal import Suggestion
 from edgeproxy.control.store import Order
 from edgeproxy.errors import Fault, IssuanceError, MapError
 
-Begin = Callable[[Order], Awaitable[None]]
-"""Saves an order that the CA is about to be asked for, with all that goes with it. To be called before each new order, and
-only then. Raises NotNow where it must wait, and StateError."""
+Begin = Callable[[Order, bool], Awaitable[None]]
+"""Saves an order that the CA is about to be asked for, with all that goes with it; and whether it will say which certificate
+it replaces. To be called before each new order, and only then. Raises NotNow where it must wait, and StateError."""
 
 Progress = Callable[[str], None]
 """Told one short plain phrase for each step, for people who wait. Must not block or raise."""
@@ -67,6 +68,15 @@ class Issuer(Protocol):
 
     begin: Begin | None
     """Set by the service before the first call. None: orders are only saved."""
+
+    @property
+    def replaces(self) -> bool:
+        """Whether orders say which certificate they replace (RFC 9773), as far as that is known."""
+        ...
+
+    async def suggestion(self, chain: bytes) -> Suggestion | None:
+        """When the CA wants a certificate of its own renewed, a PEM chain; None where it never says. Raises IssuanceError."""
+        ...
 
     async def prepare(self) -> None:
         """Makes ready what the first visitor would otherwise wait for. Raises IssuanceError or StateError."""

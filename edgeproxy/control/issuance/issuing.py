@@ -15,7 +15,7 @@ from edgeproxy.control.issuance.admission import Admissions
 from edgeproxy.control.issuance.certificates import Issued
 from edgeproxy.control.issuance.issuer import Issuer, NotNow, Published, until_published
 from edgeproxy.control.issuance.ledger import Ledger
-from edgeproxy.control.issuance.renewal import renew_at, retry_delay
+from edgeproxy.control.issuance.renewal import first_asked_at, renew_at, retry_delay
 from edgeproxy.control.issuance.scheduler import Flight
 from edgeproxy.control.store import Failure, Store, StoredCertificate
 from edgeproxy.errors import Conflict, EdgeError, Fault, IssuanceDenied, IssuanceError
@@ -77,7 +77,7 @@ class Issuing:
         try:
             issued = await self._issuer.issue(name, flight.tell)
             before = await self._store.current_certificate(name)
-            stored = await self._keep(issued)
+            stored = await self._keep(issued, before)
         except NotNow:
             raise
         except IssuanceError as error:
@@ -126,8 +126,8 @@ class Issuing:
         except EdgeError as error:
             log.error("the store could not be tidied after an issuance", hostname=name, detail=error.detail)
 
-    async def _keep(self, issued: Issued) -> StoredCertificate:
-        """Stores the certificate and waits until the map has it."""
+    async def _keep(self, issued: Issued, before: StoredCertificate | None) -> StoredCertificate:
+        """Stores the certificate and waits until the map has it. `before` is the one that the name had."""
         now = self._clock()
         stored = StoredCertificate(
             id=issued.id,
@@ -140,6 +140,7 @@ class Issuing:
             issuer=self._issuer.directory,
             serial=issued.serial,
             challenge=issued.challenge,
+            info_at=first_asked_at(now, None if before is None else before.added_at),
         )
         try:
             change = await self._store.add_certificate(stored, now)

@@ -207,11 +207,12 @@ class Scheduler:
         visited: bool = False,
         begun: bool = False,
         forced: bool = False,
+        replaces: bool = False,
     ) -> Flight | None:
         """The flight for a name: the one that there is, or a new one; None where there are too many.
 
-        `workspace` is whose name it is, `begun` that an order for it is under way already. Other parameters as in
-        `queue.Entry`.
+        `workspace` is whose name it is, `begun` that an order for it is under way already, `replaces` that an order would
+        say which certificate it replaces. Other parameters as in `queue.Entry`.
         """
         flight = self._flights.get(name)
         if flight is not None:
@@ -219,7 +220,7 @@ class Scheduler:
                 self._queue.release(name, self._clock())
                 self.look()
             return flight
-        ask = Ask(name, "" if self._ledger.alone else registered_domain(name), kind, renewal)
+        ask = Ask(name, "" if self._ledger.alone else registered_domain(name), kind, renewal, replaces)
         flight = self._enter(
             Entry(
                 ask,
@@ -260,12 +261,14 @@ class Scheduler:
             raise result
         return result
 
-    async def begin(self, order: Order) -> None:
+    async def begin(self, order: Order, replaces: bool) -> None:
         """See issuer.Begin."""
         flight = self._flights.get(order.hostname)
         if flight is None or flight.purse is None:
             await self._store.save_order(order, self._clock())
         else:
+            # before, it was a guess; where it has to wait now, it waits by what it costs
+            flight.entry.ask = flight.purse.ask = dataclasses.replace(flight.entry.ask, replaces=replaces)
             await self._ledger.begin(order, flight.purse, unless_issued=not flight.entry.forced)
 
     # Serving

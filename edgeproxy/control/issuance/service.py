@@ -27,6 +27,7 @@ from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.issuance.scheduler import Flight, Queued, QueueState, Scheduler
 from edgeproxy.control.issuance.strangers import Strangers
 from edgeproxy.control.issuance.upkeep import Upkeep
+from edgeproxy.control.issuance.windows import Windows
 from edgeproxy.control.store import Failure, Store, StoredCertificate
 from edgeproxy.errors import IssuanceDenied, IssuanceError
 from edgeproxy.model import hostname as checked_hostname
@@ -37,6 +38,9 @@ __all__ = ["BUSY_SECONDS", "DENIAL_SECONDS", "FAILURE_SECONDS", "AllMeters", "Is
 
 BUSY_SECONDS = 2.0
 """For how long a worker remembers that there were too many names at once."""
+
+RENEWALS = "*renewals"
+"""Where renewals stand in line, all of them: the most urgent comes first, whoever's it is. A star is in no workspace's id."""
 
 ANSWER_SECONDS = 0.25
 """By so much a handshake that waits for its turn is answered before its time is over, so that it hears why."""
@@ -207,11 +211,12 @@ class Issuance:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._scheduler.run)
             tasks.start_soon(PlatformWildcard(self._config, self, self._store, self._issuer, self._clock).run)
+            tasks.start_soon(Windows(self._store, self._issuer, self._clock).run)
             tasks.start_soon(Upkeep(self, self._store, self._issuer, self._clock).run)
 
-    async def renew(self, name: str) -> StoredCertificate:
+    async def renew(self, name: str, urgency: float = 0.0) -> StoredCertificate:
         """See upkeep.Desk. A gate that does not answer now leaves it at what it said before."""
-        return await self._obtain_again(name, renewal=True)
+        return await self._obtain_again(name, renewal=True, urgency=urgency)
 
     async def resume(self, name: str) -> None:
         """See upkeep.Desk."""
@@ -233,7 +238,7 @@ class Issuance:
         """See upkeep.Desk."""
         return self._too_early(await self._issuing.failed(name), 0.0)
 
-    async def _obtain_again(self, name: str, *, renewal: bool, begun: bool = False) -> StoredCertificate:
+    async def _obtain_again(self, name: str, *, renewal: bool, begun: bool = False, urgency: float = 0.0) -> StoredCertificate:
         found = await self._admissions.again(name)
         certificate = found.admission.certificate
         if certificate != name:
@@ -242,7 +247,7 @@ class Issuance:
             if wildcard is not None and wildcard.renew_at > self._clock():
                 return wildcard
         known = await self._issuing.failed(certificate)
-        flight = await self._wish(found, certificate, known, renewal=renewal, begun=begun)
+        flight = await self._wish(found, certificate, known, renewal=renewal, begun=begun, urgency=urgency)
         return await self._scheduler.result(flight, self._patience)
 
     # Deciding
@@ -270,6 +275,7 @@ class Issuance:
         visited: bool = False,
         forced: bool = False,
         client_ip: str = "",
+        urgency: float = 0.0,
     ) -> Flight:
         """The flight for a certificate; raises IssuanceError where there are too many, or too many of one client's network."""
         await self._scheduler.open()
@@ -285,9 +291,10 @@ class Issuance:
         flight = self._scheduler.wish(
             certificate,
             kind,
-            found.workspace or self._admissions.workspace_of(certificate),
+            RENEWALS if renewal else found.workspace or self._admissions.workspace_of(certificate),
             renewal=had is not None,
-            urgency=had.not_after if had is not None and kind == "renewal" else 0.0,
+            replaces=had is not None and had.names == (certificate,) and self._issuer.replaces,
+            urgency=urgency,
             visited=visited,
             begun=begun,
             forced=forced,

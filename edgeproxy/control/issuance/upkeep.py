@@ -11,8 +11,7 @@ import structlog
 
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.issuer import Issuer
-from edgeproxy.control.issuance.queue import Turn
-from edgeproxy.control.issuance.renewal import DAY
+from edgeproxy.control.issuance.renewal import DAY, urgency
 from edgeproxy.control.issuance.scheduler import Queued
 from edgeproxy.control.store import Failure, Store, StoredCertificate
 from edgeproxy.errors import EdgeError, IssuanceDenied, IssuanceError
@@ -28,6 +27,12 @@ PAGE = 100
 RESUMED_AT_ONCE = 8
 """Unfinished orders that are continued at once: as many fail in one look at a CA that is away, not thousands."""
 
+MORE_SECONDS = 1.0
+"""The same where there was more to renew than one look takes."""
+
+QUEUED_SECONDS = 3_600.0
+"""Until a renewal that waits for its turn is looked at again at most. The turn comes without that, unless it was lost."""
+
 RETRY_SECONDS = 600.0
 """Until a renewal is looked at again that failed for a reason that is not remembered of its name."""
 
@@ -35,13 +40,9 @@ RETRY_SECONDS = 600.0
 class Desk(Protocol):
     """What upkeep needs of the service."""
 
-    async def renew(self, name: str) -> StoredCertificate:
-        """Issues anew if policy still allows it. Raises Queued where its turn comes later by itself, IssuanceDenied,
-        IssuanceError or another EdgeError."""
-        ...
-
-    def turn(self, name: str) -> Turn | None:
-        """Where a name stands in the queue; None where it does not wait."""
+    async def renew(self, name: str, urgency: float = 0.0) -> StoredCertificate:
+        """Issues anew if policy still allows it. Of all renewals that wait for their turn the one of the lowest `urgency` comes
+        first. Raises Queued where its turn comes later by itself, IssuanceDenied, IssuanceError or another EdgeError."""
         ...
 
     async def resume(self, name: str) -> None:
@@ -70,43 +71,40 @@ class Upkeep:
             tasks.start_soon(self._prepare)
             tasks.start_soon(self._keep_resuming)
             while True:
+                pause = LOOK_SECONDS
                 try:
-                    await self.renew_due()
+                    if await self.renew_due() == PAGE:
+                        pause = MORE_SECONDS
                 except EdgeError as error:
                     log.error("due renewals could not be looked for", detail=error.detail)
-                await anyio.sleep(LOOK_SECONDS)
+                await anyio.sleep(pause)
 
-    async def renew_due(self) -> None:
-        """Renews what is due now, several at once; returns when each has succeeded, failed, or waits for its turn. Those that
-        wait already are passed over: they must not hide the others."""
-        due = await self._due()
+    async def renew_due(self) -> int:
+        """Renews what is due now, several at once; returns when each has succeeded, failed, or waits for its turn. How many
+        there were, PAGE at most."""
+        now = self._clock()
+        due = await self._store.certificates_to_renew(now, PAGE)
+        visits = await self._store.visits([name for stored in due for name in stored.names])
         async with anyio.create_task_group() as tasks:
             for stored in due:
-                tasks.start_soon(self._renew, stored)
+                heat = max((visits[name][0] for name in stored.names if name in visits), default=0.0)
+                tasks.start_soon(self._renew, stored, urgency(stored.not_before, stored.not_after, heat, now))
+        return len(due)
 
-    async def _due(self) -> list[StoredCertificate]:
-        now, last = self._clock(), None
-        found: list[StoredCertificate] = []
-        while len(found) < PAGE:
-            page = await self._store.certificates_to_renew(now, PAGE, last)
-            found += [stored for stored in page if self._desk.turn(stored.names[0]) is None]
-            if len(page) < PAGE:
-                break
-            last = page[-1]
-        return found
-
-    async def _renew(self, stored: StoredCertificate) -> None:
+    async def _renew(self, stored: StoredCertificate, urgency: float) -> None:
         name = stored.names[0]
         try:
             try:
                 if (failure := await self._desk.failure(name)) is not None:
                     again = failure.next_try
-                elif name in (await self._desk.renew(name)).names:
+                elif name in (await self._desk.renew(name, urgency)).names:
                     return
                 else:
-                    again = math.inf  # a wildcard's certificate has taken its place
-            except Queued:
-                return  # still due, so that it is looked at again until its turn has come
+                    # a wildcard's certificate has taken its place
+                    await self._store.set_renewal(stored.id, math.inf)
+                    return
+            except Queued as queued:
+                again = self._clock() + min(max(queued.retry_after, LOOK_SECONDS), QUEUED_SECONDS)
             except IssuanceDenied as error:
                 # nobody wants the name any more: looked at daily, since it may come back while the certificate lasts
                 log.info("a certificate is no longer renewed", hostname=name, detail=error.detail)
@@ -116,7 +114,7 @@ class Upkeep:
                 failure = await self._desk.failure(name)
                 again = failure.next_try if failure is not None else self._clock() + RETRY_SECONDS
             # moved behind the others, or a hundred names that cannot be renewed would hide all that can
-            await self._store.set_renewal(stored.id, again)
+            await self._store.put_off(stored.id, again)
         except EdgeError as error:
             log.error("a renewal was interrupted", hostname=name, detail=error.detail)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, func, select, tuple_
+from sqlalchemy import ColumnElement, ScalarSelect, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from edgeproxy.control.store.base import fields, listed, map_key, page, parent_of, wildcard
@@ -78,6 +78,7 @@ class Certificates(History):
                 serial=certificate.serial,
                 auto_renew=certificate.auto_renew,
                 challenge=certificate.challenge,
+                info_at=certificate.info_at,
             )
         )
         rows = [
@@ -121,31 +122,6 @@ class Certificates(History):
         query = select(func.count()).select_from(certificates).where(certificates.c.superseded_at.is_(None))
         async with self.database.read() as connection:
             return int(await connection.scalar(query) or 0)
-
-    async def certificates_to_renew(
-        self, now: float, limit: int, after: StoredCertificate | None = None
-    ) -> list[StoredCertificate]:
-        """A page of certificates that nothing newer has superseded and whose `renew_at` is past, the most urgent first, behind
-        the one `after`."""
-        query = (
-            select(certificates.c.id)
-            .where(certificates.c.superseded_at.is_(None), certificates.c.renew_at <= now)
-            .order_by(certificates.c.renew_at, certificates.c.id)
-            .limit(page(limit))
-        )
-        if after is not None:
-            query = query.where(tuple_(certificates.c.renew_at, certificates.c.id) > tuple_(after.renew_at, after.id))
-        async with self.database.read() as connection:
-            return await load(connection, (await connection.scalars(query)).all())
-
-    async def set_renewal(self, certificate_id: str, renew_at: float) -> None:
-        """Moves the time from which a certificate is to be renewed (never: math.inf), if there is that certificate."""
-        async with self.database.write() as write:
-            await write.connection.execute(
-                certificates.update()
-                .where(certificates.c.id == certificate_id)
-                .values(renew_at=None if math.isinf(renew_at) else renew_at)
-            )
 
     async def remove_certificate(self, certificate_id: str, now: float, *, actor: str = "edge", why: str = "removed") -> int:
         """Deletes a certificate with its key; the one before it counts again. Returns the change number; raises

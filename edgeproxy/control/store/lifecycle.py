@@ -58,7 +58,9 @@ class Lifecycle(Certificates):
         again. From now on it is due for renewal. Raises NotFound."""
         async with self.database.write() as write:
             result = await write.connection.execute(
-                certificates.update().where(certificates.c.id == certificate_id).values(revocation=reason, renew_at=0.0)
+                certificates.update()
+                .where(certificates.c.id == certificate_id)
+                .values(revocation=reason, renew_at=0.0, look_at=0.0)
             )
             if not result.rowcount:
                 raise NotFound(f"There is no certificate {certificate_id}.")
@@ -79,7 +81,7 @@ class Lifecycle(Certificates):
             await write.connection.execute(
                 certificates.update()
                 .where(certificates.c.id == certificate_id)
-                .values(revocation=reason, revoked_at=now, renew_at=0.0)
+                .values(revocation=reason, revoked_at=now, renew_at=0.0, look_at=0.0)
             )
             await ended(write, [certificate_id], actor, f"revoked: {reason}", now)
             await audited(write, now, actor, "certificate.revoked", certificate_id, reason)

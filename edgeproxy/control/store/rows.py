@@ -74,6 +74,14 @@ class StoredCertificate(Row, frozen=True, kw_only=True):
     """When its CA took the revocation; None: not yet."""
     challenge: str = ""
     """By which its name was proven to an ACME CA: the next order begins with it. Empty: nobody knows."""
+    look_at: float = 0.0
+    """Before that its renewal is not looked at, though it may be due: something failed, or is in the way."""
+    info_at: float = 0.0
+    """When its CA is to be asked again when to renew it."""
+    astray_since: float | None = None
+    """Since when the DNS says that its name does not point here; None: it does, or nobody asked."""
+    parked_at: float | None = None
+    """When its renewal was parked for that; None: it is not."""
 
     @property
     def custom(self) -> bool:

@@ -89,6 +89,11 @@ certificates = Table(
     Column("revocation", String),
     Column("revoked_at", Float),
     Column("challenge", String, nullable=False, server_default=""),
+    Column("look_at", Float, nullable=False, server_default="0"),
+    Column("info_at", Float, nullable=False, server_default="0"),
+    Column("astray_since", Float),
+    Column("parked_at", Float),
+    Index("certificates_by_info", "superseded_at", "issuer", "info_at"),
     Index("certificates_by_serial", "serial"),
     Index("certificates_by_issuer", "issuer", "not_after"),
     Index("certificates_by_revocation", "revocation"),
@@ -126,6 +131,15 @@ certificate_history = Table(
     Column("ended_why", Text, nullable=False, server_default=""),
     Index("certificate_history_by_name", "name", "number"),
     Index("certificate_history_by_certificate", "certificate_id"),
+)
+
+visits = Table(
+    "visits",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("heat", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+    comment="how much names of certificates are visited; heat: as issuance.visits has it",
 )
 
 accounts = Table(

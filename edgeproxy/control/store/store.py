@@ -14,6 +14,7 @@ from edgeproxy.control.store.database import Database
 from edgeproxy.control.store.domains import Domains
 from edgeproxy.control.store.lifecycle import Lifecycle
 from edgeproxy.control.store.orders import Accounts, Challenges, Failures
+from edgeproxy.control.store.renewals import Renewals
 from edgeproxy.control.store.routes import GateRoutes
 from edgeproxy.control.store.secrets import Secrets
 from edgeproxy.control.store.turns import Turns
@@ -21,7 +22,7 @@ from edgeproxy.keys import store_path
 from edgeproxy.published.seal import Sealer
 
 
-class Store(Domains, Lifecycle, Certificates, Accounts, Turns, Challenges, GateRoutes, Failures, Secrets, ChangeLog):
+class Store(Domains, Renewals, Lifecycle, Certificates, Accounts, Turns, Challenges, GateRoutes, Failures, Secrets, ChangeLog):
     """Rows in, rows out. Every method raises StateError where the database cannot do it; nothing is half done then.
 
     A writing method takes `now` (Unix time), and what it changes for the published map goes into the change log within

@@ -46,7 +46,7 @@ class FakeCa(httpx2.AsyncBaseTransport):
     """Faults are planned with `plan(kind, action)`: the next request of that kind meets the action, in order.
 
     Kinds: dir, nonce, account, acct, list, new, order, authz, challenge, finalize, cert, revoke,
-    keychange. Actions: "refuse" (no connection),
+    keychange, renewal. Actions: "refuse" (no connection),
     "lose" (done, but the answer gets lost), "drop" (not done, the connection ends), a Refuse, an httpx2.Response, or a
     function called before the request is handled.
     """
@@ -72,10 +72,14 @@ class FakeCa(httpx2.AsyncBaseTransport):
         """Looks at an authorization or order until it has moved on."""
         self.retry_after = ""
         self.closed = 0
+        self.asked_about: list[str] = []
+        """Identifiers of certificates whose renewal it was asked about."""
         self.revoked: list[tuple[int, int, str]] = []
         """(serial, reason, "account" or "key")."""
         self.lacks: set[str] = set()
         """Resources that the directory leaves out."""
+        self.window: dict[str, str] | None = None
+        """The suggestedWindow of every certificate (RFC 9773); None: it does not have that."""
 
     def plan(self, kind: str, *actions: Any) -> None:
         self.plans += [(kind, action) for action in actions]
@@ -124,9 +128,15 @@ class FakeCa(httpx2.AsyncBaseTransport):
         if kind == "dir":
             urls = {"newNonce": f"{HOST}/nonce", "newAccount": f"{HOST}/account", "newOrder": f"{HOST}/new"}
             urls |= {"revokeCert": f"{HOST}/revoke", "keyChange": f"{HOST}/keychange"}
+            if self.window is not None:
+                urls["renewalInfo"] = f"{HOST}/renewal/"
             return 200, {}, {name: url for name, url in urls.items() if name not in self.lacks} | {"meta": self.meta}
         if kind == "nonce":
             return 200, {}, b""
+        if kind == "renewal":
+            self.asked_about.append(parts[1])
+            headers = {"retry-after": self.retry_after} if self.retry_after else {}
+            return 200, headers, {"suggestedWindow": self.window, "explanationURL": "https://ca.example/why"}
         message = json.loads(request.content)
         protected = json.loads(_unb64(message["protected"]))
         payload = json.loads(_unb64(message["payload"])) if message["payload"] else None

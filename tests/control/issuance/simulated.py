@@ -54,7 +54,7 @@ class Ca:
             await machine.ledger.claim(flight.name)
         if flight.name not in self.begun or (self.shared and await self.store.order_for(flight.name) is None):
             row = Order(hostname=flight.name, directory=DIRECTORY, step="new", started_at=self.clock())
-            await machine.scheduler.begin(row)
+            await machine.scheduler.begin(row, flight.entry.ask.replaces)
             self.begun.add(flight.name)
         if self.before is not None and (waiting := self.before(flight)) is not None:
             await waiting

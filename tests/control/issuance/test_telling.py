@@ -75,6 +75,7 @@ async def test_an_expiry_that_nears_is_told_with_what_went_wrong(world, service,
 class _Broken:
     directory = "https://ca.example/dir"
     wildcards = True
+    replaces = False
     error: IssuanceError
 
     async def issue(self, _name, _progress):

@@ -74,7 +74,7 @@ async def test_a_name_that_is_no_longer_wanted_is_not_renewed_and_looked_at_dail
     world.clock.ahead = 61 * DAY
     await keeper(world, one).renew_due()
     kept = await world.store.get_certificate(stored.id)
-    assert kept.renew_at == pytest.approx(world.clock() + DAY, abs=60)
+    assert kept.look_at == pytest.approx(world.clock() + DAY, abs=60)
     await world.register(NAME)
     world.clock.ahead += DAY + 1
     await keeper(world, one).renew_due()
@@ -116,7 +116,7 @@ async def test_a_renewal_that_fails_comes_back_with_its_name_and_hides_nobody(wo
     assert sorted(renewed.values()) == [False, True]
     failed = next(name for name, done in renewed.items() if not done)
     failure = await world.store.failure(failed)
-    assert (await world.store.current_certificate(failed)).renew_at == failure.next_try
+    assert (await world.store.current_certificate(failed)).look_at == failure.next_try
     world.clock.ahead += 120
     await keeper(world, one).renew_due()
     assert (await world.store.current_certificate(failed)).id not in (first.id, other.id)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from edgeproxy.control.store import Store
@@ -108,20 +106,6 @@ async def test_a_certificate_without_names_or_with_an_impossible_one_is_refused(
     with pytest.raises(InvalidName):
         await store.add_certificate(certificate("c1", "x" * 600), NOW)
     assert await store.list_certificates(10) == []
-
-
-async def test_those_due_for_renewal_come_most_urgent_first(store: Store) -> None:
-    for one, renew in (("later", 30.0), ("soon", 10.0), ("now", 0.0), ("never", math.inf)):
-        await store.add_certificate(certificate(one, f"{one}.example.com", renew=NOW + renew), NOW)
-    assert [found.id for found in await store.certificates_to_renew(NOW + 10, 10)] == ["now", "soon"]
-    (first,) = await store.certificates_to_renew(NOW + 10, 1)
-    assert first.id == "now"
-    assert [found.id for found in await store.certificates_to_renew(NOW + 10, 10, first)] == ["soon"]
-    await store.add_certificate(certificate("renewed", "now.example.com", renew=NOW + 99), NOW)
-    assert [found.id for found in await store.certificates_to_renew(NOW + 10, 10)] == ["soon"]
-    never = await store.get_certificate("never")
-    assert never is not None
-    assert never.renew_at == math.inf
 
 
 async def test_certificates_are_listed_in_pages(store: Store) -> None:

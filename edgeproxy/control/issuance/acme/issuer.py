@@ -18,6 +18,7 @@ from edgeproxy.control.issuance.acme.challenges import AnswerFailed, NotApplicab
 from edgeproxy.control.issuance.acme.order import OrderGone, Ordering
 from edgeproxy.control.issuance.acme.permission import Permission
 from edgeproxy.control.issuance.acme.problems import CaRefused
+from edgeproxy.control.issuance.acme.renewalinfo import identifier, read_suggestion, refuses_to_replace
 from edgeproxy.control.issuance.acme.solving import Solving
 from edgeproxy.control.issuance.acme.transport import Sleep, Transport
 from edgeproxy.control.issuance.acme.trials import NOT_OFFERED, Trail, Trials, read_trail
@@ -25,6 +26,7 @@ from edgeproxy.control.issuance.acme.wire import Challenge
 from edgeproxy.control.issuance.acme.wire import Order as OrderState
 from edgeproxy.control.issuance.certificates import Issued, PrivateKey, key_pem, load_key, new_key
 from edgeproxy.control.issuance.issuer import Begin, NotNow, Progress, Published
+from edgeproxy.control.issuance.renewal import Suggestion
 from edgeproxy.control.store import Order as OrderRow
 from edgeproxy.control.store import Store
 from edgeproxy.errors import EdgeError, Fault, IssuanceError
@@ -65,6 +67,20 @@ class AcmeIssuer:
         self._accounts = Accounts(config, store, self._transport, clock)
         self._permission = Permission(config.dns.resolvers)
         self._solving = Solving(config, store, publisher, sealer, clock, self._transport, self._accounts, sleep)
+
+    @property
+    def replaces(self) -> bool:
+        """See `Issuer`."""
+        directory = self._transport.known_directory
+        return directory is not None and bool(directory.renewal_info)
+
+    async def suggestion(self, chain: bytes) -> Suggestion | None:
+        """See `Issuer`."""
+        base, known = (await self._transport.directory()).renewal_info, identifier(chain)
+        if not base or not known:
+            return None
+        answer = await self._transport.get(f"{base.rstrip('/')}/{known}")
+        return read_suggestion(answer.body, answer.retry_after)
 
     async def prepare(self) -> None:
         """Connects, and makes the account if there is none: the first visitor then waits less. Removes DNS records that an
@@ -231,8 +247,7 @@ class AcmeIssuer:
         if found is None:
             progress("Ordering the certificate")
             try:
-                row = await self._save(name, "", "new", key, trail)
-                found = await ordering.create()
+                row, found = await self._place(ordering, name, key, trail)
             except NotNow:
                 if trail.failed:  # so that the next try goes on with this challenge
                     await self._save(name, "", "wanted", key, trail)
@@ -244,6 +259,32 @@ class AcmeIssuer:
         if row is None or found[0] != row.url or trail.pack() != row.data:
             await self._save(name, found[0], "ordered", key, trail)
         return await self._complete(ordering, name, found, key, trail.kind, account, progress)
+
+    async def _place(
+        self, ordering: Ordering, name: str, key: PrivateKey, trail: Trail
+    ) -> tuple[OrderRow, tuple[str, OrderState]]:
+        """A new order; it says which certificate it replaces where the CA wants to know, and takes that."""
+        replaces = await self._replaced(name)
+        row = await self._save(name, "", "new", key, trail, replaces=bool(replaces))
+        try:
+            return row, await ordering.create(replaces)
+        except CaRefused as error:
+            if not replaces or not refuses_to_replace(error):
+                raise
+            log.info("the CA does not let an order replace a certificate; it is asked again without", hostname=name)
+        await self._save(name, "", "wanted", key, trail)
+        row = await self._save(name, "", "new", key, trail)
+        return row, await ordering.create()
+
+    async def _replaced(self, name: str) -> str:
+        """The identifier of the certificate whose place an order for a name takes; empty where there is none, or the CA does
+        not ask."""
+        if not (await self._transport.directory()).renewal_info:
+            return ""
+        known = await self._store.current_certificate(name)
+        if known is None or known.names != (name,) or known.issuer != self.directory:
+            return ""
+        return identifier(known.chain)
 
     async def _complete(
         self,
@@ -292,7 +333,7 @@ class AcmeIssuer:
         kind = self._config.tls.key_type
         return await asyncio.to_thread(new_key, kind) if kind == "rsa2048" else new_key(kind)
 
-    async def _save(self, name: str, url: str, step: str, key: PrivateKey, trail: Trail) -> OrderRow:
+    async def _save(self, name: str, url: str, step: str, key: PrivateKey, trail: Trail, *, replaces: bool = False) -> OrderRow:
         now = self._clock()
         row = OrderRow(
             hostname=name,
@@ -304,7 +345,7 @@ class AcmeIssuer:
             started_at=now,
         )
         if step == "new" and self.begin is not None:
-            await self.begin(row)
+            await self.begin(row, replaces)
         else:
             await self._store.save_order(row, now)
         return row

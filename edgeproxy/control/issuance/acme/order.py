@@ -54,8 +54,9 @@ class Ordering:
         self._profile = profile
         self._sleep = sleep
 
-    async def create(self) -> tuple[str, Order]:
-        """Makes an order; its URL and first state. Raises CaRefused.
+    async def create(self, replaces: str = "") -> tuple[str, Order]:
+        """Makes an order; its URL and first state. Raises CaRefused. `replaces` is the identifier of the certificate whose
+        place the new one takes (RFC 9773 section 5).
 
         Where the answer gets lost, the order that the CA may have made is looked for before another one is asked for.
         """
@@ -70,6 +71,8 @@ class Ordering:
         identifier = messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=self._name)
         # a tuple: josepy compares and hashes messages
         request = messages.NewOrder(identifiers=(identifier,), profile=self._profile or None).to_json()
+        if replaces:
+            request["replaces"] = replaces
         try:
             answer = await self._new(request, resend=False)
         except CaRefused as error:

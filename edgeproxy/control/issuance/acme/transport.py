@@ -171,6 +171,15 @@ class Transport:
             raise
         return read(answer.body, Directory)
 
+    @property
+    def known_directory(self) -> Directory | None:
+        """The directory as it was read last; None: not yet."""
+        return self._directory
+
+    async def get(self, url: str) -> Answer:
+        """An unsigned GET, for what everybody may know (RFC 9773 section 4.1). Raises CaRefused."""
+        return await self._send("GET", url)
+
     async def prepare(self) -> None:
         """Reads the directory and has a nonce at hand."""
         await self.directory()

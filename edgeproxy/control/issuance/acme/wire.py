@@ -34,6 +34,8 @@ class Directory(_Answer, frozen=True):
     new_order: str
     revoke_cert: str = ""
     key_change: str = ""
+    renewal_info: str = ""
+    """Of RFC 9773; empty where the CA does not have it."""
     meta: Meta = Meta()
 
 
@@ -103,6 +105,20 @@ class Authorization(_Answer, frozen=True):
     status: str
     identifier: Identifier = Identifier()
     challenges: tuple[Challenge, ...] = ()
+
+
+class SuggestedWindow(_Answer, frozen=True):
+    """When to renew (RFC 9773 section 4.2), as timestamps of RFC 3339."""
+
+    start: str
+    end: str
+
+
+class RenewalInfo(_Answer, frozen=True):
+    """A CA's renewal information of one certificate."""
+
+    suggested_window: SuggestedWindow
+    explanation_url: str = msgspec.field(name="explanationURL", default="")
 
 
 AnswerType = TypeVar("AnswerType", bound=_Answer)

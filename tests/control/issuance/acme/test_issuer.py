@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+import msgspec
 import pytest
 from cryptography import x509
 
@@ -11,6 +12,7 @@ from edgeproxy.control.dns.zone import zone_label
 from edgeproxy.control.issuance.acme import dns01
 from edgeproxy.control.issuance.acme.challenges import NotApplicable
 from edgeproxy.control.issuance.acme.problems import CaRefused
+from edgeproxy.control.issuance.acme.renewalinfo import identifier
 from edgeproxy.control.issuance.certificates import load_key
 from edgeproxy.control.store import Order, StoredCertificate
 from edgeproxy.errors import Fault, IssuanceError, StateError
@@ -355,3 +357,102 @@ async def test_every_unfinished_order_is_found_however_many(world, issuers, monk
     page = world.store.list_orders
     monkeypatch.setattr(world.store, "list_orders", lambda after: page(limit=3, after=after))
     assert len(await issuer.unsettled()) == 7
+
+
+# Renewal information (RFC 9773)
+
+WINDOW = {"start": "2025-01-02T04:00:00Z", "end": "2025-01-03T04:00:00Z"}
+
+
+async def renewed(world, issuers, issuer=None):
+    """One that has its first certificate in the store, and what is known of that."""
+    issuer = issuer or issuers()
+    issued, _ = await issue(issuer)
+    stored = StoredCertificate(
+        id=issued.id,
+        names=issued.names,
+        chain=issued.chain,
+        sealed_key=b"sealed",
+        not_before=issued.not_before,
+        not_after=issued.not_after,
+        renew_at=issued.not_after,
+        issuer=issuer.directory,
+    )
+    await world.store.add_certificate(stored, world.clock())
+    await issuer.settled(NAME)
+    return issuer, stored
+
+
+async def test_the_ca_is_asked_when_to_renew_a_certificate_by_its_identifier(world, issuers):
+    world.ca.window, world.ca.retry_after = WINDOW, "3600"
+    issuer, stored = await renewed(world, issuers)
+    assert issuer.replaces
+    found = await issuer.suggestion(stored.chain)
+    assert (found.start, found.end, found.retry_after) == (1735790400.0, 1735876800.0, 3600.0)
+    assert world.ca.asked_about == [identifier(stored.chain)]
+
+
+async def test_a_ca_without_renewal_information_is_not_asked_and_told_of_nothing_that_is_replaced(world, issuers):
+    issuer, stored = await renewed(world, issuers)
+    assert not issuer.replaces
+    assert await issuer.suggestion(stored.chain) is None
+    await issue(issuer)
+    assert "replaces" not in world.ca.last_order
+
+
+async def test_before_the_directory_was_read_nobody_knows_whether_orders_replace(world, issuers):
+    world.ca.window = WINDOW
+    assert not issuers().replaces
+
+
+async def test_a_renewal_says_which_certificate_it_replaces(world, issuers):
+    world.ca.window = WINDOW
+    issuer, stored = await renewed(world, issuers)
+    assert "replaces" not in world.ca.last_order
+    begun = []
+
+    async def begin(row, replaces):
+        begun.append(replaces)
+        await world.store.save_order(row, world.clock())
+
+    issuer.begin = begin
+    await issue(issuer)
+    assert world.ca.last_order["replaces"] == identifier(stored.chain)
+    assert begun == [True]
+
+
+@pytest.mark.parametrize(("problem", "status"), [("alreadyReplaced", 409), ("malformed", 404), ("unauthorized", 403)])
+async def test_an_order_that_may_not_replace_is_made_without_and_is_paid_for(world, issuers, problem, status):
+    world.ca.window = WINDOW
+    issuer, _ = await renewed(world, issuers)
+    begun = []
+
+    async def begin(row, replaces):
+        before = await world.store.order_for(NAME)
+        begun.append((replaces, None if before is None else before.step))
+        await world.store.save_order(row, world.clock())
+
+    issuer.begin = begin
+    world.ca.plan("new", Refuse(problem, status))
+    await issue(issuer)
+    assert "replaces" not in world.ca.last_order
+    assert begun == [(True, None), (False, "wanted")]
+    assert len(world.ca.orders) == 2
+
+
+async def test_an_order_that_is_refused_for_another_reason_is_not_repeated(world, issuers):
+    world.ca.window = WINDOW
+    issuer, _ = await renewed(world, issuers)
+    world.ca.plan("new", Refuse("rejectedIdentifier", 400))
+    with pytest.raises(CaRefused):
+        await issue(issuer)
+    assert len(world.ca.orders) == 1
+
+
+async def test_a_certificate_of_another_ca_is_not_told_to_be_replaced(world, issuers):
+    world.ca.window = WINDOW
+    issuer, stored = await renewed(world, issuers)
+    other = msgspec.structs.replace(stored, id="other", issuer="https://elsewhere.example/dir")
+    await world.store.add_certificate(other, world.clock())
+    await issue(issuer)
+    assert "replaces" not in world.ca.last_order

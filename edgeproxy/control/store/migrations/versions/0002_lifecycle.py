@@ -1,5 +1,6 @@
 """Certificates: serials, challenges, uploads, revocation, warnings of expiry, history. Accounts: a key that is to come.
-Issuance: names that wait, who works on one, what was spent of a CA's limits."""
+Issuance: names that wait, who works on one, what was spent of a CA's limits. Renewals: when they are looked at, when a CA is
+asked about them, names whose DNS points elsewhere, how often names are visited."""
 
 from typing import Any
 
@@ -46,6 +47,23 @@ def upgrade() -> None:
     op.create_index("certificate_history_by_certificate", "certificate_history", ["certificate_id"], unique=False)
     _fill(op.get_bind())
     _turns()
+    _renewals()
+
+
+def _renewals() -> None:
+    op.add_column("certificates", sa.Column("look_at", sa.Float(), nullable=False, server_default="0"))
+    op.add_column("certificates", sa.Column("info_at", sa.Float(), nullable=False, server_default="0"))
+    op.add_column("certificates", sa.Column("astray_since", sa.Float(), nullable=True))
+    op.add_column("certificates", sa.Column("parked_at", sa.Float(), nullable=True))
+    op.create_index("certificates_by_info", "certificates", ["superseded_at", "issuer", "info_at"], unique=False)
+    op.create_table(
+        "visits",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("heat", sa.Float(), nullable=False),
+        sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        comment="how much names of certificates are visited; heat: as issuance.visits has it",
+    )
 
 
 def _turns() -> None:
