@@ -268,6 +268,11 @@ class Issuance(Section, frozen=True):
     handshake_wait: Duration = Duration(30)
     """How long such a handshake may wait. `timeouts.handshake` pauses meanwhile."""
 
+    park_after: Duration = Duration(7 * 86400)
+    """Where `platform.cname_target` or `platform.addresses` is set, the DNS is asked before a certificate is renewed. A name
+    that points elsewhere is not tried; after this time an event (certificate.parked) tells of it. It is looked at hourly, and
+    renewed when it points here again, or has had visitors within a day: a CDN may stand before it."""
+
     allow: Allow = Allow()
 
     budget: Budget = Budget()

@@ -57,7 +57,12 @@ def ask_again_after(said: float, certificate_id: str) -> float:
     """Seconds until a CA is asked again when to renew a certificate. `said` is its Retry-After, 0 without one."""
     if said > 0:
         return min(max(said, INFO_SOONEST), INFO_LATEST)
-    return INFO_SECONDS * (1 + _ASKING_SPREAD * _fraction(f"asking {certificate_id}"))
+    return later(INFO_SECONDS, certificate_id)
+
+
+def later(seconds: float, certificate_id: str) -> float:
+    """So many seconds and up to 10 % more, by the certificate: what began at once does not go on at once for ever."""
+    return seconds * (1 + _ASKING_SPREAD * _fraction(f"asking {certificate_id}"))
 
 
 def first_asked_at(now: float, replaced_at: float | None) -> float:

@@ -21,6 +21,7 @@ from edgeproxy.control.issuance.internal import InternalIssuer
 from edgeproxy.control.issuance.issuer import Issuer, Progress, Published, until_published
 from edgeproxy.control.issuance.issuing import FAILURE_SECONDS, Issuing, Meter
 from edgeproxy.control.issuance.ledger import Ledger
+from edgeproxy.control.issuance.parking import Parking
 from edgeproxy.control.issuance.platform import PlatformWildcard
 from edgeproxy.control.issuance.policy import Verdict
 from edgeproxy.control.issuance.queue import Turn
@@ -212,7 +213,8 @@ class Issuance:
             tasks.start_soon(self._scheduler.run)
             tasks.start_soon(PlatformWildcard(self._config, self, self._store, self._issuer, self._clock).run)
             tasks.start_soon(Windows(self._store, self._issuer, self._clock).run)
-            tasks.start_soon(Upkeep(self, self._store, self._issuer, self._clock).run)
+            parking = Parking(self._config, self._store, self._clock)
+            tasks.start_soon(Upkeep(self, self._store, self._issuer, self._clock, parking).run)
 
     async def renew(self, name: str, urgency: float = 0.0) -> StoredCertificate:
         """See upkeep.Desk. A gate that does not answer now leaves it at what it said before."""

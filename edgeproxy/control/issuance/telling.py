@@ -43,6 +43,17 @@ def expiring(name: str, stored: StoredCertificate, now: float, *, error: str) ->
     )
 
 
+def parked(name: str, stored: StoredCertificate, since: float, *, detail: str) -> None:
+    """`certificate.parked`: its name has not pointed here since then, so that it is not renewed. `detail` says what the DNS has
+    instead."""
+    events.publish("certificate.parked", **about(name, stored, ca=stored.issuer), since=since, detail=detail)
+
+
+def unparked(name: str, stored: StoredCertificate) -> None:
+    """`certificate.unparked`: its name points here again, and it is renewed."""
+    events.publish("certificate.unparked", **about(name, stored, ca=stored.issuer))
+
+
 def about(name: str, stored: StoredCertificate | None, *, ca: str) -> dict[str, Any]:
     """What all of them say. Times are Unix times in seconds; None where there is no certificate."""
     return {

@@ -11,6 +11,7 @@ import structlog
 
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.issuer import Issuer
+from edgeproxy.control.issuance.parking import Parking
 from edgeproxy.control.issuance.renewal import DAY, urgency
 from edgeproxy.control.issuance.scheduler import Queued
 from edgeproxy.control.store import Failure, Store, StoredCertificate
@@ -57,8 +58,12 @@ class Desk(Protocol):
 class Upkeep:
     """One loop. What fails for one name is logged and leaves the others alone."""
 
-    def __init__(self, desk: Desk, store: Store, issuer: Issuer, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, desk: Desk, store: Store, issuer: Issuer, clock: Callable[[], float], parking: Parking | None = None
+    ) -> None:
+        """`parking` says of which names the renewal rests; None: of none."""
         self._desk = desk
+        self._parking = parking
         self._store = store
         self._issuer = issuer
         self._clock = clock
@@ -97,11 +102,11 @@ class Upkeep:
             try:
                 if (failure := await self._desk.failure(name)) is not None:
                     again = failure.next_try
-                elif name in (await self._desk.renew(name, urgency)).names:
-                    return
                 else:
-                    # a wildcard's certificate has taken its place
-                    await self._store.set_renewal(stored.id, math.inf)
+                    if self._parking is not None and not await self._parking.lets(stored):
+                        return
+                    if name not in (await self._desk.renew(name, urgency)).names:
+                        await self._store.set_renewal(stored.id, math.inf)  # a wildcard's certificate has taken its place
                     return
             except Queued as queued:
                 again = self._clock() + min(max(queued.retry_after, LOOK_SECONDS), QUEUED_SECONDS)

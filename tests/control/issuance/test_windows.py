@@ -40,7 +40,7 @@ class Issuer:
 class Case:
     def __init__(self, world):
         self.store, self.now, self.issuer = world.store, NOW, Issuer()
-        self.windows = Windows(world.store, self.issuer, lambda: self.now)
+        self.windows = Windows(world.store, self.issuer, lambda: self.now)  # type: ignore[arg-type]
 
     async def add(self, *ones, **more):
         for one in ones:
