@@ -88,6 +88,15 @@ def hostname(text: str, *, wildcard: bool = False) -> str:
     return star + wire
 
 
+def serial_number(text: str) -> str:
+    """A certificate's serial number as people have it (colons, capitals, 0x, leading zeros) to the form in which it is kept:
+    lower-case hex. Raises InvalidName."""
+    digits = text.strip().lower().removeprefix("0x").replace(":", "").lstrip("0")
+    if not re.fullmatch(r"[0-9a-f]{1,64}", digits):
+        raise InvalidName(f"{text[:100]!r} is not a serial number; write it in hex, like 03:a1:5f or 03A15F.")
+    return digits
+
+
 def workspace_id(text: str) -> str:
     """Checks a workspace id; raises InvalidName."""
     if not WORKSPACE_ID.match(text):

@@ -10,13 +10,22 @@ import typer
 
 from edgeproxy.cli.options import Host, Json, Limit, Socket, admin
 from edgeproxy.cli.show import Progress, as_json, fields, listing_as_json, say, table, text_of, zone_lines
-from edgeproxy.errors import EdgeError, Fault
-from edgeproxy.model import RevocationReason
+from edgeproxy.errors import EdgeError, Fault, InvalidName
+from edgeproxy.model import RevocationReason, serial_number
 
 CERTIFICATES = "/api/v1/infrastructure/ssl"
 
 PEM_BYTES = 64 * 1024
 """Bytes of a chain or key that are sent; the edge takes no more."""
+
+SERIALS = 1_000
+"""Serial numbers of one request, as the edge takes them."""
+
+SERIALS_BYTES = 64 * 1024 * 1024
+"""Bytes of a file with serial numbers: 1,000,000 of them."""
+
+SHOWN = 5
+"""Serial numbers that a sentence names."""
 
 app = typer.Typer(help="Certificates.", no_args_is_help=True)
 account = typer.Typer(help="The account at the CA.", no_args_is_help=True)
@@ -67,9 +76,40 @@ def issue(host: Host, json: Json = False, socket: Socket = None) -> None:
 
 
 @app.command()
-def renew(host: Host, json: Json = False, socket: Socket = None) -> None:
-    """Obtain a new certificate with a new key now, whatever the name has."""
-    _obtain(host, f"{_path(host)}/renew", None, json=json, socket=socket)
+def renew(
+    host: Annotated[str, typer.Argument(metavar="[HOST]", help="A hostname, like gallery.example.com.")] = "",
+    serials: Annotated[
+        Path | None,
+        typer.Option(
+            "--serials",
+            metavar="FILE",
+            readable=False,
+            help="Instead of a name: serial numbers in hex, one a line, of certificates that a CA is about to revoke.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """Obtain a new certificate with a new key now, whatever the name has; or many, as fast as the CA's limits allow."""
+    if (serials is None) == (not host):
+        raise typer.BadParameter("Name a HOST, or a file with --serials FILE.")
+    if serials is None:
+        _obtain(host, f"{_path(host)}/renew", None, json=json, socket=socket)
+        return
+    wanted, client = _serials(serials), admin(socket, timeout=300)
+    renewing, unknown = list[str](), list[str]()
+    for first in range(0, len(wanted), SERIALS):
+        answer = client.post("/api/v1/infrastructure/ssl-renewals", {"serials": wanted[first : first + SERIALS]})
+        renewing += answer["renewing"]
+        unknown += answer["unknown"]
+    if json:
+        as_json({"renewing": renewing, "unknown": unknown})
+        return
+    say(f"{len(renewing)} certificates are renewed now, the most visited names first; `edgeproxy status` has the queue.")
+    if unknown:
+        shown = ", ".join(unknown[:SHOWN]) + (", …" if len(unknown) > SHOWN else "")
+        say(f"{len(unknown)} serial numbers are of no certificate that the edge obtained and has in use: {shown}.")
 
 
 @app.command()
@@ -180,6 +220,27 @@ def _show_history(history: list[dict[str, Any]]) -> None:
     )
     if history:
         table(heads, rows, empty="")
+
+
+def _serials(path: Path) -> list[str]:
+    """The serial numbers of a file: the first word of each line; empty ones and what begins with # are left out. Raises
+    EdgeError naming the line that has none."""
+    with path.open("rb") as file:
+        data = file.read(SERIALS_BYTES + 1)
+    if len(data) > SERIALS_BYTES:
+        raise EdgeError(f"{path} has more than {SERIALS_BYTES} bytes; divide it.", fault=Fault.CLIENT)
+    found: dict[str, None] = {}
+    for number, line in enumerate(data.decode("utf-8-sig", "replace").splitlines(), 1):
+        words = line.replace(",", " ").replace(";", " ").split()
+        if not words or words[0].startswith("#"):
+            continue
+        try:
+            found[serial_number(words[0])] = None
+        except InvalidName as error:
+            raise EdgeError(f"{path}, line {number}: {error.detail}", fault=Fault.CLIENT) from None
+    if not found:
+        raise EdgeError(f"{path} has no serial number in it.", fault=Fault.CLIENT)
+    return list(found)
 
 
 def _pem(path: Path) -> str:

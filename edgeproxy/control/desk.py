@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -62,6 +62,9 @@ class Obtainer(Protocol):
     async def refresh_gate(self, hostname: str) -> None:
         """Asks the gate again."""
 
+    def visited(self, hosts: Mapping[str, int]) -> None:
+        """A worker answered so many requests for these hostnames."""
+
 
 class Desk:
     """All links to workers. `obtainer` may be set later; until then wishes are answered with `why_closed()`."""
@@ -114,6 +117,8 @@ class Desk:
         if isinstance(message, Report):
             counter.process = (message.worker, message.pid)
             self._metrics.report(message, self._now())
+            if self.obtainer is not None and message.hosts:
+                self.obtainer.visited(message.hosts)
         elif isinstance(message, Obtain):
             self._wish(counter, message)
         elif isinstance(message, Refresh):

@@ -35,6 +35,9 @@ BATCH_SECONDS: Final = 0.1
 HOSTS: Final = 4_096
 """Different hostnames counted between two reports. The busiest are among the first that many in all but odd cases."""
 
+HOSTS_TOLD: Final = 100
+"""Hostnames of a report at least, though `metrics.top` be lower: renewals go by them too, the most visited first."""
+
 CLOSE_SECONDS: Final = 2.0
 """How long the end of a worker waits for its last lines to be written."""
 
@@ -70,7 +73,7 @@ class Access:
     """
 
     def __init__(self, config: Config, on_fault: Callable[[str], None] = lambda _sentence: None) -> None:
-        self._top = config.metrics.top
+        self._top = max(config.metrics.top, HOSTS_TOLD)
         self._requests: dict[str, defaultdict[int, int]] = {label: defaultdict(int) for label in ("h1", "h2", "ws", "http")}
         """How often each status was given, by protocol."""
         self._handshakes: defaultdict[str, int] = defaultdict(int)
@@ -251,7 +254,7 @@ class Access:
         return flat
 
     def top_hosts(self) -> dict[str, int]:
-        """Requests since the last call for the `metrics.top` busiest hostnames, as `Report.hosts` wants them."""
+        """Requests since the last call for the busiest hostnames, as `Report.hosts` wants them: `metrics.top`, or HOSTS_TOLD."""
         hosts, self._hosts = self._hosts, {}
         if len(hosts) <= self._top:
             return hosts

@@ -29,6 +29,7 @@ class Obtainer:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
         self.refreshed: list[str] = []
+        self.visits: list[dict[str, int]] = []
         self.go = asyncio.Event()
         self.go.set()
         self.outcome: Outcome | Exception = Outcome()
@@ -39,6 +40,9 @@ class Obtainer:
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
+
+    def visited(self, hosts) -> None:
+        self.visits.append(dict(hosts))
 
     async def refresh_gate(self, hostname: str) -> None:
         self.refreshed.append(hostname)

@@ -194,7 +194,8 @@ def test_every_name_of_a_snapshot_is_one_that_the_controller_knows() -> None:
     assert named == counters.SERIES.keys()
 
 
-def test_the_busiest_hosts_are_told_once() -> None:
+def test_the_busiest_hosts_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "HOSTS_TOLD", 1)
     holder = Access(Config(log=Log(access="off"), metrics=Metrics(top=2)))
     for host, count in (("a.example", 5), ("b.example", 1), ("c.example", 3)):
         for _ in range(count):

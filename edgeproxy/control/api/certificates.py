@@ -31,6 +31,8 @@ from edgeproxy.control.api.shapes import (
     CertificateState,
     HistoryOut,
     RemoveQuery,
+    RenewalsBegun,
+    RenewalsIn,
     RevokeIn,
     Seen,
     certain_moment,
@@ -41,7 +43,7 @@ from edgeproxy.control.api.shapes import (
 from edgeproxy.control.issuance.policy import Registration, Verdict, admit, not_registered
 from edgeproxy.control.issuance.scheduler import Queued, described
 from edgeproxy.errors import EdgeError, IssuanceDenied, NotFound
-from edgeproxy.model import hostname
+from edgeproxy.model import hostname, serial_number
 
 if TYPE_CHECKING:
     from edgeproxy.control.plane import Plane
@@ -148,6 +150,19 @@ async def renew_certificate(request: Request, domain: str) -> Any:
     await plane.lifecycle.refuse_to_renew_an_upload(name)
     log.info("renewal asked for", domain=name, actor=actor_of(request))
     return await _obtained(request, context, plane, name, force=True)
+
+
+@router.post("/ssl-renewals", summary="Renew many certificates, by their serial numbers")
+async def renew_many(request: Request, body: RenewalsIn) -> RenewalsBegun:
+    """Has certificates replaced as soon as the CA's limits allow, the most visited names first: for when a CA says which ones
+    it is about to revoke. Returns at once; each is served until another has taken its place."""
+    context = context_of(request)
+    wanted = list(dict.fromkeys(serial_number(text) for text in body.serials))
+    found = await context.open_plane().store.bring_forward(wanted, actor=actor_of(request), now=context.now())
+    log.info("renewals asked for", count=len(found), actor=actor_of(request))
+    return RenewalsBegun(
+        renewing=[serial for serial in wanted if serial in found], unknown=[serial for serial in wanted if serial not in found]
+    )
 
 
 @router.delete("/ssl/{domain}", summary="Go back from an uploaded certificate to the edge's own")
@@ -269,14 +284,22 @@ def view(stored: StoredCertificate, now: float) -> CertificateOut:
         issuer=_issuer(leaf),
         not_before=certain_moment(stored.not_before),
         not_after=certain_moment(stored.not_after),
-        state="revoked" if stored.revoked_at else state_of(stored.not_before, stored.not_after, stored.renew_at, now),
+        state=_state(stored, now),
         serial=f"{leaf.serial_number:x}",
         renew_at=None if math.isinf(stored.renew_at) else moment(stored.renew_at),
         directory=stored.issuer,
         custom=stored.custom,
         auto_renew=stored.auto_renew,
         revoked_at=moment(stored.revoked_at),
+        parked_at=moment(stored.parked_at),
     )
+
+
+def _state(stored: StoredCertificate, now: float) -> CertificateState:
+    if stored.revoked_at:
+        return "revoked"
+    state = state_of(stored.not_before, stored.not_after, stored.renew_at, now)
+    return "parked" if state == "due" and stored.parked_at is not None else state
 
 
 def history_view(entry: HistoryEntry) -> HistoryOut:

@@ -19,7 +19,10 @@ Workspace = Annotated[str, Field(max_length=63, examples=["spandantest"])]
 Name = Annotated[str, Field(max_length=260, examples=["gallery.example.com"])]
 
 
-CertificateState = Literal["valid", "due", "expired", "not_yet_valid", "revoked"]
+CertificateState = Literal["valid", "due", "parked", "expired", "not_yet_valid", "revoked"]
+
+SERIALS = 1_000
+"""Serial numbers of one request: a request's body has room for ten times as many."""
 
 
 class Body(BaseModel):
@@ -80,6 +83,14 @@ class RevokeIn(Body):
     reason: RevocationReason = "unspecified"
     certificate_id: str = Field(
         default="", max_length=128, description="One of the name's own that is not in use any more. Empty: the one in use"
+    )
+
+
+class RenewalsIn(Body):
+    """POST …/ssl-renewals."""
+
+    serials: list[Annotated[str, Field(max_length=200)]] = Field(
+        min_length=1, max_length=SERIALS, description="Serial numbers in hex, with or without colons"
     )
 
 
@@ -153,13 +164,16 @@ class CertificateOut(BaseModel):
     issuer: str
     not_before: str
     not_after: str
-    state: CertificateState = Field(description="due: it is to be renewed, and still valid")
+    state: CertificateState = Field(
+        description="due: it is to be renewed, and still valid; parked: it would be, but its name's DNS points elsewhere"
+    )
     serial: str
     renew_at: str | None = None
     directory: str = Field(default="", description='Where it came from: an ACME directory, "internal", or "custom"')
     custom: bool = Field(default=False, description="Whether it was uploaded")
     auto_renew: bool = True
     revoked_at: str | None = None
+    parked_at: str | None = None
 
 
 class HistoryOut(BaseModel):
@@ -229,6 +243,13 @@ class CertificateRevoked(BaseModel):
     certificate: CertificateOut
     replacement: CertificateOut | None
     detail: str = Field(description="What became of it, in plain sentences")
+
+
+class RenewalsBegun(BaseModel):
+    """The answer to POST …/ssl-renewals."""
+
+    renewing: list[str] = Field(description="The serial numbers of certificates that are renewed now, as fast as the CA allows")
+    unknown: list[str] = Field(description="Those of none that the edge obtained and has in use")
 
 
 class AccountRolledOver(BaseModel):

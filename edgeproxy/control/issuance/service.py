@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.issuance.scheduler import Flight, Queued, QueueState, Scheduler
 from edgeproxy.control.issuance.strangers import Strangers
 from edgeproxy.control.issuance.upkeep import Upkeep
+from edgeproxy.control.issuance.visits import Visits
 from edgeproxy.control.issuance.windows import Windows
 from edgeproxy.control.store import Failure, Store, StoredCertificate
 from edgeproxy.errors import IssuanceDenied, IssuanceError
@@ -107,6 +108,7 @@ class Issuance:
             config, store, publisher, sealer, self._issuer, self._admissions, ledger, meter=meter, clock=clock
         )
         self._scheduler = Scheduler(config, store, ledger, self._issuing.run, clock)
+        self._visits = Visits(store, clock)
         self._issuer.begin = self._scheduler.begin
         self._patience = max(0.0, config.issuance.handshake_wait - ANSWER_SECONDS)
 
@@ -163,6 +165,10 @@ class Issuance:
             return Outcome(False, False, failure.detail, self._until(failure))
         return await self._outcome(found, known, client_ip)
 
+    def visited(self, hosts: Mapping[str, int]) -> None:
+        """A worker answered so many requests for these hostnames: of many renewals the most visited name's comes first."""
+        self._visits.add(hosts)
+
     async def refresh_gate(self, hostname: str) -> None:
         """Asks the gate again for a route that is past its time. Only a "no" removes it."""
         await self._admissions.refresh(hostname)
@@ -212,6 +218,7 @@ class Issuance:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._scheduler.run)
             tasks.start_soon(PlatformWildcard(self._config, self, self._store, self._issuer, self._clock).run)
+            tasks.start_soon(self._visits.run)
             tasks.start_soon(Windows(self._store, self._issuer, self._clock).run)
             parking = Parking(self._config, self._store, self._clock)
             tasks.start_soon(Upkeep(self, self._store, self._issuer, self._clock, parking).run)

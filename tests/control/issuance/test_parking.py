@@ -49,7 +49,7 @@ def case(world):
 
 @pytest.fixture
 def told():
-    found = []
+    found: list[events.Event] = []
     end = events.subscribe(found.append)
     yield found
     end()
