@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgeproxy.errors import InvalidName
-from edgeproxy.model import SERVED, DomainState, covers, hostname, wildcard_of, wire_hostname, workspace_id
+from edgeproxy.model import SERVED, DomainState, covers, hostname, serial_number, wildcard_of, wire_hostname, workspace_id
 
 LABEL_63 = "a" * 63
 NAME_252 = ".".join([LABEL_63, LABEL_63, LABEL_63, "b" * 57, "io"])
@@ -222,3 +222,14 @@ def test_a_domain_that_is_not_proven_not_paid_or_gone_is_not_served(state: str) 
 @pytest.mark.parametrize("state", ["verified", "issuing", "active", "attention"])
 def test_a_domain_that_fails_after_it_worked_goes_on_being_served(state: str) -> None:
     assert DomainState(state) in SERVED
+
+
+@pytest.mark.parametrize("text", ["3a1f", "03A1F", "0x03a1f", "00:3A:1F", " 3a1f\n", "03:a1:f"])
+def test_a_serial_number_is_read_as_people_have_it(text: str) -> None:
+    assert serial_number(text) == "3a1f"
+
+
+@pytest.mark.parametrize("text", ["", "0", "00:00", "xyz", "3a1f 3a20", "12-34", "f" * 65, "٣"])
+def test_what_is_no_serial_number_is_refused(text: str) -> None:
+    with pytest.raises(InvalidName, match="serial number"):
+        serial_number(text)

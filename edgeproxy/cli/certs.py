@@ -77,7 +77,7 @@ def issue(host: Host, json: Json = False, socket: Socket = None) -> None:
 
 @app.command()
 def renew(
-    host: Annotated[str, typer.Argument(metavar="[HOST]", help="A hostname, like gallery.example.com.")] = "",
+    host: Annotated[str, typer.Argument(metavar="HOST", help="A hostname, like gallery.example.com.")] = "",
     serials: Annotated[
         Path | None,
         typer.Option(

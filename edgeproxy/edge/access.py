@@ -254,7 +254,7 @@ class Access:
         return flat
 
     def top_hosts(self) -> dict[str, int]:
-        """Requests since the last call for the busiest hostnames, as `Report.hosts` wants them: `metrics.top`, or HOSTS_TOLD."""
+        """Requests since the last call for the busiest hostnames, as `Report.hosts` wants them: `metrics.top` or more."""
         hosts, self._hosts = self._hosts, {}
         if len(hosts) <= self._top:
             return hosts

@@ -101,6 +101,51 @@ def test_renew_tells_its_steps_and_its_end(cli, edge):
     assert err.endswith("gallery.example.com has a certificate from Edgeproxy demo, until 2027-02-19T00:00:00Z.\n")
 
 
+RENEWALS = "POST /api/v1/infrastructure/ssl-renewals"
+
+
+def test_renew_takes_a_file_of_serial_numbers_and_says_which_are_unknown(cli, edge, tmp_path):
+    file = tmp_path / "serials.csv"
+    file.write_text("# from the CA\n03:A1,a.example.com\n\n3a1\n0x0b2;x\n")
+    edge.answers[RENEWALS] = (200, {"renewing": ["3a1"], "unknown": ["b2"]})
+    status, _, err = cli("certs", "renew", "--serials", str(file))
+    assert status == main.DONE
+    assert edge.asked[0][2] == {"serials": ["3a1", "b2"]}
+    assert "1 certificates are renewed now, the most visited names first" in err
+    assert "1 serial numbers are of no certificate that the edge obtained and has in use: b2." in err
+    _, out, _ = cli("certs", "renew", "--serials", str(file), "--json")
+    assert json.loads(out) == {"renewing": ["3a1"], "unknown": ["b2"]}
+
+
+def test_a_long_list_of_serial_numbers_goes_in_parts(cli, edge, tmp_path):
+    file = tmp_path / "serials"
+    file.write_text("".join(f"{number:x}\n" for number in range(1, 2_502)))
+    edge.answers[RENEWALS] = (200, {"renewing": [], "unknown": [f"{number:x}" for number in range(10)]})
+    status, _, err = cli("certs", "renew", "--serials", str(file))
+    assert status == main.DONE
+    assert [len(body["serials"]) for _, _, body, _ in edge.asked] == [1_000, 1_000, 501]
+    assert "30 serial numbers" in err
+    assert err.endswith(": 0, 1, 2, 3, 4, ….\n")
+
+
+def test_a_file_that_holds_something_else_is_refused_with_its_line(cli, edge, tmp_path):
+    file = tmp_path / "serials"
+    for content, words in (("3a1\nhello\n", "line 2: 'hello' is not a serial number"), ("# none\n", "has no serial number")):
+        file.write_text(content)
+        status, _, err = cli("certs", "renew", "--serials", str(file))
+        assert status == main.REFUSED
+        assert words in err
+    assert edge.asked == []
+
+
+def test_renew_wants_a_name_or_a_file_not_both(cli, edge, tmp_path):
+    for arguments in ((), ("a.example.com", "--serials", str(tmp_path))):
+        status, _, err = cli("certs", "renew", *arguments)
+        assert status == main.USAGE
+        assert "--serials" in err
+    assert edge.asked == []
+
+
 def test_upload_sends_both_files_and_tells_what_was_repaired(cli, edge, tmp_path):
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
     chain.write_bytes(b"\xef\xbb\xbfBag of J\xc3\xbcrgen\n-----BEGIN CERTIFICATE-----")

@@ -204,6 +204,16 @@ async def test_reports_are_counted_and_end_with_their_worker(worker, desk):
     assert totals.sums()["requests_total", ("2xx", "h1")] == 3
 
 
+async def test_which_names_are_visited_is_passed_on_where_somebody_wants_to_know(worker, obtainer, desk):
+    worker.link.send(Report(worker=0, pid=42, counters={}, hosts={"a.example.com": 3}))
+    await eventually(lambda: obtainer.visits)
+    desk.obtainer = None
+    worker.link.send(Report(worker=0, pid=42, counters={}, hosts={"a.example.com": 4}))
+    worker.link.send(Report(worker=0, pid=42, counters={"connections|idle": 1.0}))
+    await eventually(lambda: desk._metrics.totals.sums().get(("connections", ("idle",))) == 1)
+    assert obtainer.visits == [{"a.example.com": 3}]
+
+
 async def test_a_gate_is_asked_once_for_a_name_however_often_workers_ask(worker, obtainer, desk):
     obtainer.go.clear()
     for _ in range(5):

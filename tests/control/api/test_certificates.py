@@ -5,6 +5,7 @@ import json
 import socket
 import time
 
+import msgspec
 import pytest
 
 from edgeproxy.control.api.app import admin_app
@@ -197,6 +198,27 @@ async def test_a_renewal_is_a_new_certificate_and_not_for_an_upload(world):
         assert [line["event"] for line in await lines_of(told)] == ["progress", "progress", "done"]
     await upload(world)
     problem_of(await world.client.post(f"{SSL}/shop.example.com/renew"), 409, "conflict")
+
+
+async def test_many_are_renewed_by_their_serial_numbers(world):
+    now = time.time()
+    for name, serial in (("a.example.com", "3a1"), ("b.example.com", "b2")):
+        await world.store.add_certificate(msgspec.structs.replace(certificate(name), serial=serial), now)
+    answer = await world.client.post("/api/v1/infrastructure/ssl-renewals", json={"serials": ["03:A1", "0x3a1", "ff"]})
+    assert answer.json() == {"renewing": ["3a1"], "unknown": ["ff"]}
+    assert [stored.names for stored in await world.store.certificates_to_renew(now, 10)] == [("a.example.com",)]
+    for serials in ([], ["hello"], ["1"] * 1_001):
+        refused = await world.client.post("/api/v1/infrastructure/ssl-renewals", json={"serials": serials})
+        assert refused.status_code in (400, 422)
+
+
+async def test_one_whose_renewal_rests_is_shown_as_parked(world):
+    now = time.time()
+    await world.store.add_certificate(msgspec.structs.replace(certificate("a.example.com"), renew_at=now - 60), now)
+    await world.store.went_astray("id-a.example.com", now - 8 * 86_400, now - 60, now + 3_600)
+    (shown,) = (await world.client.get(SSL)).json()["certificates"]
+    assert shown["state"] == "parked"
+    assert shown["parked_at"].endswith("Z")
 
 
 async def test_a_certificate_is_revoked_and_replaced(world):

@@ -83,3 +83,16 @@ class _Broken:
 
     async def close(self):
         pass
+
+
+async def test_a_name_that_is_parked_and_back_is_told_with_its_reason(world, told):
+    await world.register(NAME)
+    service = Issuance(world.config("internal"), world.store, world.publisher, world.sealer, world.clock)
+    stored = await service.issue(NAME)
+    await service.close()
+    told.clear()
+    telling.parked(NAME, stored, 5.0, detail="It is elsewhere.")
+    telling.unparked(NAME, stored)
+    assert [event.name for event in told] == ["certificate.parked", "certificate.unparked"]
+    assert (told[0].fields["since"], told[0].fields["detail"]) == (5.0, "It is elsewhere.")
+    assert told[1].fields["certificate_id"] == stored.id

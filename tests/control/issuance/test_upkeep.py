@@ -11,7 +11,7 @@ from edgeproxy.config.structs import Budget
 from edgeproxy.control.issuance import upkeep
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.internal import InternalIssuer
-from edgeproxy.control.issuance.renewal import DAY
+from edgeproxy.control.issuance.renewal import DAY, urgency
 from edgeproxy.control.issuance.service import Issuance
 from edgeproxy.control.issuance.upkeep import Upkeep
 from edgeproxy.control.store import Order
@@ -251,7 +251,9 @@ async def test_renewals_that_wait_for_their_turn_hide_nobody(world, service, mon
     for name in names:
         if (entry := few._scheduler._queue.get(name)) is not None:
             assert entry.ask.renewal
-            assert entry.urgency == (await world.store.current_certificate(name)).not_after, "what expires first goes first"
+            stored = await world.store.current_certificate(name)
+            wanted = urgency(stored.not_before, stored.not_after, 0.0, world.clock())
+            assert entry.urgency == wanted, "what is visited most, or expires first, goes first"
 
 
 async def test_of_many_that_wait_for_a_ca_that_is_away_only_some_are_tried_in_one_look_and_others_in_the_next(world, service):
