@@ -63,8 +63,7 @@ class Exchange2(Exchange, eq=False):
         """Content came."""
         incoming = self.incoming
         if self.answered or incoming is None:
-            self.front.http2.consumed(self.number, len(data))
-            return
+            return  # nobody takes it: the session has given its bytes back to the window
         incoming.active_at = self.connection.worker.now
         if data:
             if incoming.held:

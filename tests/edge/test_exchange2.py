@@ -6,23 +6,47 @@ import asyncio
 import base64
 import hashlib
 import random
-import ssl
 from pathlib import Path
 
 import h2.errors
+import msgspec
 import pytest
 
-from edgeproxy.config.structs import Origin, Timeouts
-from edgeproxy.edge.http2 import CONNECTION_WINDOW, STREAM_WINDOW
+from edgeproxy.config.structs import Timeouts
+from edgeproxy.edge import exchange2
+from edgeproxy.edge.exchange2 import UPLOAD_AHEAD, Exchange2, Incoming
+from edgeproxy.edge.front2 import Front2
+from edgeproxy.edge.http2 import STREAM_WINDOW
 from edgeproxy.limits import Limits
 from edgeproxy.units import Duration
-from tests.edge.client2 import connected, get
+from tests.edge.client2 import Client2, connected, get
 from tests.edge.flow import flowing, held, settled
-from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with, self_signed
+from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with, until
 
 POST = get(method="POST")
 WEBSOCKET = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *get("/chat")[1:], (b"sec-websocket-version", b"13")]
+NOT_SWITCHED = "the origin answered a WebSocket's request without switching protocols"
+WRONG_KEY = "the origin accepted a WebSocket with a wrong key"
 SHORT = Timeouts(client_body=Duration(0.5), write=Duration(0.5), tunnel_idle=Duration(0.5), drain=Duration(1))
+
+
+def fronts(edge: Edge) -> list[Front2]:
+    return [each.front for each in edge.worker.connections if isinstance(each.front, Front2)]  # type: ignore[union-attr]
+
+
+def front(edge: Edge) -> Front2:
+    """The session of the only client."""
+    (found,) = fronts(edge)
+    return found
+
+
+async def under_way(edge: Edge, number: int) -> tuple[Exchange2, Incoming]:
+    """A request with a body that has reached the edge."""
+    await until(lambda: any(number in each.streams for each in fronts(edge)))
+    stream = front(edge).streams[number]
+    assert stream is not None
+    assert stream.incoming is not None
+    return stream, stream.incoming
 
 
 async def test_a_request_reaches_the_origin_as_http1_with_its_workspace(edge: Edge, script: Script) -> None:
@@ -165,32 +189,92 @@ async def test_a_stream_without_a_window_stalls_its_origin_and_no_other(edge: Ed
         assert len((await client.answer(number)).body) == 20_000_000
 
 
-async def test_an_origin_that_takes_nothing_stalls_the_uploads(edge: Edge, script: Script) -> None:
-    release = asyncio.Event()
-    taken = bytearray()
+def slow(script: Script, size: int) -> tuple[asyncio.Event, asyncio.Event, bytearray]:
+    """The origin takes a body of this size, but nothing of it before the first event and its end only then; it answers after
+    the second. And what it took."""
+    take, go, taken = asyncio.Event(), asyncio.Event(), bytearray()
 
     async def answer(reader: Reader, writer: Writer) -> None:
         reader._transport.pause_reading()  # type: ignore[attr-defined]
-        await release.wait()
+        await take.wait()
         reader._transport.resume_reading()  # type: ignore[attr-defined]
         await script.read_head(reader)
-        taken.extend(await reader.readexactly(8_000_000))
+        while len(taken) < size and (data := await reader.read(1_000_000)):
+            taken.extend(data)
+        await go.wait()
         writer.write(script.response)
 
     script.handler = answer
+    return take, go, taken
+
+
+async def fed(edge: Edge, client: Client2, stream: Exchange2, incoming: Incoming) -> int:
+    """Sends content bit by bit, each when the one before has been handed on, until the origin takes no more: how much."""
+    sent = 0
+    while not incoming.held:
+        client.send(stream.number, b"x" * 16_000)
+        sent += 16_000
+        await until(lambda: stream.bytes_in == sent or incoming.held)  # noqa: B023
+        await client.until(lambda: client.state.local_flow_control_window(stream.number) >= 16_000)
+    return sent
+
+
+async def test_an_origin_that_takes_nothing_stalls_the_uploads(edge: Edge, script: Script) -> None:
+    take, go, taken = slow(script, 8_000_000)
     content = random.Random(4).randbytes(8_000_000)
     async with connected(edge) as client:
         number = client.request([*POST, (b"content-length", b"8000000")])
         upload = asyncio.ensure_future(client.upload(number, content))
-        others = [client.request([*POST, (b"content-length", b"1000")], b"y" * 1000) for _ in range(10)]
-        done, _ = await asyncio.wait([upload], timeout=1.0)
-        assert not done
-        assert held(edge) < CONNECTION_WINDOW + 64 * 1024
-        release.set()
+        stream, incoming = await under_way(edge, number)
+        await until(lambda: incoming.held and stream.origin is not None)
+        await asyncio.sleep(0.5)
+        assert not upload.done()
+        assert incoming.ahead == front(edge).upload_ahead <= UPLOAD_AHEAD
+        assert held(edge) <= STREAM_WINDOW + UPLOAD_AHEAD
+        stream.check(1e9)  # the client waits for the origin, and not the other way round
+        take.set()
         await upload
+        await until(lambda: len(taken) == 8_000_000)
+        assert incoming.unacknowledged == 0
+        go.set()
         assert (await client.answer(number)).status == 200
-        assert others
-    assert bytes(taken) == content
+        await until(lambda: front(edge).idle)
+        assert front(edge).upload_ahead == 0
+    whole = bytes(taken) == content
+    assert whole  # by itself: a difference of megabytes takes pytest minutes to show
+
+
+async def test_what_the_origin_has_taken_at_last_is_acknowledged_though_nothing_follows(edge: Edge, script: Script) -> None:
+    take, go, taken = slow(script, 1 << 40)
+    async with connected(edge) as client:
+        number = client.request([*POST, (b"content-length", b"%d" % (1 << 40))])
+        stream, incoming = await under_way(edge, number)
+        await until(lambda: not incoming.held)
+        sent = await fed(edge, client, stream, incoming)
+        take.set()
+        await until(lambda: len(taken) == sent)
+        await until(lambda: not incoming.held)
+        assert (incoming.unacknowledged, incoming.ahead, front(edge).upload_ahead) == (0, 0, 0)
+        assert client.state.local_flow_control_window(number) >= STREAM_WINDOW // 2
+        client.state.reset_stream(number)
+        client.flush()
+        go.set()
+
+
+async def test_a_little_is_acknowledged_at_once(edge: Edge, script: Script) -> None:
+    async with connected(edge) as client:
+        number = client.request([*POST, (b"content-length", b"6")])
+        stream, incoming = await under_way(edge, number)
+        await until(lambda: not incoming.held)
+        incoming.active_at = -1.0
+        client.send(number, b"abc")
+        await until(lambda: stream.bytes_in == 3)
+        assert (incoming.ahead, incoming.unacknowledged, front(edge).upload_ahead) == (3, 0, 3)
+        assert incoming.active_at >= 0  # whoever sends is not too slow
+        client.send(number, b"def", end=True)
+        assert (await client.answer(number)).status == 200
+        await until(lambda: front(edge).idle)
+        assert front(edge).upload_ahead == 0
 
 
 async def test_an_early_answer_stops_the_upload(edge: Edge, script: Script) -> None:
@@ -294,17 +378,21 @@ async def test_a_websocket_by_extended_connect_is_an_upgrade_for_the_origin(edge
 
 
 @pytest.mark.parametrize(
-    ("response", "status"),
+    ("response", "status", "error"),
     [
-        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", 403),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno", 502),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 502),
-        (b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: wrong\r\n\r\n", 502),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", 403, ""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno", 502, NOT_SWITCHED),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 502, NOT_SWITCHED),
+        (b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: wrong\r\n\r\n", 502, WRONG_KEY),
     ],
+    ids=["refused", "whole", "begun", "wrong key"],
 )
 async def test_a_websocket_that_the_origin_does_not_open_is_answered(
-    edge: Edge, script: Script, response: bytes, status: int
+    edge: Edge, script: Script, response: bytes, status: int, error: str
 ) -> None:
+    told: list[tuple[int, str, int]] = []
+    edge.worker.record = lambda over: told.append((over.status, over.error, over.bytes_out))
+
     async def answer(reader: Reader, writer: Writer) -> None:
         await script.read_head(reader)
         writer.write(response)
@@ -312,9 +400,63 @@ async def test_a_websocket_that_the_origin_does_not_open_is_answered(
 
     script.handler = answer
     async with connected(edge) as client:
-        number = client.request(WEBSOCKET)
-        answered = await client.answer(number)
+        answered = await client.answer(client.request(WEBSOCKET))
         assert (answered.status, answered.complete) == (status, True)
+        await until(lambda: told)
+    assert told == [(status, error, len(answered.body))]
+
+
+def opening(script: Script) -> tuple[asyncio.Event, asyncio.Event]:
+    """The origin opens a WebSocket after the first event, says "hi" to whatever it hears, and sets the second when the edge has
+    left."""
+    go, left = asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: Reader, writer: Writer) -> None:
+        head = await script.read_head(reader)
+        await go.wait()
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: %b\r\n\r\n" % accept(head))
+        while await reader.read(100):
+            writer.write(b"hi")
+        left.set()
+
+    script.handler = answer
+    return go, left
+
+
+async def test_either_sides_words_keep_a_websocket(edge: Edge, script: Script) -> None:
+    go, _ = opening(script)
+    async with connected(edge) as client:
+        number = client.request(WEBSOCKET)
+        stream, incoming = await under_way(edge, number)
+        incoming.active_at = -1.0
+        go.set()
+        await client.until(lambda: client.answers[number].status == 200)
+        assert incoming.active_at >= 0
+        incoming.active_at = -1.0
+        stream.send_tunnel(b"from the origin")
+        assert incoming.active_at >= 0
+        incoming.active_at = -1.0
+        client.send(number, b"x")
+        await client.until(lambda: client.answers[number].body == b"from the originhi")
+        assert incoming.active_at >= 0
+        client.send(number, b"", end=True)
+        await until(lambda: incoming.ended)
+        assert stream.watched  # the origin has so long to close it
+
+
+async def test_an_origin_that_does_not_close_a_websocket_after_its_client_is_left(
+    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange2, "TUNNEL_LINGER", 0.0)
+    edge = edge_with(tmp_path, maps, origin[1], timeouts=msgspec.structs.replace(SHORT, tunnel_idle=Duration(3600)))
+    go, left = opening(origin[0])
+    go.set()
+    async with edge.running(), connected(edge) as client:
+        number = client.request(WEBSOCKET)
+        await client.until(lambda: client.answers[number].status == 200)
+        client.send(number, b"", end=True)
+        assert (await client.answer(number)).complete
+        await asyncio.wait_for(left.wait(), 30)
 
 
 async def test_an_upload_that_stops_is_given_up(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
@@ -327,42 +469,11 @@ async def test_an_upload_that_stops_is_given_up(tmp_path: Path, maps: MapProcess
 
 async def test_a_silent_websocket_is_ended(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
     edge = edge_with(tmp_path, maps, origin[1], timeouts=SHORT)
-
-    async def answer(reader: Reader, writer: Writer) -> None:
-        head = await origin[0].read_head(reader)
-        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: %b\r\n\r\n" % accept(head))
-        await reader.read(1)
-
-    origin[0].handler = answer
+    go, left = opening(origin[0])
+    go.set()
     async with edge.running(), connected(edge) as client:
         assert (await client.answer(client.request(WEBSOCKET))).complete
-
-
-async def test_uploads_reach_an_origin_by_tls_whole(tmp_path: Path, maps: MapProcess) -> None:
-    chain, key = self_signed("localhost")
-    pem = tmp_path / "origin.pem"
-    pem.write_bytes(chain + key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    script = Script()
-
-    async def slowly(reader: Reader, writer: Writer) -> None:
-        while head := await script.read_head(reader):
-            await asyncio.sleep(0.1)
-            script.bodies.append(await script.read_body(head, reader))
-            writer.write(script.response)
-
-    server = await asyncio.start_server(slowly, "127.0.0.1", 0, ssl=context)
-    url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
-    content = random.Random(5).randbytes(1_000_000)
-    edge = edge_with(tmp_path, maps, 1, origin=Origin(url=url, ca_bundle=str(pem)))
-    async with edge.running(), connected(edge) as client:
-        for _ in range(2):
-            number = client.request([*POST, (b"content-length", b"1000000")])
-            await client.upload(number, content)
-            assert (await client.answer(number)).status == 200
-            assert script.bodies.pop() == content
-    server.close()
+        await asyncio.wait_for(left.wait(), 30)
 
 
 async def test_a_status_beyond_those_of_http_is_passed_on(edge: Edge, script: Script) -> None:

@@ -29,7 +29,7 @@ from edgeproxy.limits import Limits
 from edgeproxy.units import Duration
 from tests.edge.client2 import connected, get
 from tests.edge.flow import flowing, held, settled
-from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with
+from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with, until
 from tests.http2_peer import PREFACE, parse_frames
 
 POST = get(method="POST")
@@ -86,8 +86,12 @@ async def test_a_client_that_reads_nothing_stalls_the_origins(edge: Edge, script
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await settled(produced)
         assert held(edge) < 256 * 1024
+        script.handler = script.answer
+        late = client.request(get(), b"")
+        await until(lambda: len(script.heads) == 51)
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         await client.until(lambda: len(client.answers[1].content) > 100_000)
+        assert (await client.answer(late)).body == b"hello"
 
 
 async def test_answers_of_our_own_wait_for_the_window_and_the_connection_ends_when_it_stays_shut(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import ssl
 import threading
@@ -18,7 +19,7 @@ from edgeproxy.edge.upstream.connection import OriginConnection
 from edgeproxy.edge.upstream.tls import TlsTransport
 from edgeproxy.limits import RELAY_BUFFER
 from tests.edge.client2 import connected, get
-from tests.edge.harness import Edge, MapProcess, config_for, fields, self_signed
+from tests.edge.harness import Edge, MapProcess, Script, config_for, edge_with, fields, self_signed
 
 GET = b"GET / HTTP/1.1\r\nHost: gallery.test\r\nConnection: close\r\n\r\n"
 Talk = Callable[[ssl.SSLSocket], None]
@@ -188,6 +189,33 @@ def garbage(sock: socket.socket) -> None:
 
 def silence(sock: socket.socket) -> None:
     sock.recv(65536)
+
+
+async def test_uploads_over_http2_reach_it_whole(tmp_path: Path, maps: MapProcess) -> None:
+    """Where the client's window waits for what is sent, which TLS counts in records of its own."""
+    chain, key = self_signed("localhost")
+    pem = tmp_path / "origin.pem"
+    pem.write_bytes(chain + key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    script = Script()
+
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await script.read_head(reader):
+            await asyncio.sleep(0.1)
+            script.bodies.append(await script.read_body(head, reader))
+            writer.write(script.response)
+
+    script.handler = slowly
+    content = random.Random(5).randbytes(1_000_000)
+    async with script.listening(tls=context) as port:
+        edge = edge_with(tmp_path, maps, 1, origin=Origin(url=f"https://localhost:{port}", ca_bundle=str(pem)))
+        async with edge.running(), connected(edge) as client:
+            for _ in range(2):
+                number = client.request(get("/", (b"content-length", b"1000000"), method="POST"))
+                await client.upload(number, content)
+                assert (await client.answer(number)).status == 200
+                assert script.bodies.pop() == content
 
 
 @pytest.mark.parametrize("plain", [garbage, silence])
