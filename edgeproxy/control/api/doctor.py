@@ -60,8 +60,9 @@ async def doctor(request: Request, domain: str, query: Annotated[DoctorQuery, In
     plane = context.open_plane()
     name = hostname(domain[:512], wildcard=True)
     others = _resolvers(query.resolvers) + list(PUBLIC if query.public else ())
-    facts = await examine(context.config, plane.store, name, context.now, others, failed=plane.issuance.failure)
-    report = diagnose(facts)
+    issuance = plane.issuance
+    looked_for = context.config, plane.store, name, context.now, others
+    report = diagnose(await examine(*looked_for, failed=issuance.failure, turn_of=issuance.turn_of))
     return DoctorOut(
         domain=name,
         well=report.well,

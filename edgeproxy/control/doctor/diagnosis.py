@@ -24,6 +24,7 @@ def diagnose(facts: Facts) -> Report:
     parts += _ports(facts, here=here)
     parts += _issuable(facts)
     parts += _certificate(facts, here=here)
+    parts += _replacing(facts)
     parts += _last_error(facts)
     changes = dict.fromkeys(part for part in parts if isinstance(part, Change))
     # Several resolvers that see the same wrong record are one thing to change.
@@ -237,6 +238,19 @@ def _certificate(facts: Facts, *, here: bool) -> Iterator[Finding]:
         yield Finding("certificate", Level.NOTE, f"{host} has no certificate yet{then}")
     else:
         yield Finding("certificate", Level.WRONG, served.detail)
+
+
+def _replacing(facts: Facts) -> Iterator[Finding]:
+    """What stands between the name and its next certificate."""
+    standing = facts.standing
+    if standing.revoked:
+        text = f"The certificate of {facts.hostname} is revoked, and is served until another can be obtained."
+        yield Finding("certificate", Level.WRONG, text)
+    if standing.turn is not None:
+        because = f", because {standing.turn.reason}" if standing.turn.reason else ""
+        text = f"The order of a certificate waits for its turn: position about {standing.turn.position}, expected at about "
+        level = Level.NOTE if standing.has_certificate else Level.WRONG
+        yield Finding("issuance", level, f"{text}{_moment(standing.turn.expected)}{because}.")
 
 
 def _last_error(facts: Facts) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -16,6 +17,7 @@ from edgeproxy.control.issuance.acme.challenges import proves_wildcards
 from edgeproxy.control.issuance.acme.transport import Transport
 from edgeproxy.control.issuance.internal import DIRECTORY as INTERNAL
 from edgeproxy.control.issuance.policy import Registration, Verdict, admit, not_registered
+from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.probe.grading import Graded, grade
 from edgeproxy.control.probe.look import asked_name, look, trust
 from edgeproxy.control.store import Failure, Store, StoredCertificate
@@ -44,9 +46,11 @@ async def examine(
     others: Sequence[str] = (),
     *,
     failed: Callable[[str], Awaitable[Failure | None]] | None = None,
+    turn_of: Callable[[str], Awaitable[Turn | None]] | None = None,
 ) -> Facts:
     """All facts about a hostname or wildcard. `others` are more resolvers, "ADDRESS:PORT". `failed` tells of failures that
-    are remembered outside the store: those by a wrong setting are. Raises EdgeError for the store's."""
+    are remembered outside the store: those by a wrong setting are; `turn_of` of orders that wait. Raises EdgeError for the
+    store's."""
     asked = asked_name(hostname)
     lookups = _lookups(config, others)
     decisive = lookups[0][1]
@@ -69,7 +73,11 @@ async def examine(
         caa=caa,
         ports=tuple(ports),
         served=await _served(config, store, asked, ports, stored, now()),
-        standing=await _standing(config, store, hostname, stored, failed),
+        standing=dataclasses.replace(
+            await _standing(config, store, hostname, stored, failed),
+            revoked=stored is not None and stored.revocation is not None,
+            turn=None if turn_of is None else await turn_of(hostname),
+        ),
         now=now(),
         delegation=delegation,
     )

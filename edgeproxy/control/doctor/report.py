@@ -7,6 +7,7 @@ import enum
 
 from edgeproxy.control.dns.caa import Ruling
 from edgeproxy.control.dns.lookup import Answer
+from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.probe.grading import Graded
 from edgeproxy.errors import Fault
 
@@ -87,6 +88,10 @@ class Standing:
     cure: str = ""
     """What the operator would do about it."""
     has_certificate: bool = False
+    revoked: bool = False
+    """Whether the certificate is to be revoked or has been; it is served until another takes its place."""
+    turn: Turn | None = None
+    """Where its order waits; None: it does not."""
     unissuable: str = ""
     """Why no certificate can be obtained as the edge is configured, and what the operator would do; empty: one can."""
     error: str = ""

@@ -8,6 +8,7 @@ from edgeproxy.control.dns.caa import CaaRecord, CaaSet, rule
 from edgeproxy.control.dns.lookup import Answer, Said
 from edgeproxy.control.doctor.diagnosis import diagnose
 from edgeproxy.control.doctor.report import Caa, Delegation, Facts, Level, Port, Standing, View
+from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.probe.grading import Grade, Graded
 from edgeproxy.errors import Fault
 
@@ -212,6 +213,21 @@ def test_a_certificate_that_cannot_be_obtained_as_the_edge_is_set_up_is_the_oper
     texts = [finding.text for finding in report.findings if finding.about in {"issuance", "certificate"}]
     assert texts == [reason, f"{HOST} has no certificate yet."]
     assert diagnose(facts(standing=dataclasses.replace(without, has_certificate=True))).well
+
+
+def test_a_revoked_certificate_and_an_order_that_waits_are_told():
+    turn = Turn(kind="new", position=3, expected=1_900_000_000.0, reason="the CA's limit for its name is reached")
+    waiting = Standing(admitted=True, reason="It is registered.", has_certificate=True, turn=turn)
+    report = diagnose(facts(standing=waiting))
+    assert report.well
+    (note,) = (finding for finding in report.findings if finding.about == "issuance")
+    assert note.text.endswith(
+        "position about 3, expected at about 2030-03-17 17:46 UTC, because the CA's limit for its name is reached."
+    )
+    assert not diagnose(facts(standing=dataclasses.replace(waiting, has_certificate=False))).well
+    revoked = diagnose(facts(standing=dataclasses.replace(waiting, revoked=True, turn=None)))
+    assert not revoked.well
+    assert any("is revoked, and is served until another can be obtained" in finding.text for finding in revoked.findings)
 
 
 def test_a_ca_that_cannot_be_asked_is_wrong_only_where_a_certificate_is_to_come_from_it():
