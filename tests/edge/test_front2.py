@@ -112,6 +112,20 @@ async def test_answers_of_our_own_wait_for_the_window_and_the_connection_ends_wh
         await client.ended()
 
 
+async def test_a_request_that_finds_no_room_for_its_answer_gets_it_when_there_is_some(
+    edge: Edge, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Front2, "first_room", lambda _self, _number: 0)
+    async with connected(edge, settings={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1000}) as client:
+        number = client.request(get(), b"")
+        await until(lambda: script.bodies)
+        await asyncio.sleep(0.1)
+        assert client.answers[number].status == 0
+        client.state.increment_flow_control_window(1000)
+        client.flush()
+        assert (await client.answer(number)).body == b"hello"
+
+
 async def test_many_uploads_to_stalled_origins_are_held_within_bounds(edge: Edge, script: Script) -> None:
     stop = asyncio.Event()
 
