@@ -189,6 +189,15 @@ class Queue:
         if lined or entry.not_before <= now:
             self._line_up(entry)
 
+    def hurry(self, name: str, urgency: float) -> None:
+        """A name that waits turned out to be more urgent, or is as urgent as it was."""
+        if (entry := self._entries.get(name)) is None or urgency >= entry.urgency:
+            return
+        lined = self._step_out(entry)
+        entry.urgency = urgency
+        if lined:
+            self._line_up(entry)
+
     # Serving
 
     def take(self, now: float, room: Callable[[Lane], bool]) -> Entry | None:

@@ -216,6 +216,7 @@ class Scheduler:
         """
         flight = self._flights.get(name)
         if flight is not None:
+            self._queue.hurry(name, urgency)
             if begun:
                 self._queue.release(name, self._clock())
                 self.look()

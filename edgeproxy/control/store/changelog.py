@@ -49,7 +49,8 @@ class ChangeLog(Part):
     async def summary(self, now: float) -> Summary:
         """Counts for status and metrics. Counts rows: some tens of milliseconds for 100,000."""
         domains, rows = schema.domains.c, schema.certificates.c
-        state = case((rows.not_after <= now, "expired"), (rows.renew_at <= now, "due"), else_="valid")
+        parked = (rows.renew_at <= now) & rows.parked_at.is_not(None)
+        state = case((rows.not_after <= now, "expired"), (parked, "parked"), (rows.renew_at <= now, "due"), else_="valid")
         grouped = select(state.label("state"), func.count().label("rows")).where(rows.superseded_at.is_(None)).group_by(state)
         soonest = select(func.min(rows.not_after)).where(rows.not_after > now, rows.superseded_at.is_(None))
         left = case(*((rows.not_after <= now + days * DAY, text) for days, text in UPLOADED_LEFT), else_="longer")

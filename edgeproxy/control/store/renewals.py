@@ -82,12 +82,15 @@ class Renewals(Certificates):
     async def bring_forward(self, serials: Sequence[str], *, actor: str, now: float) -> set[str]:
         """Makes certificates due at once, by their serial numbers in lower-case hex; those of the numbers that are of
         certificates in use, and not uploaded."""
-        rows = certificates.c
-        wanted = rows.serial.in_(select(listed(serials).c.value)), rows.superseded_at.is_(None), rows.issuer != CUSTOM
-        query = update(certificates).where(*wanted, rows.serial > "").values(renew_at=0.0, look_at=0.0)
+        rows, wanted = certificates.c, listed([serial for serial in serials if serial])
+        in_use = func.coalesce(rows.superseded_at, 0.0) == 0.0  # as an expression, or SQLite would go through all that are
+        query = select(rows.id, rows.serial).join_from(wanted, certificates, rows.serial == wanted.c.value)
+        sooner = update(certificates).where(rows.id == bindparam("one")).values(renew_at=0.0, look_at=0.0)
         async with self.database.write() as write:
-            found = set((await write.connection.scalars(query.returning(rows.serial))).all())
+            matches = (await write.connection.execute(query.where(in_use, rows.issuer != CUSTOM))).all()
+            found = {match.serial for match in matches}
             if found:
+                await write.connection.execute(sooner, [{"one": match.id} for match in matches])
                 await audited(write, now, actor, "certificate.brought_forward", "", f"{len(found)} certificates")
         return found
 

@@ -287,7 +287,8 @@ class Summary(Row, frozen=True, kw_only=True):
     domains: dict[str, int]
     """By state; only states that occur."""
     certificates: dict[str, int]
-    """"valid", "due" (to be renewed, still valid) and "expired"; without those that a newer one has superseded."""
+    """"valid", "due" (to be renewed, still valid), "expired" and, where there are any, "parked" (due, but its name points
+    elsewhere); without those that a newer one has superseded."""
     soonest_expiry: float | None
     """Of the certificates that are still valid."""
     gate_routes: int

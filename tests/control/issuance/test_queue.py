@@ -102,6 +102,20 @@ def test_an_order_that_is_placed_already_needs_no_budget():
     assert order_of(made, 1.0) == ["c.example.com"]
 
 
+def test_a_name_that_becomes_urgent_while_it_waits_goes_before_the_others():
+    made = queue(*(entry(f"{n}.example.com", urgency=float(n)) for n in range(1, 5)), limits=small(1, 100.0, burst=1))
+    made.hurry("4.example.com", 0.5)
+    made.hurry("1.example.com", 9.0)
+    made.hurry("none.example.com", 0.0)
+    assert order_of(made, budget=made._budget) == ["4.example.com"]
+    made.hurry("3.example.com", 1.5)
+    assert [order_of(made, at, budget=made._budget) for at in (100.0, 200.0, 300.0)] == [
+        ["1.example.com"],
+        ["3.example.com"],
+        ["2.example.com"],
+    ]
+
+
 def test_a_renewal_that_the_ca_does_not_count_goes_beside_the_others():
     made = queue(limits=small(1, 100.0, burst=1))
     made._budget.spend(entry("a.example.com").ask, 0.0)
@@ -268,7 +282,7 @@ def test_who_waits_is_counted_by_kind():
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["add", "take", "visit", "leave", "remove", "release", "wait", "again"]),
+        st.sampled_from(["add", "take", "visit", "leave", "remove", "release", "hurry", "wait", "again"]),
         st.integers(0, 15),
         st.sampled_from(["a", "b", "c"]),
         st.sampled_from(KINDS),
@@ -301,6 +315,8 @@ def test_nobody_is_lost_or_served_twice_whatever_happens(taken_steps):
             assert (made.remove(name) is None) is (waiting.pop(name, None) is None)
         elif what == "release":
             made.release(name, now)
+        elif what == "hurry":
+            made.hurry(name, seconds - 30)
         elif what == "again" and busy:
             one = busy.popitem()[1]
             one.not_before, one.free = now + seconds, False
