@@ -20,6 +20,9 @@ log = structlog.get_logger("issuance")
 DENIAL_SECONDS = 60.0
 """For how long a worker remembers that a name is not admitted. A change of the name in the map ends it at once."""
 
+SAY_AGAIN_SECONDS = 1.0
+"""Between two warnings of the gate's answers: how many names it fails for is a stranger's to choose."""
+
 GateResult = Literal["allowed", "denied", "unavailable"]
 
 
@@ -65,6 +68,8 @@ class Admissions:
         self._gate = gate
         self._meter = meter
         self._clock = clock
+        self._said = 0.0
+        self._unsaid = 0
 
     async def close(self) -> None:
         """Ends questions to the gate."""
@@ -91,8 +96,9 @@ class Admissions:
         known = None if self._gate is None else self._gate.known(name)
         return "" if known is None else known.workspace
 
-    async def ask_gate(self, name: str, client_ip: str, *, afresh: bool = False) -> Outcome | None:
-        """Asks, and notes the route; an Outcome where it does not say yes."""
+    async def ask_gate(self, name: str, client_ip: str, *, afresh: bool = False, routed: bool = True) -> Outcome | None:
+        """Asks, and notes the route; an Outcome where it does not say yes. `routed`: False where the name is known to have no
+        route that a "no" would remove."""
         if self._gate is None:
             return Outcome(False, True, not_registered(name), DENIAL_SECONDS)
         answer = await self._gate.ask(name, client_ip, afresh=afresh)
@@ -101,11 +107,18 @@ class Admissions:
             await self._note_route(name, answer)
             return None
         if answer.verdict is GateVerdict.DENY:
-            if await self._store.get_gate_route(name) is not None:
+            if routed and await self._store.get_gate_route(name) is not None:
                 await self._store.delete_gate_route(name, self._clock())
             return Outcome(False, True, answer.detail, answer.lifetime)
-        log.warning("the gate gave no usable answer", hostname=name, detail=answer.detail)
+        self._warn(name, answer.detail)
         return Outcome(False, False, answer.detail, answer.lifetime)
+
+    def _warn(self, name: str, detail: str) -> None:
+        self._unsaid += 1
+        now = self._clock()
+        if not self._said <= now < self._said + SAY_AGAIN_SECONDS:
+            log.warning("the gate gave no usable answer", hostname=name, detail=detail, answers=self._unsaid)
+            self._said, self._unsaid = now, 0
 
     async def present(self, name: str, admission: Admission) -> StoredCertificate | None:
         """The valid certificate under which the map has the name already: its own, or a wildcard's (publish.site_for). One

@@ -147,13 +147,16 @@ class Issuance:
         admission = found.admission
         if admission.verdict is Verdict.DENIED:
             return Outcome(False, True, admission.reason, DENIAL_SECONDS)
-        if admission.verdict is Verdict.ASK_GATE and (no := self._admissions.known_refusal(name)) is not None:
+        by_gate = admission.verdict is Verdict.ASK_GATE
+        if by_gate and (no := self._admissions.known_refusal(name)) is not None:
             return no
+        # The gate before the certificate: most names without a route are strangers', and that is one look less for each.
+        routed = by_gate and await self._store.get_gate_route(name) is not None
+        if by_gate and not routed and (refusal := await self._admissions.ask_gate(name, client_ip, routed=False)):
+            return refusal
         present = await self._admissions.present(name, admission)
-        if admission.verdict is Verdict.ASK_GATE and not (present and await self._store.get_gate_route(name)):
-            refusal = await self._admissions.ask_gate(name, client_ip)
-            if refusal is not None:
-                return refusal
+        if routed and not present and (refusal := await self._admissions.ask_gate(name, client_ip)):
+            return refusal
         if present:
             # it was there already: the worker's map lags behind, or the wildcard that serves the name exists
             await until_published(self._publisher, await self._store.head_change())

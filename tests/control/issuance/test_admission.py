@@ -1,7 +1,9 @@
 """The gate's word: what it admits, routes, and removes."""
 
 import pytest
+import structlog
 
+from edgeproxy.control.issuance import admission
 from edgeproxy.control.issuance.admission import Outcome
 from edgeproxy.control.store import GateRoute
 from tests.control.issuance.conftest import gated
@@ -92,3 +94,18 @@ async def test_a_gate_that_was_taken_out_of_the_configuration_leaves_its_routes_
     route = GateRoute(hostname=NAME, fresh_until=world.clock() + 60)
     await world.store.put_gate_route(route, world.clock())
     assert (await service().obtain(NAME, "")).denied
+
+
+async def test_a_gate_in_trouble_is_told_of_now_and_then_however_many_names_are_asked_for(
+    world, service, gate_answers, monkeypatch
+):
+    monkeypatch.setattr(admission, "SAY_AGAIN_SECONDS", 3600)
+    gate_answers.status = 500
+    one = service(gated(world))
+    with structlog.testing.capture_logs() as logged:
+        for number in range(20):
+            assert not (await one.obtain(f"n{number}.example", "192.0.2.1")).ok
+        world.clock.ahead += 3700
+        await one.obtain("last.example", "192.0.2.1")
+    told = [(line["hostname"], line["answers"]) for line in logged if "no usable answer" in line["event"]]
+    assert told == [("n0.example", 1), ("last.example", 20)]
