@@ -24,6 +24,9 @@ CONNECTIONS = 100
 
 NAMES = 50
 
+_BUDGET = "[issuance.budget]\ncertificates = 1000"
+"""All names are of one registered domain, which by default may have no more certificates a week than there are names here."""
+
 _SECONDS = 60.0
 _NEW_ORDER = "POST /order-plz"
 """What pebble logs of a request for a new order."""
@@ -46,7 +49,7 @@ async def measure_rush(stage: Stage, origin: Origin) -> Rush:
     warm, single, *rest = tenants(NAMES + 2)
     https, http = free_ports(2)
     ca = await start_pebble(stage, "rush", http, https)
-    issuance = f'directory = "{ca.directory}"\nca_bundle = "{ca.api_root_file}"\nagree_terms = true'
+    issuance = f'directory = "{ca.directory}"\nca_bundle = "{ca.api_root_file}"\nagree_terms = true\n{_BUDGET}'
     await edgeproxy.serve(stage, "edgeproxy-rush", (https, http, origin.port), issuance, (warm, single, *rest))
     await first_visits(stage, "rush", https, ca.issued_root_file, (warm,))  # makes the account
     before = orders_of(ca.child)

@@ -65,9 +65,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     it the workspace with the most of them loses its last one; a name of that workspace itself is turned away, unless it has a
     visitor and another one of the workspace had none."""
 
-    unknown_names: int = 20
+    unknown_names: int = 10
     """Names a second that nobody registered, and that a gate or a pattern may still admit, which one client network (/24, /56)
-    has a worker ask the controller about; five times as many at once. Above it: TLS alert `internal_error`. Names that have
+    has a worker ask the controller about; ten times as many at once. Above it: TLS alert `internal_error`. Names that have
     their certificate, or are being asked about already, and clients in `listen.trusted_proxies`, do not count."""
 
     new_names: int = 100

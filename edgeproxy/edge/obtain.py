@@ -15,7 +15,7 @@ from edgeproxy.link.messages import LinkMessage, Obtain, Obtained
 if TYPE_CHECKING:
     from edgeproxy.edge.connection import Connection
 
-BURST_SECONDS = 5
+BURST_SECONDS = 10
 """Seconds' worth of questions (limits.unknown_names) that a network which was quiet may have at once: a page of a new
 customer's that takes its parts from many names, or an office that comes back from lunch."""
 
