@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, true
 
-VERSION = 2
+VERSION = 3
 """The schema that this program writes. Equals the number of the newest migration."""
 
 READABLE_FROM = 1

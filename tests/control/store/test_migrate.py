@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import stat
 import subprocess
@@ -39,6 +40,19 @@ def test_the_version_is_the_number_of_the_newest_migration() -> None:
     newest = max(path.name[:4] for path in scripts.glob("[0-9]*.py"))
     assert int(newest) == schema.VERSION
     assert schema.READABLE_FROM <= schema.VERSION
+
+
+@pytest.mark.parametrize(
+    ("script", "digest"),
+    [
+        ("0001_first.py", "68ebd245abd564e7492618c746c6843c4ced1d3df43457fcdfcbd5e034994d8f"),
+        ("0002_lifecycle.py", "83448f8b818268f85f2c6add74859a0b007178e35332129c23f020a74f5f6273"),
+    ],
+)
+def test_a_migration_that_stores_have_behind_them_is_never_changed(script: str, digest: str) -> None:
+    path = Path(opening.__file__).with_name("migrations") / "versions" / script
+    said = "some stores have run it as it was: make a new one for what is to change"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == digest, said
 
 
 def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
