@@ -70,7 +70,7 @@ def show(host: Host, json: Json = False, socket: Socket = None) -> None:
     if json:
         as_json(domain)
         return
-    fields(domain | _certificate(domain), leave_out=frozenset(("dns_records", "error")))
+    fields(domain | _certificate(domain), leave_out=frozenset(("dns_records", "error", "queued")))
     zone_lines(domain)
 
 
@@ -87,12 +87,14 @@ def remove(host: Host, json: Json = False, socket: Socket = None) -> None:
 
 def _certificate(domain: dict[str, Any]) -> dict[str, str]:
     """How it stands with a domain's certificate, for people: lines to be shown with its fields."""
-    name, error = domain["domain"], domain.get("error")
+    name, error, queued = domain["domain"], domain.get("error"), domain.get("queued")
     at_once = f"at once by `edgeproxy certs issue {name}`"
     if domain["state"] not in SERVED:
         return {"certificate": "none; the domain is not served before it is verified"}
+    if error is None and domain.get("certificate_id"):
+        return {"renewal": queued} if queued else {}
     if error is None:
-        return {} if domain.get("certificate_id") else {"certificate": f"none yet; with the first visitor, or {at_once}"}
+        return {"certificate": f"none yet; {queued or f'with the first visitor, or {at_once}'}"}
     times = error["times"]
     row = f", the {_ordinal(times)} time in a row" if times > 1 else ""
     what = "not renewed" if domain.get("certificate_id") else "no certificate"
@@ -102,7 +104,7 @@ def _certificate(domain: dict[str, Any]) -> dict[str, str]:
         what: error["detail"],
         "whose fault": _WHOSE.get(error["fault"], _WHOSE["edge"]).format(name=name),
         "last try": f"{error['failed_at']}{row}",
-        "next try": f"{who}, not before {after}, or {at_once}" if after else at_once,
+        "next try": queued or (f"{who}, not before {after}, or {at_once}" if after else at_once),
     }
 
 

@@ -76,6 +76,7 @@ def test_show_and_remove_name_the_domain_in_the_path(cli, edge):
     assert cli("domains", "remove", "gallery.example.com") == (main.DONE, "", "gallery.example.com is removed.\n")
 
 
+QUEUED = "queued, position about 12, expected at about 2026-11-21 17:20 UTC"
 AT_ONCE = "at once by `edgeproxy certs issue gallery.example.com`"
 FAILED = {
     "code": "issuance_failed",
@@ -121,12 +122,15 @@ FAILED = {
             {},
             [f"certificate   none yet; with the first visitor, or {AT_ONCE}"],
         ),
+        ({"queued": QUEUED}, [f"certificate   none yet; {QUEUED}"]),
+        ({"queued": QUEUED, "error": FAILED}, [f"next try        {QUEUED}"]),
+        ({"queued": QUEUED, "certificate_id": "c1"}, [f"renewal         {QUEUED}"]),
         (
             {"state": "pending_validation", "error": FAILED},
             ["certificate   none; the domain is not served before it is verified"],
         ),
     ],
-    ids=["failed", "not renewed", "by hand", "none yet", "pending"],
+    ids=["failed", "not renewed", "by hand", "none yet", "queued", "queued again", "renewal queued", "pending"],
 )
 def test_show_tells_how_it_stands_with_the_certificate(cli, edge, changes, lines):
     edge.answers[f"GET {BASE}/gallery.example.com"] = (200, DOMAIN | {"error": None} | changes)

@@ -24,6 +24,7 @@ from edgeproxy.control.api.shapes import (
 )
 from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_workspace
 from edgeproxy.control.issuance.policy import not_registered, served_unregistered
+from edgeproxy.control.issuance.scheduler import described
 from edgeproxy.errors import EdgeError, NotFound
 from edgeproxy.model import SERVED, DomainState, hostname
 
@@ -82,6 +83,8 @@ async def show_domain(request: Request, domain: str) -> DomainOut:
     mistake = await plane.issuance.failure(existing.hostname)  # those by a wrong setting are not in the store
     if mistake is not None:
         view.error = _error(context, existing, mistake, view.certificate_id)
+    turn = await plane.issuance.turn_of(existing.hostname)
+    view.queued = None if turn is None else described(turn)
     return view
 
 

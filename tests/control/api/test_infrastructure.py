@@ -10,6 +10,8 @@ import pytest
 from edgeproxy.config.structs import Issuance
 from edgeproxy.control.api import infrastructure
 from edgeproxy.control.api.shapes import moment
+from edgeproxy.control.issuance.queue import Turn
+from edgeproxy.control.issuance.scheduler import described
 from edgeproxy.control.store import Failure
 from edgeproxy.errors import StateError
 from edgeproxy.model import DomainState
@@ -31,6 +33,7 @@ FIELDS = {
     "created_at",
     "verified_at",
     "certificate_id",
+    "queued",
     "dns_records",
     "error",
 }
@@ -221,6 +224,14 @@ async def test_a_domain_shows_what_went_wrong_by_a_setting_too(world):
     world.issuance.failures["a.example.com"] = mistake
     shown = (await world.client.get(f"{DOMAINS}/a.example.com")).json()
     assert (shown["error"]["detail"], shown["error"]["fault"]) == ("No.", "operator")
+
+
+async def test_a_domain_shows_where_its_order_stands(world):
+    await add(world, "a.example.com")
+    assert (await world.client.get(f"{DOMAINS}/a.example.com")).json()["queued"] is None
+    turn = world.issuance.turns["a.example.com"] = Turn("new", 12, 2e9, "the CA said so")
+    shown = (await world.client.get(f"{DOMAINS}/a.example.com")).json()
+    assert shown["queued"] == described(turn)
 
 
 async def test_what_went_wrong_before_a_domain_was_added_does_not_count(world):
