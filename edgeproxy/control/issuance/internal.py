@@ -95,8 +95,12 @@ class InternalIssuer:
         """See `Issuer`. Nothing is ever left unfinished."""
         return []
 
-    async def suggestion(self, _chain: bytes) -> None:
+    async def suggests(self) -> bool:
         """See `Issuer`. It revokes nothing."""
+        return False
+
+    async def suggestion(self, _chain: bytes) -> None:
+        """See `Issuer`."""
 
     async def roll_over(self) -> None:
         """See `Issuer`."""

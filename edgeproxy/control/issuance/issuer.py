@@ -74,6 +74,11 @@ class Issuer(Protocol):
         """Whether orders say which certificate they replace (RFC 9773), as far as that is known."""
         ...
 
+    async def suggests(self) -> bool:
+        """Whether the CA says when to renew its certificates. Asks it for its directory where that is to be read. Raises
+        IssuanceError."""
+        ...
+
     async def suggestion(self, chain: bytes) -> Suggestion | None:
         """When the CA wants a certificate of its own renewed, a PEM chain; None where it never says. Raises IssuanceError."""
         ...

@@ -28,6 +28,9 @@ PAGE = 1_000
 AT_ONCE = 4
 """Questions at once: half of what goes to a CA at once at most, so that orders find their way between them."""
 
+WITHOUT_SECONDS = 3_600.0
+"""Until the directory of a CA that does not have this is looked at again."""
+
 TROUBLE_SECONDS = 600.0
 """Until a CA that is away or busy is asked again when to renew. Orders have the first claim on it."""
 
@@ -53,9 +56,19 @@ class Windows:
 
     async def look(self) -> None:
         """Asks about all that is due; does nothing where the CA does not have this. Raises StateError."""
-        if not self._issuer.replaces or self._clock() < self._not_before:
+        now = self._clock()
+        if now < self._not_before:
             return
-        due = await self._store.certificates_to_ask_about(self._issuer.directory, self._clock(), PAGE)
+        due = await self._store.certificates_to_ask_about(self._issuer.directory, now, PAGE)
+        if not due:
+            return
+        try:
+            if not await self._issuer.suggests():
+                self._not_before = now + WITHOUT_SECONDS
+                return
+        except IssuanceError as error:
+            self._leave_alone(error)
+            return
         answers: dict[str, tuple[float, float | None]] = {}
         async with anyio.create_task_group() as tasks:
             for stored in due:
@@ -92,7 +105,12 @@ class Windows:
         log.debug("the CA did not say when to renew a certificate", hostname=stored.names[0], detail=error.detail)
         said = error.retry_after if isinstance(error, CaRefused) else 0.0
         if isinstance(error, CaRefused) and (error.about_the_ca or error.status == 429):
-            if self._clock() >= self._not_before:
-                log.warning("the CA cannot be asked when to renew just now", detail=error.detail)
-            self._not_before = self._clock() + min(max(said, TROUBLE_SECONDS), INFO_SECONDS)
+            self._leave_alone(error)
         return ask_again_after(said, stored.id)
+
+    def _leave_alone(self, error: IssuanceError) -> None:
+        """The CA is away or busy."""
+        said = error.retry_after if isinstance(error, CaRefused) else 0.0
+        if self._clock() >= self._not_before:
+            log.warning("the CA cannot be asked when to renew just now", detail=error.detail)
+        self._not_before = self._clock() + min(max(said, TROUBLE_SECONDS), INFO_SECONDS)

@@ -34,13 +34,7 @@ class Renewals(Certificates):
         query = (
             select(rows.id)
             .where(rows.superseded_at.is_(None), rows.renew_at <= now, rows.look_at <= now)
-            .order_by(
-                case((late, 0), else_=1),
-                case((late, rows.not_after), else_=0.0),
-                _visited().desc(),
-                rows.not_after,
-                rows.renew_at,
-            )
+            .order_by(case((late, rows.not_after), else_=_NEVER), _visited().desc(), rows.not_after, rows.renew_at)
             .limit(page(limit))
         )
         async with self.database.read() as connection:

@@ -90,3 +90,10 @@ async def test_nothing_is_ever_left_unfinished(issuers):
     await issuer.settled("a.example")
     await issuer.close()
     assert (issuer.directory, issuer.wildcards) == ("internal", True)
+
+
+async def test_it_never_says_when_to_renew(issuers):
+    issuer = issuers()
+    assert not await issuer.suggests()
+    assert not issuer.replaces
+    await issuer.suggestion((await issuer.issue("a.example", quiet)).chain)

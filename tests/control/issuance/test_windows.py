@@ -9,7 +9,7 @@ import pytest
 from edgeproxy.control.issuance import windows
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.renewal import INFO_SECONDS, Suggestion
-from edgeproxy.control.issuance.windows import AT_ONCE, TROUBLE_SECONDS, Windows
+from edgeproxy.control.issuance.windows import AT_ONCE, TROUBLE_SECONDS, WITHOUT_SECONDS, Windows
 from edgeproxy.errors import IssuanceError
 from tests.control.store.making import DAY, NOW, certificate
 
@@ -20,11 +20,16 @@ class Issuer:
     """What a CA says, in the order in which it is asked; what is an error is raised."""
 
     directory = CA
-    replaces = True
 
     def __init__(self):
+        self.has_it: bool | IssuanceError = True
         self.says, self.asked, self.at_once = [], [], [0, 0]
         self.otherwise = Suggestion(NOW + DAY, NOW + 2 * DAY, 3_600.0)
+
+    async def suggests(self):
+        if isinstance(self.has_it, IssuanceError):
+            raise self.has_it
+        return self.has_it
 
     async def suggestion(self, chain):
         self.asked.append(chain.removeprefix(b"chain of ").decode())
@@ -114,12 +119,22 @@ async def test_a_busy_cas_retry_after_is_kept(case):
 
 async def test_a_ca_without_renewal_information_is_not_asked(case):
     await case.add("c1")
-    case.issuer.replaces = False
+    case.issuer.has_it = False
     assert await case.look() == []
-    case.issuer.replaces = True
+    case.issuer.has_it = True
     case.issuer.otherwise = None
-    assert await case.look() == ["c1"]
+    assert await case.look(WITHOUT_SECONDS - 1) == []
+    assert await case.look(2) == ["c1"]
     assert (await case.store.get_certificate("c1")).renew_at == certificate("c1", "a").renew_at
+
+
+async def test_a_ca_that_is_away_at_the_start_is_asked_once_it_is_back(case):
+    await case.add("c1")
+    case.issuer.has_it = CaRefused("It is away.", problem="unreachable")
+    assert await case.look() == []
+    case.issuer.has_it = True
+    assert await case.look(TROUBLE_SECONDS - 1) == []
+    assert await case.look(2) == ["c1"]
 
 
 async def test_few_questions_are_asked_at_once(case):

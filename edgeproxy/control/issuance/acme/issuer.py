@@ -74,6 +74,10 @@ class AcmeIssuer:
         directory = self._transport.known_directory
         return directory is not None and bool(directory.renewal_info)
 
+    async def suggests(self) -> bool:
+        """See `Issuer`."""
+        return bool((await self._transport.directory()).renewal_info)
+
     async def suggestion(self, chain: bytes) -> Suggestion | None:
         """See `Issuer`."""
         base, known = (await self._transport.directory()).renewal_info, identifier(chain)

@@ -395,6 +395,7 @@ async def test_the_ca_is_asked_when_to_renew_a_certificate_by_its_identifier(wor
 async def test_a_ca_without_renewal_information_is_not_asked_and_told_of_nothing_that_is_replaced(world, issuers):
     issuer, stored = await renewed(world, issuers)
     assert not issuer.replaces
+    assert not await issuer.suggests()
     assert await issuer.suggestion(stored.chain) is None
     await issue(issuer)
     assert "replaces" not in world.ca.last_order
@@ -402,7 +403,10 @@ async def test_a_ca_without_renewal_information_is_not_asked_and_told_of_nothing
 
 async def test_before_the_directory_was_read_nobody_knows_whether_orders_replace(world, issuers):
     world.ca.window = WINDOW
-    assert not issuers().replaces
+    issuer = issuers()
+    assert not issuer.replaces
+    assert await issuer.suggests()
+    assert issuer.replaces
 
 
 async def test_a_renewal_says_which_certificate_it_replaces(world, issuers):
