@@ -74,6 +74,7 @@ class Parking:
     async def _is_back(self, stored: StoredCertificate) -> None:
         if stored.astray_since is None:
             return
+        await self._store.clear_failure(stored.names[0])  # of a time when it pointed elsewhere
         await self._store.went_astray(stored.id, None, None, 0.0)
         log.info("a name points here again", hostname=stored.names[0])
         if stored.parked_at is not None:

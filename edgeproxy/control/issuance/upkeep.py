@@ -100,11 +100,14 @@ class Upkeep:
         name = stored.names[0]
         try:
             try:
-                if (failure := await self._desk.failure(name)) is not None:
+                failure = await self._desk.failure(name)
+                if self._parking is not None and (failure is None or stored.astray_since is not None):
+                    if not await self._parking.lets(stored):
+                        return
+                    failure = await self._desk.failure(name)  # of a name that is back none counts
+                if failure is not None:
                     again = failure.next_try
                 else:
-                    if self._parking is not None and not await self._parking.lets(stored):
-                        return
                     if name not in (await self._desk.renew(name, urgency)).names:
                         await self._store.set_renewal(stored.id, math.inf)  # a wildcard's certificate has taken its place
                     return

@@ -8,6 +8,7 @@ from edgeproxy.control import events
 from edgeproxy.control.dns.pointing import Pointing, Points
 from edgeproxy.control.issuance.parking import LOOK_AGAIN_SECONDS, Parking
 from edgeproxy.control.issuance.upkeep import Upkeep
+from edgeproxy.control.store import Failure
 from tests.control.dns.answering import scripted
 from tests.control.issuance.conftest import changed, until
 from tests.control.store.making import NOW, certificate
@@ -156,6 +157,13 @@ async def test_the_ca_hears_nothing_of_a_name_that_went_away_until_it_is_back(wo
         await keeper.renew_due()
         assert len(world.ca.orders) == orders
         assert (await world.store.current_certificate(NAME)).parked_at is not None
+        now = world.clock()
+        failed = Failure(name=NAME, count=4, next_try=now + DAY, detail="The CA reached another server.", updated_at=now)
+        await world.store.save_failure(failed, now)  # a visitor's try, say
+        world.clock.ahead += 2 * HOUR
+        await keeper.renew_due()
+        assert len(world.ca.orders) == orders
+        assert await world.store.failure(NAME) is not None
         dns.zone[NAME, "A"] = ["192.0.2.1"]
         world.clock.ahead += 2 * HOUR
         await keeper.renew_due()
