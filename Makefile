@@ -48,7 +48,7 @@ format: dev ## ruff's formatter and its safe cures
 bench: dev ## beside nginx, HAProxy and Caddy; writes bench/RESULTS.md and README's figures (15 minutes)
 	@status=0; $(BIN)/python -m bench $(ARGS) || status=$$?; $(BIN)/python scripts/figures.py; exit $$status
 
-bench-quick: dev ## the same in 100 seconds, only what has a target
+bench-quick: dev ## the same in two minutes, only what has a target
 	@$(BIN)/python -m bench --quick --no-write $(ARGS)
 
 fuzz: dev ## the property tests, with many more cases

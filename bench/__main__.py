@@ -23,7 +23,7 @@ from bench.scenarios import DENIED, NEVER_SEEN, RUSH, SCALE, SCENARIOS
 from bench.targets import RATIO_TARGETS
 
 _FOLDER = Path(__file__).parent
-_FULL_LIMIT, _QUICK_LIMIT = 960.0, 130.0
+_FULL_LIMIT, _QUICK_LIMIT = 1_020.0, 200.0
 
 
 def _parser() -> argparse.ArgumentParser:
