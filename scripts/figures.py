@@ -8,7 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from bench.scenarios import NEVER_SEEN, SCALE, SCENARIOS
+from bench.scenarios import DENIED, NEVER_SEEN, RUSH, SCALE, SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,6 +34,17 @@ def table(results: dict[str, Any]) -> str:
     if seen:
         told = ", ".join(f"{peer} {seen[peer]:.2f} s" for peer in peers if peer in seen)
         lines.append(f"A name never seen before, to its first answer with a certificate from a local ACME server: {told}.")
+    if rush := results.get(RUSH):
+        lines.append(
+            f"{len(rush['one'])} visitors of one new name at once: {rush['orders']} order; "
+            f"{len(rush['many'])} new names at once: all served after {max(rush['many']):.1f} s."
+        )
+    if denied := results.get(DENIED):
+        grown = max(0, denied["after"] - denied["warm"])
+        lines.append(
+            f"A handshake for a name that nobody registered: {statistics.median(denied['cpu_us']):.0f} µs of CPU; "
+            f"{denied['names']:,} such names: {grown / 1e6:.1f} MB more in all processes."
+        )
     if scale := results.get(SCALE):
         start, added = statistics.median(scale["start"]), statistics.median(scale["added"])
         lines.append(
