@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,9 @@ CONNECTIONS = 5
 
 BUSY_SECONDS = 5.0
 """How long to wait for a lock that another process holds."""
+
+CLOSING_SECONDS = 5.0
+"""How long the end waits for a connection that is still busy."""
 
 SCRUB_SECONDS = 0.25
 """How long the wiping of deleted secrets waits for readers. Writers wait meanwhile; it is tried again."""
@@ -91,13 +96,23 @@ class Database:
         self._identity = _identity(path)
         url = sqlalchemy.URL.create("sqlite+aiosqlite", database=str(path))
         self._reading: AsyncEngine = create_async_engine(url, pool_size=CONNECTIONS, max_overflow=0)
+        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         event.listen(self._reading.sync_engine, "connect", _prepare)
+        event.listen(self._reading.sync_engine, "connect", self._remember)
         event.listen(self._reading.sync_engine, "begin", _begin)
         self._writing = self._reading.execution_options(edgeproxy_writes=True)
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Closes all connections. Theirs are the threads that it waits for: one that is still busy with what was cancelled
+        would tell its result to a loop that may be closed by then."""
         await self._reading.dispose()
+        for thread in list(self._threads):
+            await asyncio.to_thread(thread.join, CLOSING_SECONDS)
+
+    def _remember(self, connection: Any, _record: object) -> None:
+        thread = getattr(connection.driver_connection, "_thread", None)  # aiosqlite has no public name for it
+        if thread is not None:
+            self._threads.add(thread)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:

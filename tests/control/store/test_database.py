@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,24 @@ async def test_a_store_locked_by_another_process_is_a_passing_error(tmp_path: Pa
         other.execute("ROLLBACK")
         other.close()
         await add(store, "b.example.com")
+
+
+async def test_nothing_of_it_runs_on_behind_its_end(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000000) SELECT sum(i) FROM n"
+    async with opened(tmp_path) as store:
+
+        async def ask() -> None:
+            async with store.database.read() as connection:
+                await connection.exec_driver_sql(slow)
+
+        asked = [asyncio.create_task(ask()) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        for task in asked:
+            task.cancel()
+        await asyncio.wait(asked)
+    # A thread that has its result only when the loop is closed would raise in vain.
+    assert {thread for thread in set(threading.enumerate()) - before if "connection_worker" in thread.name} == set()
 
 
 async def test_a_full_disk_is_a_passing_error_and_what_was_saved_before_stays(store: Store) -> None:
