@@ -142,6 +142,10 @@ class Window:
             return now
         return self.times[len(self.times) - self.limit.count] + self.limit.window
 
+    def set_back(self, now: float) -> None:
+        """The clock was ahead: what was spent then counts as spent now, or it would count for as long as it was ahead."""
+        self.times = collections.deque(min(at, now) for at in self.times)
+
     def add(self, at: float) -> None:
         """Spends one."""
         if not self.times or self.times[-1] <= at:
@@ -172,6 +176,10 @@ class _Orders:
     def forget(self, now: float) -> None:
         while self.entries and self.entries[0][0] + self.limit.window <= now:
             self.used[self.entries.popleft()[1]] -= 1
+
+    def set_back(self, now: float, by: float) -> None:
+        self.entries = collections.deque((min(at, now), kind) for at, kind in self.entries)
+        self.paced_to = min(self.paced_to, max(now, self.paced_to - by))
 
     def free_at(self, kind: Kind, now: float) -> float:
         if not self.limit.count:
@@ -316,6 +324,14 @@ class Budget:
         self._blocks[key] = max((until, why), self._blocks.pop(key, (until, why)))
         while len(self._blocks) > BLOCKS:
             del self._blocks[next(key for key in self._blocks if key[0] != "account")]
+
+    def set_back(self, now: float, by: float) -> None:
+        """The clock was set back, by so many seconds: nothing may rest until the time comes that it had told."""
+        self._orders.set_back(now, by)
+        for windows in (self._certificates, self._duplicates, self._failures):
+            for window in windows.values():
+                window.set_back(now)
+        self._blocks = {key: (until - by, why) for key, (until, why) in self._blocks.items()}
 
     def forget(self, now: float) -> None:
         """Drops what no longer counts, so that nothing grows."""

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
-import msgspec
 import structlog
 
 from edgeproxy.config.structs import Config
@@ -73,8 +72,7 @@ class Ledger:
         await self._store.end_leases(self._machine, but=self.holder, now=now)
         await self._store.prune_spent(now - self.budget.rules.longest, now)
         while rows := await self._store.list_spent(self._directory, now - self.budget.rules.longest, self._seen, PAGE):
-            # what was written while the clock was ahead must not count for ever
-            self._learn([row if row.at <= now else msgspec.structs.replace(row, at=now) for row in rows])
+            self._learn(rows)
         await self._learn_rate_limits()
 
     # One issuance
@@ -175,7 +173,10 @@ class Ledger:
     # Within
 
     async def _learn_rate_limits(self) -> None:
-        for limit in await self._store.rate_limits(self._directory, self._clock()):
+        now = self._clock()
+        for limit in await self._store.rate_limits(self._directory, now):
+            if limit.until > now + ratelimited.LONGEST_PAUSE:
+                continue  # written while the clock was ahead; if it is so, the CA will say it again
             self.budget.block(cast(Scope, limit.scope), limit.subject, limit.until, ratelimited.reason(limit.detail))
 
     def _affordable(self, rows: Sequence[SpentRow], spending: Spent | None) -> bool:
@@ -183,13 +184,15 @@ class Ledger:
         return spending is None or self.budget.within(spending, self._clock())
 
     def _learn(self, rows: Sequence[SpentRow]) -> None:
+        now = self._clock()
         for row in rows:
             if row.number <= self._seen:
                 continue  # another order of this process has met it meanwhile
             self._seen = row.number
             kind: Kind = next((kind for kind in KINDS if kind == row.kind), "new")
             what = cast(Literal["order", "issued", "failed", "validation"], row.what)
-            spent = Spent(what, row.at, row.name, row.registered, kind, row.paced)
+            # what was written while a clock was ahead must not count for ever
+            spent = Spent(what, min(row.at, now), row.name, row.registered, kind, row.paced)
             self.budget.learn(spent)
             if what == "order":
                 self._open[row.number] = spent

@@ -198,6 +198,14 @@ class Queue:
         if lined:
             self._line_up(entry)
 
+    def set_back(self, by: float) -> None:
+        """The clock was set back, by so many seconds: nobody sleeps longer than was meant."""
+        for entry in self:
+            if entry.place is None:
+                entry.not_before -= by
+        self._sleeping = [(each.not_before, each.number, each.name) for each in self if each.place is None]
+        heapq.heapify(self._sleeping)
+
     # Serving
 
     def take(self, now: float, room: Callable[[Lane], bool]) -> Entry | None:

@@ -20,6 +20,7 @@ from edgeproxy.control.issuance.budget import KINDS, Ask, Kind, Left
 from edgeproxy.control.issuance.issuer import NotNow, Progress
 from edgeproxy.control.issuance.ledger import LEASE_SECONDS, Ledger, Purse
 from edgeproxy.control.issuance.queue import Entry, Lane, Queue, Turn
+from edgeproxy.control.issuance.ratelimited import LONGEST_PAUSE
 from edgeproxy.control.issuance.registered import load, registered_domain
 from edgeproxy.control.store import Order, Store, StoredCertificate, Waiting
 from edgeproxy.errors import EdgeError, Fault, IssuanceError
@@ -32,6 +33,9 @@ fewer than pace.RECOVERED, so that a CA which tells of orders but signs nothing 
 
 LOOK_SECONDS = 30.0
 """Between two looks at the queue at most: a wall clock may be set, and the wait for a turn is measured by it."""
+
+SET_BACK_SECONDS = 60.0
+"""By so much the clock may go back without being taken for one that was ahead."""
 
 ROWS = 1_000
 """Names that wait written, or read, at once."""
@@ -123,6 +127,7 @@ class Scheduler:
         self._opened = asyncio.Event()
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
+        self._looked_at = clock()
         self._unsaved: set[str] = set()
         self._saving: asyncio.Task[None] | None = None
         self._rows = asyncio.Lock()
@@ -279,6 +284,7 @@ class Scheduler:
         if self._closed or not self._opened.is_set():
             return
         now = self._clock()
+        self._notice_clock(now)
         while (entry := self._queue.take(now, self._has_room)) is not None:
             self._begin(self._flights[entry.name], entry)
         if self._timer is not None:
@@ -287,6 +293,13 @@ class Scheduler:
         self._timer = None
         if len(self._queue):
             self._timer = asyncio.get_running_loop().call_later(min(max(delay, 0.01), LOOK_SECONDS), self.look)
+
+    def _notice_clock(self, now: float) -> None:
+        by, self._looked_at = self._looked_at - now, now
+        if by > SET_BACK_SECONDS:
+            log.warning("the clock was set back; names wait for their turns by what it says now", seconds=round(by))
+            self._ledger.budget.set_back(now, by)
+            self._queue.set_back(by)
 
     def _has_room(self, lane: Lane) -> bool:
         return self._working[lane] < ROOM[lane]
@@ -397,8 +410,10 @@ class Scheduler:
         rows: list[Waiting] = []
         while page := await self._store.list_waiting(ROWS, rows[-1].name if rows else ""):
             rows += page
+        # nothing is put off for longer, unless the clock was ahead
+        latest = self._clock() + max(self._ledger.budget.rules.longest, LONGEST_PAUSE)
         for row in sorted(rows, key=lambda row: row.since):
-            flight = self._flights.get(row.name) or self._enter(_entry(row))
+            flight = self._flights.get(row.name) or self._enter(_entry(row, latest))
             if flight is None:
                 self._unsaved.add(row.name)  # the bound was lowered
             else:
@@ -445,7 +460,7 @@ def _row(entry: Entry) -> Waiting:
     )
 
 
-def _entry(row: Waiting) -> Entry:
+def _entry(row: Waiting, latest: float) -> Entry:
     kind = next((kind for kind in KINDS if kind == row.kind), KINDS[0])
     ask = Ask(row.name, registered_domain(row.name), kind, row.renewal, row.replaces)
     return Entry(
@@ -455,6 +470,6 @@ def _entry(row: Waiting) -> Entry:
         urgency=row.urgency,
         visited=row.visited,
         forced=row.forced,
-        not_before=row.not_before,
+        not_before=row.not_before if row.not_before <= latest else 0.0,
         reason=row.reason,
     )

@@ -25,7 +25,7 @@ from edgeproxy.control.issuance.parking import Parking
 from edgeproxy.control.issuance.platform import PlatformWildcard
 from edgeproxy.control.issuance.policy import Verdict
 from edgeproxy.control.issuance.queue import Turn
-from edgeproxy.control.issuance.scheduler import Flight, Queued, QueueState, Scheduler
+from edgeproxy.control.issuance.scheduler import SET_BACK_SECONDS, Flight, Queued, QueueState, Scheduler
 from edgeproxy.control.issuance.strangers import Strangers
 from edgeproxy.control.issuance.upkeep import Upkeep
 from edgeproxy.control.issuance.visits import Visits
@@ -266,8 +266,11 @@ class Issuance:
 
     def _too_early(self, failure: Failure | None, created_at: float) -> Failure | None:
         """What failed for a name, while it is too early to try again. What failed before its domain was registered (again)
-        does not count."""
-        if failure is None or failure.next_try <= self._clock() or failure.updated_at < created_at:
+        does not count, nor what failed while the clock was ahead: its next try may be years away."""
+        now = self._clock()
+        if failure is None or failure.next_try <= now or failure.updated_at < created_at:
+            return None
+        if failure.updated_at > now + SET_BACK_SECONDS:
             return None
         return failure
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, case, delete, func, literal, select, update
+from sqlalchemy import ColumnElement, bindparam, case, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import listed, page, wildcard
@@ -14,6 +14,9 @@ from edgeproxy.control.store.certificates import Certificates, load
 from edgeproxy.control.store.domains import audited
 from edgeproxy.control.store.rows import CUSTOM, StoredCertificate
 from edgeproxy.control.store.schema import certificate_names, certificates, visits
+
+_FARTHEST = 10 * 86_400.0
+"""Seconds: no look and no question is put off for longer, unless the clock was ahead."""
 
 _LAST_PART = 10
 """The part of a life at whose beginning a renewal is late (`issuance.renewal.is_late`)."""
@@ -33,7 +36,7 @@ class Renewals(Certificates):
         late = rows.not_after - now < (rows.not_after - rows.not_before) / _LAST_PART
         query = (
             select(rows.id)
-            .where(rows.superseded_at.is_(None), rows.renew_at <= now, rows.look_at <= now)
+            .where(rows.superseded_at.is_(None), rows.renew_at <= now, or_(rows.look_at <= now, rows.look_at > now + _FARTHEST))
             .order_by(case((late, rows.not_after), else_=_NEVER), _visited().desc(), rows.not_after, rows.renew_at)
             .limit(page(limit))
         )
@@ -54,7 +57,8 @@ class Renewals(Certificates):
     async def certificates_to_ask_about(self, issuer: str, now: float, limit: int) -> list[StoredCertificate]:
         """Those of an issuer whose renewal it is to be asked about, the longest due first."""
         rows = certificates.c
-        query = select(rows.id).where(rows.superseded_at.is_(None), rows.issuer == issuer, rows.info_at <= now)
+        query = select(rows.id).where(rows.superseded_at.is_(None), rows.issuer == issuer)
+        query = query.where(or_(rows.info_at <= now, rows.info_at > now + _FARTHEST))
         query = query.where(rows.not_after > now).order_by(rows.info_at).limit(page(limit))
         async with self.database.read() as connection:
             return await load(connection, (await connection.scalars(query)).all())

@@ -256,6 +256,13 @@ async def test_what_the_ca_put_off_is_known_to_the_next_process(make, clock):
     assert not ledger.budget._blocks
 
 
+async def test_what_the_ca_put_off_while_the_clock_was_ahead_is_not_taken_over(make, clock):
+    clock.now += 366 * 86_400
+    await (await make()).put_off(refused("rateLimited", "", retry_after=600.0, said="too many new orders"), ask())
+    clock.now = START
+    assert (await make()).budget.account_free_at("new", START) <= START
+
+
 async def test_what_the_ca_put_off_is_learnt_by_other_machines(make):
     one, other = await make("m1"), await make("m2")
     await one.put_off(refused("rateLimited", "", retry_after=600.0, said="too many new orders"), ask())

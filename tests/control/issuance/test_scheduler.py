@@ -3,6 +3,7 @@
 import asyncio
 import collections
 import contextlib
+import functools
 import random
 
 import pytest
@@ -412,3 +413,47 @@ async def test_it_keeps_its_rounds(store, ca, monkeypatch):
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
+
+
+# A clock that is set
+
+
+@pytest.mark.parametrize("ahead", [HOUR, 366 * DAY])
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_clock_that_was_ahead_holds_up_nobody_once_it_is_set_back(store, ca, ahead, restarts):
+    start = functools.partial(Machine, store, ca, orders=10, burst=2, certificates=3)
+    async with contextlib.AsyncExitStack() as stack:
+        machine = await stack.enter_async_context(start())
+        ca.clock.now += ahead
+        for n in range(2):
+            await machine.visit(f"n{n}.example.com")
+        await gone(machine, "paced.example.net")
+        ca.before = lambda flight: refuse(flight, ca.clock.now + 2 * HOUR)
+        await machine.pass_time(HOUR / 2)
+        ca.before = None
+        await machine.idle()
+        ca.clock.now -= ahead + HOUR / 2
+        if restarts:
+            await machine.scheduler.close()
+            machine = await stack.enter_async_context(start())
+        machine.scheduler.look()
+        await machine.pass_time(4 * HOUR)
+        assert ca.names == ["n0.example.com", "n1.example.com", "paced.example.net"]
+        await machine.visit("n2.example.com")
+        await gone(machine, "n3.example.com")  # what was spent still counts
+
+
+def refuse(flight, until):
+    raise NotNow(f"the CA said not before for {flight.name}", until)
+
+
+async def test_what_the_ca_put_off_while_the_clock_was_ahead_ends_with_it(store, ca):
+    async with Machine(store, ca) as machine:
+        ca.clock.now += 366 * DAY
+        machine.scheduler.look()
+        machine.ledger.budget.block("account", "", ca.clock.now + HOUR, "too many")
+        await gone(machine, "a.example.com")
+        ca.clock.now -= 366 * DAY
+        machine.scheduler.look()
+        await machine.pass_time(HOUR + 1)
+        assert ca.names == ["a.example.com"]

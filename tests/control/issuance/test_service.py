@@ -18,6 +18,7 @@ from edgeproxy.control.issuance.service import (
     Issuance,
     Outcome,
 )
+from edgeproxy.control.store import Failure
 from edgeproxy.errors import InvalidName, IssuanceDenied, IssuanceError
 from edgeproxy.limits import Limits
 from edgeproxy.model import DomainState
@@ -157,6 +158,14 @@ async def test_registered_names_and_those_that_others_wait_for_are_not_counted(w
     await until(lambda: one.pending)
     assert await one.obtain("b.customers.example", "192.0.2.1") == Outcome(True)
     assert await first == Outcome(True)
+
+
+async def test_what_failed_while_the_clock_was_ahead_is_tried_again(world, service):
+    await world.register(NAME)
+    ahead = world.clock() + 366 * 86_400
+    failure = Failure(name=NAME, count=3, next_try=ahead + 60, detail="refused", fault="ca", updated_at=ahead)
+    await world.store.save_failure(failure, ahead)
+    assert await service().obtain(NAME, "") == Outcome(True)
 
 
 async def test_too_many_names_at_once_are_turned_away(world, service):

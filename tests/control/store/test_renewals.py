@@ -40,6 +40,14 @@ async def test_what_is_put_off_is_due_all_the_same_and_comes_back_at_its_time(st
     assert await ids(store) == ["c1"]
 
 
+async def test_what_was_put_off_while_the_clock_was_ahead_is_looked_at_now(store: Store) -> None:
+    await store.add_certificate(certificate("c1", "a.example.com", renew=NOW), NOW)
+    await store.put_off("c1", NOW + 366 * DAY)
+    await store.asked_about({"c1": (NOW + 366 * DAY, None)})
+    assert await ids(store) == ["c1"]
+    assert [stored.id for stored in await store.certificates_to_ask_about("internal", NOW, 10)] == ["c1"]
+
+
 async def test_the_most_visited_come_first_but_for_those_that_end_soon(store: Store) -> None:
     names = {"idle": 0.0, "some": 5.0, "busy": 50.0, "late": 0.0, "later": 90.0}
     rows = {}
