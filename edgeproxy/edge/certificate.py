@@ -47,14 +47,24 @@ class Map(Protocol):
     def tickets(self) -> Tickets | None: ...
 
 
+COMPANIONS: Final = 8
+"""For one in so many of `limits.contexts` a context with an RSA key is kept beside: clients that need one are rare."""
+
+
 class Found:
     """The answer for a hostname: a context ready for its handshakes."""
 
-    __slots__ = ("_checked", "_until", "certificate_id", "context", "hostname", "names")
+    __slots__ = ("_checked", "_until", "certificate_id", "companion_id", "context", "hostname", "key_type", "names", "scope")
 
-    def __init__(self, hostname: str, certificate_id: str, certificate: Certificate, context: ssl.SSLContext) -> None:
-        self.hostname = hostname
-        self.certificate_id = certificate_id
+    def __init__(self, cold: Cold, context: ssl.SSLContext) -> None:
+        certificate = cold.certificate
+        self.hostname = cold.hostname
+        self.scope = cold.scope
+        """What its session tickets are made for: tickets of the one kind of key are none of the other's."""
+        self.certificate_id = cold.certificate_id
+        self.key_type = certificate.key_type
+        self.companion_id = "" if certificate.companion is None else certificate.companion.id
+        """The certificate with an RSA key beside it: `Certificates.find_companion`. Empty: there is none."""
         self.names = certificate.names
         """What the certificate covers, wildcards included: a request for another host gets 421."""
         self.context = context
@@ -65,12 +75,22 @@ class Found:
 class Cold:
     """There is a certificate, but no context for the hostname yet: `await Certificates.obtain_context(cold, now)`."""
 
-    __slots__ = ("certificate", "certificate_id", "hostname", "previous", "revision")
+    __slots__ = ("certificate", "certificate_id", "companion", "hostname", "previous", "revision", "scope")
 
     def __init__(
-        self, hostname: str, certificate_id: str, certificate: Certificate, previous: Found | None, revision: int
+        self,
+        hostname: str,
+        certificate_id: str,
+        certificate: Certificate,
+        previous: Found | None,
+        revision: int,
+        *,
+        companion: bool = False,
     ) -> None:
         self.hostname = hostname
+        self.companion = companion
+        """Whether it is the companion of the certificate that other visitors are served under."""
+        self.scope = f"rsa:{hostname}" if companion else hostname  # no hostname has a colon
         self.certificate_id = certificate_id
         self.certificate = certificate
         self.previous = previous
@@ -136,6 +156,7 @@ class Certificates:
         self._contexts_max, self._refused_max = max(config.limits.contexts, 1), max(config.limits.negative_names, 1)
         self._epoch = self._revision = 0
         self._contexts: OrderedDict[str, Found] = OrderedDict()
+        self._companions: OrderedDict[str, Found] = OrderedDict()
         self._refused: OrderedDict[str, Denied] = OrderedDict()
         self.challenges = Challenges(reader, sealer)
         self._secrets: tuple[tuple[int, ...], tuple[bytes, ...]] | None = None
@@ -170,7 +191,7 @@ class Certificates:
             key = wildcard_of(hostname)
             site = self._map.site(key)
         if site is None:
-            self._contexts.pop(hostname, None)
+            self._forget(hostname)
             if self._on_demand and self._may_be_admitted(hostname):
                 return Missing(hostname, None)
             return self.refuse(hostname, ALWAYS, "the name is not served here")
@@ -180,7 +201,7 @@ class Certificates:
             site = self._map.site(key) or site
             certificate = self._map.certificate(site.certificate) if site.certificate else None
         if certificate is None or not any(covers(name, hostname) for name in certificate.names):
-            self._contexts.pop(hostname, None)
+            self._forget(hostname)
             denied = self._remembered(key, now)
             if denied is not None:
                 return denied
@@ -188,6 +209,7 @@ class Certificates:
                 return Denied(INTERNAL_ERROR, "the name has no certificate yet", now)
             return Missing(key, site)
         if found is not None and found.certificate_id == site.certificate:
+            found.companion_id = "" if certificate.companion is None else certificate.companion.id
             self._renew(found, now)
             self._contexts.move_to_end(hostname)
             return found
@@ -195,6 +217,37 @@ class Certificates:
         if denied is not None:
             return denied if found is None else found
         return Cold(hostname, site.certificate, certificate, found, self._revision)
+
+    def find_companion(self, found: Found, now: float) -> Found | Cold:
+        """The same name's certificate with an RSA key, for a client that cannot take the one that `find` just gave; that one
+        itself where there is no other, or none that can be used."""
+        companion = self._companions.get(found.hostname)
+        if companion is not None and companion.certificate_id == found.companion_id:
+            if companion._checked != self._epoch or now >= companion._until:
+                self._renew(companion, now)
+            self._companions.move_to_end(found.hostname)
+            return companion
+        if not found.companion_id or self._remembered(f"rsa:{found.hostname}", now) is not None:
+            return found
+        try:
+            certificate = self._map.certificate(found.certificate_id)
+        except MapError as fault:
+            self._on_fault(fault)
+            return found
+        if certificate is None or (beside := certificate.companion) is None:
+            return found
+        record = Certificate(
+            names=certificate.names,
+            chain=beside.chain,
+            sealed_key=beside.sealed_key,
+            not_before=beside.not_before,
+            not_after=beside.not_after,
+        )
+        return Cold(found.hostname, beside.id, record, found, self._revision, companion=True)
+
+    def _forget(self, hostname: str) -> None:
+        self._contexts.pop(hostname, None)
+        self._companions.pop(hostname, None)
 
     def _may_be_admitted(self, hostname: str) -> bool:
         """Whether a name that the map does not know is worth asking the controller about."""
@@ -257,15 +310,21 @@ class Certificates:
         return self._remember(cold, context, now)
 
     def _unusable(self, cold: Cold, fault: MapError, now: float) -> Found:
-        self.refuse(cold.hostname, now + UNUSABLE_SECONDS, fault.detail, alert=INTERNAL_ERROR)
+        self.refuse(cold.scope, now + UNUSABLE_SECONDS, fault.detail, alert=INTERNAL_ERROR)
         if cold.previous is None:
             raise fault
         self._on_fault(fault)
         return cold.previous
 
     def _remember(self, cold: Cold, context: ssl.SSLContext, now: float) -> Found:
-        found = Found(cold.hostname, cold.certificate_id, cold.certificate, context)
+        found = Found(cold, context)
         self._renew(found, now)
+        if cold.companion:
+            self._companions[cold.hostname] = found
+            self._companions.move_to_end(cold.hostname)
+            if len(self._companions) > max(self._contexts_max // COMPANIONS, 1):
+                self._companions.popitem(last=False)
+            return found
         if cold.revision != self._revision:  # the map changed meanwhile: this visitor is served, the next one looks
             found._checked = -1
         self._contexts[cold.hostname] = found
@@ -305,7 +364,7 @@ class Certificates:
             return
         index, found._until = tickets.choose(starts, found.hostname, now)
         try:
-            tickets.apply(found.context, tickets.ticket_keys(secrets[index], found.hostname))
+            tickets.apply(found.context, tickets.ticket_keys(secrets[index], found.scope))
         except tickets.TicketKeysRefused as fault:
             self._share_tickets = False
             self._on_fault(fault)
@@ -348,7 +407,7 @@ class Certificates:
                 self.challenges.drop(change.key)
             elif change.database == "tickets":
                 self._secrets = None
-                for found in self._contexts.values():
+                for found in (*self._contexts.values(), *self._companions.values()):
                     found._until = 0.0
         if parents:  # one pass over what is remembered, however many wildcards changed
             for remembered in (self._contexts, self._refused):
@@ -360,7 +419,7 @@ class Certificates:
 
     def __len__(self) -> int:
         """How many contexts are held."""
-        return len(self._contexts)
+        return len(self._contexts) + len(self._companions)
 
     def close(self) -> None:
         """Ends the thread, once it has made what it is making."""

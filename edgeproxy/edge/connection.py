@@ -85,6 +85,7 @@ class Connection(asyncio.BufferedProtocol):
         "destination",
         "front",
         "full",
+        "hello",
         "peer",
         "protocol",
         "server_name",
@@ -106,6 +107,8 @@ class Connection(asyncio.BufferedProtocol):
         self.front: Front | None = None
         self.server_name = ""
         """The hostname that TLS was set up for."""
+        self.hello: ClientHello | None = None
+        """What the client said first, until a certificate is chosen for it."""
         self.protocol = ""
         """ "h1" or "h2" once it is agreed on."""
         self.tls_version = ""
@@ -204,6 +207,7 @@ class Connection(asyncio.BufferedProtocol):
             self.alert(UNRECOGNIZED_NAME, "no_name")
             return
         self.server_name = name
+        self.hello = hello
         if hello.acme_challenge:
             worker.present_challenge(self, name)
             return
@@ -230,6 +234,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.closing:
             return
         self._names = names
+        self.hello = None
         self._tls = tls = TlsLayer(context)
         early, self._early = self._early, b""
         self._feed(tls, memoryview(early))

@@ -41,7 +41,7 @@ EXTENSIONS_MAX: Final = 128
 ALPN_MAX: Final = 64
 """Protocols in one ALPN list; browsers send 2 or 3."""
 
-_SERVER_NAME, _SIGNATURE_ALGORITHMS, _ALPN, _SESSION_TICKET, _PRE_SHARED_KEY, _VERSIONS = 0, 13, 16, 35, 41, 43
+_SERVER_NAME, _GROUPS, _SIGNATURE_ALGORITHMS, _ALPN, _SESSION_TICKET, _PRE_SHARED_KEY, _VERSIONS = 0, 10, 13, 16, 35, 41, 43
 
 _HEADER: Final = 5
 _FRAGMENT_MAX: Final = 16384
@@ -78,6 +78,11 @@ class ClientHello(msgspec.Struct, frozen=True, gc=False):
     """Signature schemes as numbered in RFC 8446 section 4.2.3, in the client's order; empty without the extension."""
     ticket: bool
     """Whether a session ticket (TLS 1.2) or a pre-shared key (TLS 1.3) is offered for resumption."""
+    ciphers: bytes = b""
+    """The cipher suites offered, two bytes each (RFC 5246 section 7.4.1.2), not taken apart: `signature` does that where
+    a name has certificates of two kinds."""
+    groups: bytes = b""
+    """The content of supported_groups (RFC 8422 section 5.1.1), not taken apart; empty without the extension."""
 
     @property
     def acme_challenge(self) -> bool:
@@ -161,6 +166,7 @@ def _message(body: bytes) -> ClientHello:
         (size,) = _short(body, at)
         if not size or size & 1:
             raise _malformed("cipher suites")
+        ciphers = body[at + 2 : at + 2 + size]
         at += 2 + size
         if not body[at]:
             raise _malformed("compression methods")
@@ -185,6 +191,8 @@ def _message(body: bytes) -> ClientHello:
         offered,
         () if algorithms is None else _numbers(algorithms, 2, "signature_algorithms"),
         bool(ticket) or _PRE_SHARED_KEY in found,
+        ciphers,
+        get(_GROUPS, b""),
     )
 
 

@@ -27,6 +27,7 @@ from edgeproxy.edge.http2_fields import RequestFields
 from edgeproxy.edge.obtain import Obtaining
 from edgeproxy.edge.reception import Reception
 from edgeproxy.edge.route import Route, Routes
+from edgeproxy.edge.signature import takes_ecdsa
 from edgeproxy.edge.upstream.pool import Pool, networks
 from edgeproxy.edge.upstream.target import Target
 from edgeproxy.errors import EdgeError, LinkError, MapError
@@ -292,7 +293,7 @@ class Worker:
             connection.alert(INTERNAL_ERROR, "map_error")
             return
         if isinstance(found, Found):
-            connection.wrap(found.context, found.names)
+            self._wrap(connection, found)
         elif isinstance(found, Cold):
             connection.waits()
             self.task(self._wrap_cold(connection, found))
@@ -303,6 +304,18 @@ class Worker:
         else:
             connection.alert(INTERNAL_ERROR, "no_certificate")
 
+    def _wrap(self, connection: Connection, found: Found) -> None:
+        """Goes on under the certificate of the kind that the client can take."""
+        hello = connection.hello
+        if found.companion_id and hello is not None and not takes_ecdsa(hello, found.key_type):
+            beside = self.certificates.find_companion(found, time.time())
+            if isinstance(beside, Cold):
+                connection.waits()
+                self.task(self._wrap_cold(connection, beside))
+                return
+            found = beside
+        connection.wrap(found.context, found.names)
+
     async def _wrap_cold(self, connection: Connection, cold: Cold) -> None:
         try:
             found = await self.certificates.obtain_context(cold, time.time())
@@ -312,7 +325,10 @@ class Worker:
             connection.alert(INTERNAL_ERROR, "unusable_certificate")
             return
         connection.waited()
-        connection.wrap(found.context, found.names)
+        if cold.companion:
+            connection.wrap(found.context, found.names)
+        else:
+            self._wrap(connection, found)
 
     def _deny(self, hostname: str, seconds: float, denied: bool) -> None:
         if seconds > 0:

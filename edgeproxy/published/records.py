@@ -46,8 +46,20 @@ class Site(Record, frozen=True):
     0: always."""
 
 
+class Companion(Record, frozen=True):
+    """A certificate with an RSA key beside one with an ECDSA key, for the same names: for clients that know no ECDSA."""
+
+    id: str
+    chain: bytes
+    """PEM, leaf first."""
+    sealed_key: bytes
+    """PKCS#8 PEM under the map's key, context b"key:" + id."""
+    not_before: float
+    not_after: float
+
+
 class Certificate(Record, frozen=True):
-    """A certificate chain with its private key. Immutable: a renewed one has another id."""
+    """A certificate chain with its private key. But for its companion immutable: a renewed one has another id."""
 
     names: tuple[str, ...]
     chain: bytes
@@ -56,6 +68,9 @@ class Certificate(Record, frozen=True):
     """PKCS#8 PEM under the map's key (`published.seal`, context b"key:" + id)."""
     not_before: float
     not_after: float
+    key_type: str = ""
+    """"p256", "p384", "rsa2048" …; empty: not noted."""
+    companion: Companion | None = None
 
 
 class Challenge(Record, frozen=True):

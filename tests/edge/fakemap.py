@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ssl
 
+import msgspec
+
 from edgeproxy.errors import MapError
-from edgeproxy.published.records import Certificate, Challenge, Site, Tickets
+from edgeproxy.published.records import Certificate, Challenge, Companion, Site, Tickets
 from tests import hellos
 from tests.certificates import self_signed
 
@@ -51,6 +53,14 @@ class FakeMap:
             names=names or (key,), chain=chain, sealed_key=seal(private, f"key:{certificate_id}"), not_before=0, not_after=2e9
         )
         self.sites[key] = Site(workspace="w", certificate=certificate_id)
+
+    def accompany(self, certificate_id: str, companion_id: str) -> None:
+        """A certificate with an RSA key beside a certificate."""
+        beside = self.certificates[certificate_id]
+        chain, private = self_signed(*beside.names, kind="rsa2048")
+        sealed = seal(private, f"key:{companion_id}")
+        companion = Companion(id=companion_id, chain=chain, sealed_key=sealed, not_before=0, not_after=2e9)
+        self.certificates[certificate_id] = msgspec.structs.replace(beside, companion=companion, key_type="p256")
 
 
 def seal(plain: bytes, context: str) -> bytes:

@@ -470,3 +470,96 @@ async def test_making_a_context_leaves_the_loop_free(published: FakeMap) -> None
     await asyncio.gather(*waiting)
     assert len(holder) == 20
     holder.close()
+
+
+def served_twice(published: FakeMap, *, share: bool = NOT_SHARED) -> tuple[Certificates, Found]:
+    published.serve("shop.example.com", "c1")
+    published.accompany("c1", "r1")
+    holder = certificates(published, share=share)
+    return holder, made(holder.find("shop.example.com", NOW), holder)
+
+
+def test_a_companion_is_found_made_once_and_remembered(published: FakeMap) -> None:
+    holder, found = served_twice(published)
+    beside = made(holder.find_companion(found, NOW), holder)
+    assert (beside.certificate_id, beside.names) == ("r1", ("shop.example.com",))
+    expected = leaf("shop.example.com", kind="rsa2048")
+    assert presented(beside.context, "shop.example.com").getpeercert(binary_form=True) == expected
+    asked = published.asked
+    assert holder.find_companion(found, NOW) is beside
+    assert published.asked == asked
+    assert holder.find("shop.example.com", NOW) is found
+
+
+def test_a_name_without_a_companion_stays_with_its_certificate(published: FakeMap) -> None:
+    published.serve("shop.example.com", "c1")
+    holder = certificates(published)
+    found = made(holder.find("shop.example.com", NOW), holder)
+    assert holder.find_companion(found, NOW) is found
+
+
+def test_a_companion_that_comes_later_is_found_once_its_site_has_changed(published: FakeMap) -> None:
+    published.serve("shop.example.com", "c1")
+    holder = certificates(published)
+    found = made(holder.find("shop.example.com", NOW), holder)
+    published.accompany("c1", "r1")
+    holder.drop(site_changed("shop.example.com"))
+    assert holder.find("shop.example.com", NOW) is found
+    assert made(holder.find_companion(found, NOW), holder).certificate_id == "r1"
+    published.accompany("c1", "r2")
+    holder.drop(site_changed("shop.example.com"))
+    found = holder.find("shop.example.com", NOW)
+    assert isinstance(found, Found)
+    assert made(holder.find_companion(found, NOW), holder).certificate_id == "r2"
+
+
+def test_a_companion_that_cannot_be_loaded_leaves_the_name_its_certificate(published: FakeMap) -> None:
+    holder, found = served_twice(published)
+    beside = published.certificates["c1"].companion
+    assert beside is not None
+    broken = msgspec.structs.replace(beside, sealed_key=b"no")
+    published.certificates["c1"] = msgspec.structs.replace(published.certificates["c1"], companion=broken)
+    assert made(holder.find_companion(found, NOW), holder) is found
+    assert holder.find_companion(found, NOW) is found
+    assert holder.find("shop.example.com", NOW) is found
+    published.accompany("c1", "r1")
+    assert isinstance(holder.find_companion(found, NOW + 11), Cold)
+
+
+def test_a_map_that_fails_leaves_the_name_its_certificate(published: FakeMap) -> None:
+    holder, found = served_twice(published)
+    published.broken = True
+    assert holder.find_companion(found, NOW) is found
+
+
+def test_tickets_of_one_kind_of_key_do_not_resume_under_the_other(published: FakeMap) -> None:
+    published.secrets = Tickets(secrets=(seal(bytes(32), "ticket:0"),), starts=(0,))
+    holder, found = served_twice(published, share=SHARED)
+    beside = made(holder.find_companion(found, NOW), holder)
+    visitor = hellos.client_context()
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        visitor.minimum_version = visitor.maximum_version = version
+        for here, there in ((found, beside), (beside, found)):
+            session, _ = tickets.handshake(here.context, visitor, None)
+            assert tickets.handshake(here.context, visitor, session)[1]
+            session, _ = tickets.handshake(here.context, visitor, None)
+            assert not tickets.handshake(there.context, visitor, session)[1]
+
+
+def test_companions_have_a_bound_of_their_own(published: FakeMap) -> None:
+    holder = certificates(published, Config(limits=Limits(contexts=16)))
+    for number in range(5):
+        name = f"shop{number}.example.com"
+        published.serve(name, f"c{number}")
+        published.accompany(f"c{number}", f"r{number}")
+        made(holder.find_companion(made(holder.find(name, NOW), holder), NOW), holder)
+    assert len(holder) == 5 + 2
+
+
+def test_a_removed_name_loses_its_companion_too(published: FakeMap) -> None:
+    holder, found = served_twice(published)
+    made(holder.find_companion(found, NOW), holder)
+    del published.sites["shop.example.com"]
+    holder.drop(site_changed("shop.example.com"))
+    assert isinstance(holder.find("shop.example.com", NOW), Denied)
+    assert len(holder) == 0

@@ -48,7 +48,7 @@ def test_takes_a_bytearray_and_ignores_what_follows() -> None:
 
 def test_a_hello_without_extensions_has_no_name() -> None:
     found = parse(hellos.hello(), LIMIT)
-    assert found == hello.ClientHello(None, (), (0x0303,), (), False)
+    assert found == hello.ClientHello(None, (), (0x0303,), (), False, b"\x13\x01\xc0\x2b")
 
 
 @pytest.mark.parametrize(
