@@ -60,7 +60,12 @@ def show(host: Host, json: Json = False, socket: Socket = None) -> None:
         as_json(found)
         return
     served = found.get("served") or {}
-    fields({**found.get("certificate", found), "served": served.get("detail"), "renewal": found.get("queued")})
+    certificate = found.get("certificate", found)
+    beside = certificate.get("companion") or {}
+    told = (
+        beside and f"serial {beside['serial']}, {beside['key_type']}, until {beside['not_after']}, from {beside['directory']}"
+    )
+    fields({**certificate, "companion": told, "served": served.get("detail"), "renewal": found.get("queued")})
     zone_lines(found)
     if found.get("history"):
         typer.echo("")

@@ -403,6 +403,7 @@ def together(config: Config) -> Iterator[Problem]:
     """Faults of values that are right alone and wrong beside each other."""
     yield from _addresses(config)
     yield from _issuance(config)
+    yield from _keys(config)
     yield from _names(config)
     for faults in (nameservers.faults, proving.faults):
         yield from (Problem(*fault) for fault in faults(config))
@@ -460,6 +461,16 @@ def _issuance(config: Config) -> Iterator[Problem]:
                 f"{have} is set and {lack} is not; the CA gives both together",
                 (f"issuance.eab.{have}",),
             )
+
+
+def _keys(config: Config) -> Iterator[Problem]:
+    if config.tls.second_key_type and config.tls.key_type.startswith("rsa"):
+        yield Problem(
+            "tls.second_key_type",
+            f'every client takes the RSA key of key_type = "{config.tls.key_type}" already; leave second_key_type out, '
+            'or write key_type = "p256"',
+            ("tls.key_type",),
+        )
 
 
 def _names(config: Config) -> Iterator[Problem]:

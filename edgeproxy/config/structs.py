@@ -338,8 +338,12 @@ class Tls(Section, frozen=True):
     default_hostname: str = ""
     """The name served to clients that send no SNI. Empty: they are refused."""
 
-    key_type: Literal["p256", "p384", "rsa2048"] = "p256"
+    key_type: Literal["p256", "p384", "rsa2048", "rsa3072", "rsa4096"] = "p256"
     """The kind of key for new certificates."""
+
+    second_key_type: Literal["", "rsa2048", "rsa3072", "rsa4096"] = ""
+    """Beside each certificate that the edge obtains with an ECDSA key another one with an RSA key, for clients that know no
+    ECDSA; all others are served under the first. Costs an order more for each name. Empty: none."""
 
 
 class Timeouts(Section, frozen=True):

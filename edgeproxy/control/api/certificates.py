@@ -29,6 +29,7 @@ from edgeproxy.control.api.shapes import (
     CertificateRemoved,
     CertificateRevoked,
     CertificateState,
+    CompanionOut,
     HistoryOut,
     RemoveQuery,
     RenewalsBegun,
@@ -47,7 +48,7 @@ from edgeproxy.model import hostname, serial_number
 
 if TYPE_CHECKING:
     from edgeproxy.control.plane import Plane
-    from edgeproxy.control.store import HistoryEntry, StoredCertificate
+    from edgeproxy.control.store import Companion, HistoryEntry, StoredCertificate
 
 router = APIRouter(prefix="/api/v1/infrastructure", tags=["certificates"])
 log = structlog.get_logger("api")
@@ -292,6 +293,19 @@ def view(stored: StoredCertificate, now: float) -> CertificateOut:
         auto_renew=stored.auto_renew,
         revoked_at=moment(stored.revoked_at),
         parked_at=moment(stored.parked_at),
+        key_type=stored.key_type or None,
+        companion=None if stored.companion is None else _companion(stored.companion),
+    )
+
+
+def _companion(beside: Companion) -> CompanionOut:
+    return CompanionOut(
+        id=beside.id,
+        serial=beside.serial,
+        key_type=beside.key_type,
+        not_before=certain_moment(beside.not_before),
+        not_after=certain_moment(beside.not_after),
+        directory=beside.issuer,
     )
 
 

@@ -157,6 +157,17 @@ class DomainPage(BaseModel):
     next_cursor: str | None = None
 
 
+class CompanionOut(BaseModel):
+    """A certificate with an RSA key beside one with an ECDSA key, for clients that know no ECDSA."""
+
+    id: str
+    serial: str
+    key_type: str
+    not_before: str
+    not_after: str
+    directory: str
+
+
 class CertificateOut(BaseModel):
     """A certificate, without its key."""
 
@@ -175,6 +186,8 @@ class CertificateOut(BaseModel):
     auto_renew: bool = True
     revoked_at: str | None = None
     parked_at: str | None = None
+    key_type: str | None = Field(default=None, description='"p256", "p384", "rsa2048" …; null: not noted')
+    companion: CompanionOut | None = Field(default=None, description="Renewed, revoked and deleted with it")
 
 
 class HistoryOut(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import itertools
@@ -18,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from edgeproxy.errors import Fault, IssuanceError
 from edgeproxy.model import covers
 
-KeyType = Literal["p256", "p384", "rsa2048"]
+KeyType = Literal["p256", "p384", "rsa2048", "rsa3072", "rsa4096"]
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 CHAIN_BYTES = 64 * 1024
@@ -54,13 +55,25 @@ class Issued:
     """The leaf's serial number, lower-case hex."""
     challenge: str = ""
     """By which the name was proven to an ACME CA; empty: by none."""
+    key_type: str = ""
+    """The kind of its key, as `kind_of` has it."""
 
 
 def new_key(kind: KeyType) -> PrivateKey:
-    """A fresh private key. RSA takes up to half a second: call it in a thread."""
-    if kind == "rsa2048":
-        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    """A fresh private key. RSA takes up to some seconds: `key_made` does not hold up the loop."""
+    if kind.startswith("rsa"):
+        return rsa.generate_private_key(public_exponent=65537, key_size=int(kind.removeprefix("rsa")))
     return ec.generate_private_key(ec.SECP384R1() if kind == "p384" else ec.SECP256R1())
+
+
+async def key_made(kind: KeyType) -> PrivateKey:
+    """`new_key`, in a thread where that takes long."""
+    return await asyncio.to_thread(new_key, kind) if kind.startswith("rsa") else new_key(kind)
+
+
+def kind_of(key: PrivateKey) -> str:
+    """A key's kind, as a KeyType where it is one of those."""
+    return f"{'p' if isinstance(key, ec.EllipticCurvePrivateKey) else 'rsa'}{key.key_size}"
 
 
 def key_pem(key: PrivateKey) -> bytes:
@@ -133,6 +146,7 @@ def checked_chain(chain: bytes, key: PrivateKey, hostname: str, now: float) -> I
         not_after=not_after,
         id=certificate_id(leaf),
         serial=f"{leaf.serial_number:x}",
+        key_type=kind_of(key),
     )
 
 

@@ -15,12 +15,13 @@ from edgeproxy import disk
 from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.certificates import (
     Issued,
+    KeyType,
     PrivateKey,
     checked_chain,
+    key_made,
     key_pem,
     load_key,
     make_root,
-    new_key,
     sign_leaf,
 )
 from edgeproxy.control.issuance.issuer import Begin, Progress
@@ -72,12 +73,11 @@ class InternalIssuer:
         """Makes the root if there is none, so that people can trust it before the first visit."""
         await self._signer()
 
-    async def issue(self, name: str, progress: Progress) -> Issued:
+    async def issue(self, name: str, progress: Progress, key_type: KeyType) -> Issued:
         """See `Issuer`."""
         root, root_key = await self._signer()
         progress("The built-in CA signs the certificate")
-        kind = self._config.tls.key_type
-        key = await asyncio.to_thread(new_key, kind) if kind == "rsa2048" else new_key(kind)
+        key = await key_made(key_type)
         now = self._clock()
         if root.not_valid_after_utc.timestamp() <= now:
             raise IssuanceError(

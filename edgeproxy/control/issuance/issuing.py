@@ -13,6 +13,7 @@ from edgeproxy.control.issuance import telling
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.admission import Admissions
 from edgeproxy.control.issuance.certificates import Issued
+from edgeproxy.control.issuance.companion import Companions
 from edgeproxy.control.issuance.issuer import Issuer, NotNow, Published, until_published
 from edgeproxy.control.issuance.ledger import Ledger
 from edgeproxy.control.issuance.renewal import first_asked_at, renew_at, retry_delay
@@ -64,32 +65,41 @@ class Issuing:
         self._ledger = ledger
         self._meter = meter
         self._clock = clock
+        self.companions = Companions(config, store, publisher, sealer, issuer, clock)
+        self._key_type = config.tls.key_type
         self._bound = config.limits.pending_issuances
         self._operator_failures: dict[str, Failure] = {}
 
     async def run(self, flight: Flight) -> StoredCertificate:
         """See scheduler.Work."""
         name, monotonic = flight.name, asyncio.get_running_loop().time
-        if flight.waited and (present := await self._look_again(flight)) is not None:
+        alone = None if flight.entry.forced else await self.companions.lacking(name)
+        flight.beside = alone is not None
+        if alone is None and flight.waited and (present := await self._look_again(flight)) is not None:
             return present
         await self._ledger.claim(name)
         began = monotonic()
         try:
-            issued = await self._issuer.issue(name, flight.tell)
-            before = await self._store.current_certificate(name)
-            stored = await self._keep(issued, before)
+            if alone is not None:
+                stored, before = await self.companions.obtain(name, alone, flight.tell), None
+            else:
+                issued = await self._issuer.issue(name, flight.tell, self._key_type)
+                before = await self._store.current_certificate(name)
+                stored = await self._keep(issued, before)
         except NotNow:
             raise
         except IssuanceError as error:
             if isinstance(error, CaRefused) and error.problem == "rateLimited":
                 raise await self._ledger.put_off(error, flight.entry.ask) from None
             self._meter.acme_order(self._ca, "failed")
-            await self._tidy(self._remember(name, error), name)
+            await self._tidy(self._remember(name, error) if alone is None else self.companions.failed(alone, error), name)
             raise
         seconds = monotonic() - began
         self._meter.acme_order(self._ca, "ok")
         self._meter.issued(seconds)
-        telling.obtained(name, stored, before, ca=self._ca, seconds=seconds)
+        if alone is None:
+            telling.obtained(name, stored, before, ca=self._ca, seconds=seconds)
+            self.companions.look.set()
         self._operator_failures.pop(name, None)
         flight.end(stored)  # what follows nobody has to wait for
         await self._tidy(self._issuer.settled(name), name)
@@ -141,6 +151,9 @@ class Issuing:
             serial=issued.serial,
             challenge=issued.challenge,
             info_at=first_asked_at(now, None if before is None else before.added_at),
+            key_type=issued.key_type,
+            companion=self.companions.kept(before, issued.names[0]),
+            companion_at=now,
         )
         try:
             change = await self._store.add_certificate(stored, now)

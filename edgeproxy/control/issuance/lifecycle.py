@@ -321,11 +321,13 @@ class Lifecycle:
 
     async def _revoke(self, stored: StoredCertificate, reason: RevocationReason, actor: str) -> None:
         """Asks the CA and notes its answer; what it refuses for good is taken back."""
-        if stored.issuer != INTERNAL:
-            key = self._sealer.open(stored.sealed_key, b"key:" + stored.id.encode("ascii"))
+        for each in (stored, stored.companion):
+            if each is None or each.issuer == INTERNAL:
+                continue
+            key = self._sealer.open(each.sealed_key, b"key:" + each.id.encode("ascii"))
             try:
                 async with self._at_the_ca:
-                    await self._revoker.revoke(stored.issuer, stored.chain, key, reason)
+                    await self._revoker.revoke(each.issuer, each.chain, key, reason)
             except IssuanceError as error:
                 if not _later(error):
                     planned = renew_at(stored.not_before, stored.not_after, stored.id)

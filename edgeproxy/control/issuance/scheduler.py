@@ -90,6 +90,8 @@ class Flight:
         """Whether so much time may have passed since the wish that it is to be looked at anew."""
         self.lost = False
         """Whether another machine took it over."""
+        self.beside = False
+        """Whether it is for the certificate beside one that is there."""
 
     def tell(self, phrase: str) -> None:
         """One step, for those who wait."""
@@ -100,6 +102,12 @@ class Flight:
         """Once."""
         if not self.done.done():
             self.done.set_result(result)
+
+    async def landed(self) -> None:
+        """Returns when what follows its result is done too."""
+        if self.task is not None:
+            await asyncio.wait((self.task,))
+            await asyncio.sleep(0)
 
     def move(self) -> None:
         """It has begun, or has to wait again."""
@@ -275,7 +283,7 @@ class Scheduler:
         else:
             # before, it was a guess; where it has to wait now, it waits by what it costs
             flight.entry.ask = flight.purse.ask = dataclasses.replace(flight.entry.ask, replaces=replaces)
-            await self._ledger.begin(order, flight.purse, unless_issued=not flight.entry.forced)
+            await self._ledger.begin(order, flight.purse, unless_issued=not (flight.entry.forced or flight.beside))
 
     # Serving
 

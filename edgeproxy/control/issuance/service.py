@@ -206,7 +206,12 @@ class Issuance:
         flight = await self._wish(found, certificate, known, visited=by_operator, forced=force)
         if progress is not None:
             flight.listeners.append(progress)
-        return await self._scheduler.result(flight, self._patience, visitor=by_operator)
+        stored = await self._scheduler.result(flight, self._patience, visitor=by_operator)
+        if force and flight.beside:  # what was under way was not a new one, but the one beside it
+            await flight.landed()
+            flight = await self._wish(found, certificate, known, visited=by_operator, forced=True)
+            stored = await self._scheduler.result(flight, self._patience, visitor=by_operator)
+        return stored
 
     async def records(self, hostnames: Sequence[str]) -> dict[str, list[DnsRecord]]:
         """For each name, the records by which its owner lets the CA see in the DNS that it is ours. Raises StateError."""
@@ -225,6 +230,7 @@ class Issuance:
             tasks.start_soon(Windows(self._store, self._issuer, self._clock).run)
             parking = Parking(self._config, self._store, self._clock)
             tasks.start_soon(Upkeep(self, self._store, self._issuer, self._clock, parking).run)
+            tasks.start_soon(self._issuing.companions.run, self)
 
     async def renew(self, name: str, urgency: float = 0.0) -> StoredCertificate:
         """See upkeep.Desk. A gate that does not answer now leaves it at what it said before."""
@@ -235,7 +241,8 @@ class Issuance:
         if await self.failure(name) is not None:
             return
         present = await self._store.current_certificate(name, self._clock())
-        if present is not None and name in present.names and present.renew_at > self._clock():
+        there = present is not None and name in present.names and present.renew_at > self._clock()
+        if there and await self._issuing.companions.lacking(name) is None:
             await self._issuer.settled(name)  # stored already; the process ended before it could forget the order
             return
         row = await self._store.order_for(name)

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from edgeproxy.control.store.base import fields, listed, map_key, page, parent_of, wildcard
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.history import History, counts_again, ended
-from edgeproxy.control.store.rows import CUSTOM, StoredCertificate
-from edgeproxy.control.store.schema import certificate_names, certificates
+from edgeproxy.control.store.rows import CUSTOM, Companion, StoredCertificate
+from edgeproxy.control.store.schema import certificate_names, certificates, companions
 from edgeproxy.errors import Conflict, InvalidName, NotFound
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
@@ -79,8 +79,12 @@ class Certificates(History):
                 auto_renew=certificate.auto_renew,
                 challenge=certificate.challenge,
                 info_at=certificate.info_at,
+                key_type=certificate.key_type,
+                companion_at=certificate.companion_at,
             )
         )
+        if certificate.companion is not None:
+            await put_companion(write, certificate.id, certificate.companion)
         rows = [
             {
                 "name": name,
@@ -152,8 +156,10 @@ async def remove(write: Write, certificate_id: str, now: float, *, by: str, why:
     """Deletes a certificate with its key, within a transaction; whether there was one."""
     query = select(certificate_names.c.name).where(certificate_names.c.certificate_id == certificate_id)
     names = (await write.connection.scalars(query)).all()
+    beside = select(companions.c.id).where(companions.c.certificate_id == certificate_id)
+    gone = [certificate_id, *(await write.connection.scalars(beside)).all()]
     await write.connection.execute(certificates.delete().where(certificates.c.id == certificate_id))
-    await ended(write, [certificate_id], by, why, now)
+    await ended(write, gone, by, why, now)
     for other in set((await _newest(write.connection, names)).values()):
         await _settle(write, other, now)
     if names:
@@ -234,6 +240,18 @@ async def _settle(write: Write, certificate_id: str, now: float, *, by: str = "e
         await ended(write, [certificate_id], by, why, now)
 
 
+async def put_companion(write: Write, certificate_id: str, companion: Companion) -> None:
+    """Sets a certificate's companion, within a transaction. One that was another certificate's is moved; one that was this
+    one's is destroyed."""
+    rows = companions.c
+    await write.connection.execute(
+        companions.delete().where((rows.certificate_id == certificate_id) | (rows.id == companion.id))
+    )
+    values = {name: getattr(companion, name) for name in companion.__struct_fields__}
+    await write.connection.execute(companions.insert().values(certificate_id=certificate_id, **values))
+    write.destroyed()
+
+
 async def load(connection: AsyncConnection, ids: Any) -> list[StoredCertificate]:
     """Certificates with their names, in the order of their ids given."""
     if not ids:
@@ -248,12 +266,15 @@ async def load(connection: AsyncConnection, ids: Any) -> list[StoredCertificate]
     names: dict[str, list[str]] = {}
     for certificate_id, name in await connection.execute(query):
         names.setdefault(certificate_id, []).append(name)
+    beside = await connection.execute(select(companions).where(companions.c.certificate_id.in_(list(rows))))
+    accompanied = {row.certificate_id: Companion(**fields(row, "certificate_id")) for row in beside}
     return [
         StoredCertificate(
             **(
                 fields(rows[one])
                 | {
                     "names": tuple(names.get(one, ())),
+                    "companion": accompanied.get(one),
                     "renew_at": math.inf if rows[one].renew_at is None else rows[one].renew_at,
                 }
             )

@@ -11,7 +11,7 @@ from edgeproxy.control.store import schema
 from edgeproxy.control.store.base import Part, fields, listed, page, wildcard
 from edgeproxy.control.store.certificates import newest_of
 from edgeproxy.control.store.rows import CUSTOM, LogEntry, SiteFacts, Summary
-from edgeproxy.published.records import Certificate, Challenge
+from edgeproxy.published.records import Certificate, Challenge, Companion
 
 DAY = 86_400.0
 
@@ -128,11 +128,22 @@ class ChangeLog(Part):
         async with self.database.read() as connection:
             found = (
                 await connection.execute(
-                    select(wanted.c.value, rows.c.chain, rows.c.sealed_key, rows.c.not_before, rows.c.not_after).join_from(
-                        wanted, rows, rows.c.id == wanted.c.value
-                    )
+                    select(
+                        wanted.c.value, rows.c.chain, rows.c.sealed_key, rows.c.not_before, rows.c.not_after, rows.c.key_type
+                    ).join_from(wanted, rows, rows.c.id == wanted.c.value)
                 )
             ).all()
+            rsa = schema.companions
+            beside = {
+                row.certificate_id: Companion(
+                    id=row.id,
+                    chain=row.chain,
+                    sealed_key=row.sealed_key,
+                    not_before=row.not_before,
+                    not_after=row.not_after,
+                )
+                for row in await connection.execute(select(rsa).join_from(wanted, rsa, rsa.c.certificate_id == wanted.c.value))
+            }
             named: dict[str, list[str]] = {}
             query = (
                 select(names.c.certificate_id, names.c.name)
@@ -143,7 +154,13 @@ class ChangeLog(Part):
                 named.setdefault(certificate_id, []).append(name)
         return {
             row[0]: Certificate(
-                names=tuple(named.get(row[0], ())), chain=row[1], sealed_key=row[2], not_before=row[3], not_after=row[4]
+                names=tuple(named.get(row[0], ())),
+                chain=row[1],
+                sealed_key=row[2],
+                not_before=row[3],
+                not_after=row[4],
+                key_type=row[5],
+                companion=beside.get(row[0]),
             )
             for row in found
         }

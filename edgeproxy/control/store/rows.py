@@ -42,6 +42,22 @@ class Domain(Row, frozen=True, kw_only=True):
     """When it first was in a state that is served."""
 
 
+class Companion(Row, frozen=True, kw_only=True):
+    """A certificate with an RSA key beside one with an ECDSA key: for clients that know no ECDSA."""
+
+    id: str
+    chain: bytes
+    """PEM, leaf first."""
+    sealed_key: bytes
+    """PKCS#8 PEM under the map's key, context b"key:" + id."""
+    not_before: float
+    not_after: float
+    serial: str
+    issuer: str
+    """The ACME directory, or "internal"."""
+    key_type: str
+
+
 class StoredCertificate(Row, frozen=True, kw_only=True):
     """A certificate. Immutable: a renewed one has another id."""
 
@@ -82,6 +98,12 @@ class StoredCertificate(Row, frozen=True, kw_only=True):
     """Since when the DNS says that its name does not point here; None: it does, or nobody asked."""
     parked_at: float | None = None
     """When its renewal was parked for that; None: it is not."""
+    key_type: str = ""
+    """"p256", "p384", "rsa2048" …; empty: nobody noted it."""
+    companion: Companion | None = None
+    """Renewed, revoked and deleted with it."""
+    companion_at: float = 0.0
+    """When a companion is to be obtained (again), where the configuration wants one."""
 
     @property
     def custom(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, true
 
-VERSION = 3
+VERSION = 4
 """The schema that this program writes. Equals the number of the newest migration."""
 
 READABLE_FROM = 1
@@ -94,11 +94,31 @@ certificates = Table(
     Column("astray_since", Float),
     Column("parked_at", Float),
     Index("certificates_by_info", "superseded_at", "issuer", "info_at"),
+    Column("key_type", String, nullable=False, server_default=""),
+    Column("companion_at", Float, nullable=False, server_default="0"),
+    Index("certificates_by_companion", "superseded_at", "companion_at"),
     Index("certificates_by_serial", "serial"),
     Index("certificates_by_issuer", "issuer", "not_after"),
     Index("certificates_by_revocation", "revocation"),
     Index("certificates_by_renewal", "superseded_at", "renew_at", "not_after"),
     Index("certificates_by_expiry", "not_after", "superseded_at"),
+)
+
+companions = Table(
+    "companions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("certificate_id", String, ForeignKey("certificates.id", ondelete="CASCADE"), nullable=False),
+    Column("chain", LargeBinary, nullable=False),
+    Column("sealed_key", LargeBinary, nullable=False),
+    Column("not_before", Float, nullable=False),
+    Column("not_after", Float, nullable=False),
+    Column("serial", String, nullable=False),
+    Column("issuer", String, nullable=False),
+    Column("key_type", String, nullable=False),
+    Index("companions_by_certificate", "certificate_id", unique=True),
+    Index("companions_by_serial", "serial"),
+    comment="certificates with an RSA key beside those with an ECDSA key",
 )
 
 certificate_names = Table(

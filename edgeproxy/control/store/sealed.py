@@ -26,7 +26,7 @@ BATCH = 500
 FAULTS = 20
 """Faults that are named; further ones are counted."""
 
-PLAIN = frozenset(("certificates.chain", "orders.data"))
+PLAIN = frozenset(("certificates.chain", "companions.chain", "orders.data"))
 """Binary columns in which nothing is secret."""
 
 Sealed = tuple[bytes, bytes]
@@ -102,9 +102,12 @@ MARK = Place("the mark of the key", "secrets", "name", "record", "store", *_whol
 
 CERTIFICATES = Place("certificate keys", "certificates", "id", "sealed_key", "map", *_whole(b"key:"))
 
+COMPANIONS = Place("keys of companions", "companions", "id", "sealed_key", "map", *_whole(b"key:"))
+
 PLACES: tuple[Place, ...] = (
     MARK,
     CERTIFICATES,
+    COMPANIONS,
     Place("keys of orders under way", "orders", "hostname", "sealed_key", "store", *_whole(b"order:")),
     Place("account keys", "accounts", "directory", "sealed_key", "acme", *_whole(b"account:")),
     Place("account keys to come", "accounts", "directory", "sealed_next_key", "acme", *_whole(b"account:")),
@@ -141,7 +144,7 @@ def check(connection: sqlite3.Connection, sealers: Sealers) -> Report:
                 secret = _opened(sealers, place, sealed, context)
                 if secret is None:
                     noted.fault(f"{place.what}: {key} does not open")
-                elif place is CERTIFICATES and not _fits(connection, key, secret):
+                elif place in (CERTIFICATES, COMPANIONS) and not _fits(connection, place, key, secret):
                     noted.fault(f"{place.what}: {key} opens, and is not the key of its certificate")
                 else:
                     noted.opened(place)
@@ -207,8 +210,9 @@ def _opened(sealers: Sealers, place: Place, sealed: bytes, context: bytes) -> by
         return None
 
 
-def _fits(connection: sqlite3.Connection, certificate_id: str, key: bytes) -> bool:
-    (chain,) = connection.execute("SELECT chain FROM certificates WHERE id = ?", (certificate_id,)).fetchone()
+def _fits(connection: sqlite3.Connection, place: Place, certificate_id: str, key: bytes) -> bool:
+    query = f'SELECT chain FROM "{place.table}" WHERE id = ?'  # noqa: S608 our own names
+    (chain,) = connection.execute(query, (certificate_id,)).fetchone()
     encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     try:
         mine = serialization.load_pem_private_key(key, password=None).public_key().public_bytes(encoding, form)

@@ -10,6 +10,7 @@ from edgeproxy.config.structs import Config
 from edgeproxy.control.store import opening, schema
 from edgeproxy.control.store.certificates import Certificates
 from edgeproxy.control.store.changelog import ChangeLog
+from edgeproxy.control.store.companions import Companions
 from edgeproxy.control.store.database import Database
 from edgeproxy.control.store.domains import Domains
 from edgeproxy.control.store.lifecycle import Lifecycle
@@ -22,7 +23,20 @@ from edgeproxy.keys import store_path
 from edgeproxy.published.seal import Sealer
 
 
-class Store(Domains, Renewals, Lifecycle, Certificates, Accounts, Turns, Challenges, GateRoutes, Failures, Secrets, ChangeLog):
+class Store(
+    Domains,
+    Renewals,
+    Lifecycle,
+    Companions,
+    Certificates,
+    Accounts,
+    Turns,
+    Challenges,
+    GateRoutes,
+    Failures,
+    Secrets,
+    ChangeLog,
+):
     """Rows in, rows out. Every method raises StateError where the database cannot do it; nothing is half done then.
 
     A writing method takes `now` (Unix time), and what it changes for the published map goes into the change log within

@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 from structlog.testing import capture_logs
 
-from edgeproxy.config.structs import Platform
+from edgeproxy.config.structs import Platform, Tls
 from edgeproxy.control import events
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.acme.revocation import Revoker
@@ -301,6 +301,23 @@ async def test_a_name_that_may_have_none_any_more_gets_none_and_its_key_is_destr
     assert revoked.replacement is None
     assert "None takes its place: shop.example.com is not registered here." in revoked.detail
     assert await world.store.get_certificate(old.id) is None
+
+
+async def test_its_companion_is_revoked_and_destroyed_with_it(world, lifecycle):
+    await world.register(NAME)
+    one = lifecycle(changed(world.config(), tls=Tls(second_key_type="rsa2048")))
+    await one._issuance.issue(NAME)
+    await idle(one)
+    await one._issuance._issuing.companions.see_to_it(one._issuance)
+    old = await served(world)
+    assert old.companion is not None
+    serials = [x509.load_pem_x509_certificate(each.chain).serial_number for each in (old, old.companion)]
+    revoked = await one.revoke(NAME, "keyCompromise", actor="uid:0")
+    assert world.ca.revoked == [(serial, 1, "account") for serial in serials]
+    assert (await served(world)).id == revoked.replacement.id != old.id
+    assert revoked.replacement.companion is None, "a revoked one stays beside nothing"
+    ended = {entry.certificate_id: entry.ended_why for entry in await world.store.history_of(NAME)}
+    assert ended[old.companion.id]
 
 
 async def test_one_that_is_not_in_use_any_more_is_revoked_by_its_id(world, lifecycle):

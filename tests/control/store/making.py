@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from edgeproxy.config.structs import Config
-from edgeproxy.control.store import Store, StoredCertificate
+from edgeproxy.control.store import Companion, Store, StoredCertificate
 from edgeproxy.limits import Limits
 from edgeproxy.published.seal import Sealer
 
@@ -41,6 +41,20 @@ def certificate(one: str, *names: str, until: float = NOW + 90 * DAY, renew: flo
         not_after=until,
         renew_at=renew,
         issuer="internal",
+    )
+
+
+def made_companion(one: str, *, chain: bytes = b"rsa chain", sealed_key: bytes = b"rsa key") -> Companion:
+    """What stands beside a certificate; nobody looks into it."""
+    return Companion(
+        id=one,
+        chain=chain,
+        sealed_key=sealed_key,
+        not_before=NOW - DAY,
+        not_after=NOW + 90 * DAY,
+        serial=f"5e{one.encode().hex()}",
+        issuer="internal",
+        key_type="rsa2048",
     )
 
 

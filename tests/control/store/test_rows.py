@@ -55,7 +55,7 @@ def test_a_row_cannot_be_changed_and_its_fields_are_named(kind: type[Row]) -> No
 
 def _some(kind: object) -> object:
     """A value that a field of this type takes."""
-    candidates: list[object] = [b"bytes", "sites", "verified", "", 1.0, 1, True, [], {}]
+    candidates: list[object] = [b"bytes", "sites", "verified", "", 1.0, 1, True, [], {}, None]
     for candidate in candidates:
         try:
             msgspec.convert(candidate, kind, builtin_types=(bytes,))

@@ -18,7 +18,7 @@ def test_private_keys_have_columns_that_say_they_are_sealed() -> None:
         if isinstance(column.type, sqlalchemy.LargeBinary) and not column.name.startswith("sealed_")
     }
     # Chains are public; challenges' keys, tickets and the CA's key are sealed within their records.
-    assert binary == {"certificates.chain", "orders.data", "challenges.record", "secrets.record"}
+    assert binary == {"certificates.chain", "companions.chain", "orders.data", "challenges.record", "secrets.record"}
 
 
 def test_names_are_stored_once_in_a_form_that_sorts_by_bytes() -> None:

@@ -15,7 +15,7 @@ from edgeproxy.control.store.sealed import BATCH, FAULTS, PLACES, PLAIN, Sealers
 from edgeproxy.published.records import Challenge, Tickets
 from edgeproxy.published.seal import Sealer
 from tests.certificates import self_signed
-from tests.control.store.making import NOW, certificate, config, opened
+from tests.control.store.making import NOW, certificate, config, made_companion, opened
 
 MAP = Sealer(b"m" * 32)
 OLD: Sealers = {"map": MAP, "store": Sealer(b"s" * 32), "acme": Sealer(b"a" * 32)}
@@ -27,6 +27,7 @@ ACCOUNT = "INSERT INTO accounts (directory, url, sealed_key, contact, created_at
 ALL = {
     "the mark of the key": 1,
     "certificate keys": 1,
+    "keys of companions": 1,
     "keys of orders under way": 1,
     "account keys": 1,
     "account keys to come": 1,
@@ -45,6 +46,9 @@ async def fill(store: Store) -> None:
     """Puts something into every place."""
     await store.check_key(NOW)
     await store.add_certificate(real_certificate("c1", "a.example.com"), NOW)
+    chain, key = self_signed("a.example.com", kind="rsa2048")
+    companion = made_companion("r1", chain=chain, sealed_key=MAP.seal(key, b"key:r1"))
+    await store.set_companion("c1", companion, NOW, NOW)
     await store.save_order(Order(hostname="b.example", directory="d", step="new", key=b"order", started_at=NOW), NOW)
     await store.save_account(Account(directory="d", key=b"account", next_key=b"next"), NOW)
     await store.save_account(Account(directory="e", key=b"account"), NOW)
@@ -91,7 +95,7 @@ async def test_everything_opens_under_its_key(connection: sqlite3.Connection) ->
 async def test_nothing_opens_under_another(connection: sqlite3.Connection) -> None:
     report = check(connection, NEW)
     assert report.opened == {}
-    assert len(report.faults) == 10
+    assert len(report.faults) == 11
     assert "certificate keys: c1 does not open" in report.faults
     assert belongs(connection, NEW) is False
 

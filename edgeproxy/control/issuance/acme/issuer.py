@@ -24,7 +24,7 @@ from edgeproxy.control.issuance.acme.transport import Sleep, Transport
 from edgeproxy.control.issuance.acme.trials import NOT_OFFERED, Trail, Trials, read_trail
 from edgeproxy.control.issuance.acme.wire import Challenge
 from edgeproxy.control.issuance.acme.wire import Order as OrderState
-from edgeproxy.control.issuance.certificates import Issued, PrivateKey, key_pem, load_key, new_key
+from edgeproxy.control.issuance.certificates import Issued, KeyType, PrivateKey, key_made, key_pem, kind_of, load_key
 from edgeproxy.control.issuance.issuer import Begin, NotNow, Progress, Published
 from edgeproxy.control.issuance.renewal import Suggestion
 from edgeproxy.control.store import Order as OrderRow
@@ -94,11 +94,11 @@ class AcmeIssuer:
         await self._accounts.get()
         await self._solving.sweep()
 
-    async def issue(self, name: str, progress: Progress) -> Issued:
+    async def issue(self, name: str, progress: Progress, key_type: KeyType) -> Issued:
         """See `Issuer`. Challenges are tried in the order of preference until one works; those that cannot be used for the
         name, as things stand, are passed over. When none is left, the error tells each with its reason."""
         self._refuse_impossible(name)
-        row = await self._unfinished(name)
+        row = await self._unfinished(name, key_type)
         worked = await self._worked(name)
         kinds = challenges.preference(self._config.issuance.challenges, name, worked)
         trials = Trials(name, kinds, read_trail(row.data) if row is not None else Trail())
@@ -106,27 +106,27 @@ class AcmeIssuer:
             if row is None or row.step == "wanted":
                 for kind in set(kinds) - set(await self._permitted(name, kinds)):
                     trials.bar(kind, NotApplicable("A CAA record of the name does not allow it (validationmethods)."))
-            issued = await self._try(name, row, trials, progress)
+            issued = await self._try(name, row, trials, progress, key_type)
         except BaseException as error:
             if isinstance(error, IssuanceError):
-                await self._keep_wish(name, error, trials)
+                await self._keep_wish(name, error, trials, key_type)
             # whatever happened, also when this process is being stopped
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(self._solving.hide_or_say(name))
             raise
         return issued if issued.challenge else dataclasses.replace(issued, challenge=worked)
 
-    async def _keep_wish(self, name: str, error: IssuanceError, trials: Trials) -> None:
+    async def _keep_wish(self, name: str, error: IssuanceError, trials: Trials, key_type: KeyType) -> None:
         """Where the CA itself is in the way, the name gets its certificate once it is well again, without another visitor."""
         if not (error.order_lives if isinstance(error, CaRefused) else error.code == "ca_malformed"):
             return
         try:
             if await self._store.order_for(name) is None:
-                await self._save(name, "", "wanted", await self._key(), trials.trail())
+                await self._save(name, "", "wanted", await key_made(key_type), trials.trail())
         except EdgeError as trouble:  # what is on its way must not be covered by this
             log.error("a name that waits for the CA could not be noted", hostname=name, detail=trouble.detail)
 
-    async def _try(self, name: str, row: OrderRow | None, trials: Trials, progress: Progress) -> Issued:
+    async def _try(self, name: str, row: OrderRow | None, trials: Trials, progress: Progress, key_type: KeyType) -> Issued:
         """One challenge after the other. An order goes on with the next one where the CA has not looked yet; once a
         challenge has failed there, the order is over (RFC 8555 section 7.1.6) and another one is needed."""
         known_gone = False
@@ -135,7 +135,7 @@ class AcmeIssuer:
             try:
                 await self._solving.check(kind, name)
                 async with self._accounts.in_use():
-                    return await self._attempt(name, row, trials, progress)
+                    return await self._attempt(name, row, trials, progress, key_type)
             except OrderGone:
                 if row is None or known_gone:
                     await self._store.delete_order(name)
@@ -155,7 +155,7 @@ class AcmeIssuer:
             if trials.next not in (None, kind):
                 progress(f"{kind} {said}; trying {trials.next}")
                 await self._solving.hide_or_say(name)
-            row = await self._unfinished(name)
+            row = await self._unfinished(name, key_type)
         if row is not None:  # still good: the next try begins with all challenges again
             await self._store.save_order(msgspec.structs.replace(row, data=b""), self._clock())
         raise trials.error()
@@ -211,9 +211,12 @@ class AcmeIssuer:
         account = (await self._accounts.get()).kid if identities else ""
         return await self._permission.methods(name, kinds, identities, account)
 
-    async def _unfinished(self, name: str) -> OrderRow | None:
+    async def _unfinished(self, name: str, key_type: KeyType) -> OrderRow | None:
         row = await self._store.order_for(name)
-        if row is not None and (row.directory != self.directory or not row.key):
+        if row is None:
+            return None
+        # one of the other kind was for the certificate beside this one, or for a setting that has changed
+        if row.directory != self.directory or not row.key or kind_of(load_key(row.key)) != key_type:
             await self._store.delete_order(name)
             return None
         return row
@@ -223,11 +226,11 @@ class AcmeIssuer:
         known = await self._store.current_certificate(name)
         return known.challenge if known is not None and name in known.names else ""
 
-    async def _attempt(self, name: str, row: OrderRow | None, trials: Trials, progress: Progress) -> Issued:
+    async def _attempt(self, name: str, row: OrderRow | None, trials: Trials, progress: Progress, key_type: KeyType) -> Issued:
         """One order from its beginning, or from where `row` says that it was left, by the challenge that is next."""
         account = await self._accounts.get()
         try:
-            issued = await self._order(account, name, row, trials, progress)
+            issued = await self._order(account, name, row, trials, progress, key_type)
         except CaRefused as error:
             if not error.about_the_account:
                 raise
@@ -236,13 +239,15 @@ class AcmeIssuer:
             self._accounts.accepted()
             return issued
         # an account that is gone took its orders with it
-        return await self._order(account, name, None, trials, progress)
+        return await self._order(account, name, None, trials, progress, key_type)
 
-    async def _order(self, account: Account, name: str, row: OrderRow | None, trials: Trials, progress: Progress) -> Issued:
+    async def _order(
+        self, account: Account, name: str, row: OrderRow | None, trials: Trials, progress: Progress, key_type: KeyType
+    ) -> Issued:
         ordering = Ordering(self._transport, account, name, profile=self._config.issuance.profile, sleep=self._sleep)
         trail, found = trials.trail(), None
         if row is None:
-            key = await self._key()
+            key = await key_made(key_type)
         else:
             progress("Continuing the order that was begun before")
             key = load_key(row.key)
@@ -332,10 +337,6 @@ class AcmeIssuer:
         if order.status not in ("pending", "ready", "processing", "valid"):
             raise OrderGone(f"The CA's order is {order.status[:30]}.")
         return url, order
-
-    async def _key(self) -> PrivateKey:
-        kind = self._config.tls.key_type
-        return await asyncio.to_thread(new_key, kind) if kind == "rsa2048" else new_key(kind)
 
     async def _save(self, name: str, url: str, step: str, key: PrivateKey, trail: Trail, *, replaces: bool = False) -> OrderRow:
         now = self._clock()
