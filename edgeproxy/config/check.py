@@ -387,6 +387,10 @@ SECRET = frozenset(("state.key", "issuance.eab.hmac_key", "dns.rfc2136.key_secre
 """Keys whose values are never shown, in a fault or elsewhere."""
 
 
+PRIVATE_FILES = frozenset(("issuance.eab.hmac_key",))
+"""Keys whose files nobody else may read."""
+
+
 def in_range(key: str, value: float) -> None:
     """Raises ValueError for a number, size or duration outside what it may be."""
     if isinstance(value, Duration):

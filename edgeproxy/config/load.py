@@ -193,7 +193,7 @@ class _Reader:
         try:
             if isinstance(value, str) and value.startswith("file:") and name != "state.key":
                 path = value.removeprefix("file:")
-                value, read_from = _from_file(path), path
+                value, read_from = _from_file(path, private=name in check.PRIVATE_FILES), path
             return self._checked(_converted(kind, value, name), name, in_list=in_list)
         except ValueError as error:
             text = str(error)
@@ -279,8 +279,9 @@ def _wants_text(key: Key) -> bool:
     return kind is str or kind is Duration or typing.get_origin(kind) is typing.Literal
 
 
-def _from_file(text: str) -> str:
-    """The value that stands in a file. Raises ValueError, never quoting what was read."""
+def _from_file(text: str, *, private: bool = False) -> str:
+    """The value that stands in a file. Raises ValueError, never quoting what was read. `private`: a file that everybody on the
+    machine may read is refused."""
     path = Path(text)
     if not path.is_absolute():
         raise ValueError(
@@ -288,6 +289,8 @@ def _from_file(text: str) -> str:
         )
     try:
         data = _read(path, VALUE_BYTES)
+        if private:
+            _see_private(path)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     try:
@@ -295,6 +298,16 @@ def _from_file(text: str) -> str:
     except UnicodeDecodeError:
         raise ValueError(f"{path}: this is not UTF-8 text; the file must hold the value and nothing else") from None
     return value.removesuffix("\n").removesuffix("\r")
+
+
+def _see_private(path: Path) -> None:
+    """Raises ValueError where everybody may read a file, or write it. A container's secrets are everybody's by design."""
+    mode = path.stat().st_mode
+    if mode & stat.S_IWOTH or (mode & stat.S_IROTH and not path.is_relative_to("/run/secrets")):
+        doing = "write" if mode & stat.S_IWOTH else "read"
+        raise ValueError(
+            f"everybody on this machine may {doing} it, and it holds a secret; make it its owner's alone (chmod 600)"
+        )
 
 
 def _see_certificates(path: Path) -> None:

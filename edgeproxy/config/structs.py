@@ -254,7 +254,12 @@ class Issuance(Section, frozen=True):
     """Whether you agree to the CA's terms of service. An ACME directory needs true."""
 
     profile: str = ""
-    """The CA's certificate profile, where it has several."""
+    """The CA's certificate profile, where it has several: "shortlived", for instance. Orders fail where `directory` does not
+    offer it; a fallback that does not is asked without."""
+
+    preferred_chain: str = ""
+    """Where the CA offers several chains for a certificate, the one whose last certificate was issued by a root with this
+    common name: "ISRG Root X1". Its usual chain where it offers none."""
 
     challenges: tuple[str, ...] = ("tls-alpn-01", "http-01", "dns-01")
     """Challenges, most preferred first: "tls-alpn-01", "http-01", "dns-01", "dns-persist-01". One that cannot be used for a

@@ -120,7 +120,7 @@ def texts(section=GOOD, path=()):
 
 
 def test_every_text_has_a_rule_but_for_what_only_the_ca_can_judge():
-    assert set(texts()) - set(check.RULES) == {"issuance.eab.key_id", "issuance.profile"}
+    assert set(texts()) - set(check.RULES) == {"issuance.eab.key_id", "issuance.profile", "issuance.preferred_chain"}
     assert set(check.RULES) <= set(texts())
     assert set(check.MUST_NOT_BE_EMPTY) <= set(check.RULES)
 
@@ -159,6 +159,12 @@ def test_external_account_binding_needs_both_halves():
     eab = GOOD.issuance.eab
     assert "issuance.eab.hmac_key" in together(issuance={"eab": msgspec.structs.replace(eab, key_id="k")})
     assert "issuance.eab.key_id" in together(issuance={"eab": msgspec.structs.replace(eab, hmac_key="k")})
+
+
+def test_a_second_kind_of_key_goes_beside_an_ecdsa_one():
+    assert together(tls={"second_key_type": "rsa2048"}) == {}
+    told = together(tls={"second_key_type": "rsa2048", "key_type": "rsa3072"})
+    assert "every client takes the RSA key" in told["tls.second_key_type"]
 
 
 @pytest.mark.parametrize("url", ["http://10.0.0.1:3000", "http://[::1]", "unix:/run/app.sock"])

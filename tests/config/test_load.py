@@ -198,8 +198,20 @@ def test_a_variable_cannot_smuggle_in_a_second_key(write):
 def test_a_value_is_read_from_a_file_without_its_last_line_break(write, tmp_path):
     secret = tmp_path / "hmac"
     secret.write_text("c2VjcmV0\n")
+    secret.chmod(0o640)
     config = load(write(GOOD + f'[issuance.eab]\nkey_id = "k"\nhmac_key = "file:{secret}"'), {})
     assert config.issuance.eab.hmac_key == "c2VjcmV0"
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o644, "may read it"), (0o602, "may write it")])
+def test_a_file_with_a_cas_secret_is_nobody_elses(write, tmp_path, mode, told):
+    secret = tmp_path / "hmac"
+    secret.write_text("c2VjcmV0\n")
+    secret.chmod(mode)
+    (fault,) = faults(write(GOOD + f'[issuance.eab]\nkey_id = "k"\nhmac_key = "file:{secret}"'))
+    assert f"everybody on this machine {told}" in fault
+    assert "chmod 600" in fault
+    assert "c2VjcmV0" not in fault
 
 
 def test_the_state_key_stays_a_reference(write, tmp_path):
@@ -209,6 +221,7 @@ def test_the_state_key_stays_a_reference(write, tmp_path):
 def test_what_a_file_holds_is_never_quoted(write, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("hunter2 hunter2")
+    secret.chmod(0o600)
     keys = ("origin.url", "issuance.eab.hmac_key", "log.level", "timeouts.idle")
     text = GOOD + "\n".join(f'{key} = "file:{secret}"' for key in keys)
     told = "\n".join(faults(write(text)))

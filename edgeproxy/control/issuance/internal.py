@@ -73,11 +73,11 @@ class InternalIssuer:
         """Makes the root if there is none, so that people can trust it before the first visit."""
         await self._signer()
 
-    async def issue(self, name: str, progress: Progress, key_type: KeyType) -> Issued:
+    async def issue(self, name: str, progress: Progress, key_type: KeyType | None = None) -> Issued:
         """See `Issuer`."""
         root, root_key = await self._signer()
         progress("The built-in CA signs the certificate")
-        key = await key_made(key_type)
+        key = await key_made(key_type or self._config.tls.key_type)
         now = self._clock()
         if root.not_valid_after_utc.timestamp() <= now:
             raise IssuanceError(

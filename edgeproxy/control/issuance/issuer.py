@@ -87,8 +87,8 @@ class Issuer(Protocol):
         """Makes ready what the first visitor would otherwise wait for. Raises IssuanceError or StateError."""
         ...
 
-    async def issue(self, name: str, progress: Progress, key_type: KeyType) -> Issued:
-        """Obtains a certificate with a new key of a kind for a hostname or wildcard.
+    async def issue(self, name: str, progress: Progress, key_type: KeyType | None = None) -> Issued:
+        """Obtains a certificate with a new key for a hostname or wildcard. `key_type` None: as `tls.key_type` says.
 
         Continues what an earlier call for the name left unfinished, also in an earlier process. Raises IssuanceError,
         whose `retryable` says whether the same call may succeed later, or StateError or MapError.

@@ -66,7 +66,6 @@ class Issuing:
         self._meter = meter
         self._clock = clock
         self.companions = Companions(config, store, publisher, sealer, issuer, clock)
-        self._key_type = config.tls.key_type
         self._bound = config.limits.pending_issuances
         self._operator_failures: dict[str, Failure] = {}
 
@@ -83,7 +82,7 @@ class Issuing:
             if alone is not None:
                 stored, before = await self.companions.obtain(name, alone, flight.tell), None
             else:
-                issued = await self._issuer.issue(name, flight.tell, self._key_type)
+                issued = await self._issuer.issue(name, flight.tell)
                 before = await self._store.current_certificate(name)
                 stored = await self._keep(issued, before)
         except NotNow:

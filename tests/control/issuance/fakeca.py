@@ -76,6 +76,8 @@ class FakeCa(httpx2.AsyncBaseTransport):
         """Identifiers of certificates whose renewal it was asked about."""
         self.revoked: list[tuple[int, int, str]] = []
         """(serial, reason, "account" or "key")."""
+        self.other_tops: list[bytes] = []
+        """For each further chain that is offered the certificate above the leaf, PEM."""
         self.lacks: set[str] = set()
         """Resources that the directory leaves out."""
         self.window: dict[str, str] | None = None
@@ -172,7 +174,13 @@ class FakeCa(httpx2.AsyncBaseTransport):
             return 200, {}, self._challenge(order, parts[2])
         if kind == "finalize":
             return 200, headers, self._finalize(order, payload)
-        return 200, {}, order.certificate
+        if kind == "alternate":
+            leaf = order.certificate.partition(b"-----END CERTIFICATE-----\n")
+            return 200, {}, leaf[0] + leaf[1] + self.other_tops[int(parts[2])]
+        further = ", ".join(
+            f'<{HOST}/alternate/{order.number}/{place}>;rel="alternate"' for place in range(len(self.other_tops))
+        )
+        return 200, {"link": further} if further else {}, order.certificate
 
     def _account(self, protected: Any, payload: Any) -> tuple[int, dict[str, str], Any]:
         key = json.dumps(protected["jwk"], sort_keys=True)

@@ -94,10 +94,11 @@ class AcmeIssuer:
         await self._accounts.get()
         await self._solving.sweep()
 
-    async def issue(self, name: str, progress: Progress, key_type: KeyType) -> Issued:
+    async def issue(self, name: str, progress: Progress, key_type: KeyType | None = None) -> Issued:
         """See `Issuer`. Challenges are tried in the order of preference until one works; those that cannot be used for the
         name, as things stand, are passed over. When none is left, the error tells each with its reason."""
         self._refuse_impossible(name)
+        key_type = key_type or self._config.tls.key_type
         row = await self._unfinished(name, key_type)
         worked = await self._worked(name)
         kinds = challenges.preference(self._config.issuance.challenges, name, worked)
@@ -315,7 +316,7 @@ class AcmeIssuer:
                 kind = ""  # the CA knew from before that the name is ours
             order = OrderState(status="ready", finalize=order.finalize)
         order = await ordering.finalize(url, order, key, progress)
-        issued = await ordering.download(order, key, self._clock())
+        issued = await ordering.download(order, key, self._clock(), self._config.issuance.preferred_chain)
         await self._refuse_early(name, issued)
         return dataclasses.replace(issued, challenge=kind)
 

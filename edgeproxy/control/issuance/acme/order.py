@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import structlog
 from acme import messages
 
 from edgeproxy.control.issuance.acme.account import Account
+from edgeproxy.control.issuance.acme.chains import alternates, is_preferred, top_issuer
 from edgeproxy.control.issuance.acme.challenges import choose
 from edgeproxy.control.issuance.acme.polling import next_delay
 from edgeproxy.control.issuance.acme.problems import CaRefused, refusal
@@ -20,6 +22,8 @@ from edgeproxy.control.issuance.acme.wire import AnswerType, Authorization, Chal
 from edgeproxy.control.issuance.certificates import Issued, PrivateKey, checked_chain, signing_request
 from edgeproxy.control.issuance.issuer import Progress
 from edgeproxy.errors import Fault, IssuanceError
+
+log = structlog.get_logger("issuance")
 
 VALIDATION_TIME = 120.0
 """Seconds that a CA may take to validate a name."""
@@ -170,24 +174,48 @@ class Ordering:
             order, pause = read(answer.body, Order), answer.retry_after
         return order
 
-    async def download(self, order: Order, key: PrivateKey, now: float) -> Issued:
-        """The certificate of a valid order, checked. One that cannot be used is asked for once more: the answer may have
-        been damaged on its way, and a further order would count against the CA's limits."""
+    async def download(self, order: Order, key: PrivateKey, now: float, preferred: str = "") -> Issued:
+        """The certificate of a valid order, checked, with the chain to the root `preferred` where the CA has that. One that
+        cannot be used is asked for once more: the answer may have been damaged on its way, and a further order would count
+        against the CA's limits."""
         try:
-            return checked_chain(await self._chain(order), key, self._name, now)
+            return await self._checked(order, key, now, preferred)
         except CaRefused:
             raise
         except IssuanceError:
             await self._sleep(AGAIN)
         try:
-            return checked_chain(await self._chain(order), key, self._name, now)
+            return await self._checked(order, key, now, preferred)
         except CaRefused:
             raise
         except IssuanceError as error:
             raise CaRefused(error.detail, problem="unusable", status=200) from None
 
-    async def _chain(self, order: Order) -> bytes:
-        return (await self._post(order.certificate, None, accept=CHAIN_TYPE)).body
+    async def _checked(self, order: Order, key: PrivateKey, now: float, preferred: str) -> Issued:
+        answer = await self._chain(order.certificate)
+        issued = checked_chain(answer.body, key, self._name, now)
+        if not preferred or is_preferred(issued.chain, preferred):
+            return issued
+        offered = [top_issuer(issued.chain)]
+        for url in alternates(answer.headers.get("link", "")):
+            try:
+                other = checked_chain((await self._chain(url)).body, key, self._name, now)
+            except IssuanceError as error:  # the first chain is there, and good
+                log.warning("a further chain of a certificate cannot be used", hostname=self._name, detail=error.detail)
+                continue
+            if is_preferred(other.chain, preferred):
+                return other
+            offered.append(top_issuer(other.chain))
+        log.warning(
+            "the CA has no chain to the root of issuance.preferred_chain; its usual chain is served",
+            hostname=self._name,
+            preferred_chain=preferred,
+            offered=offered,
+        )
+        return issued
+
+    async def _chain(self, url: str) -> Answer:
+        return await self._post(url, None, accept=CHAIN_TYPE)
 
     async def _send_request(self, order: Order, key: PrivateKey) -> Order:
         csr = messages.CertificateRequest(csr=signing_request(key, (self._name,)))
