@@ -157,6 +157,7 @@ class Certificates:
         self._epoch = self._revision = 0
         self._contexts: OrderedDict[str, Found] = OrderedDict()
         self._companions: OrderedDict[str, Found] = OrderedDict()
+        self._both_kinds = bool(config.tls.second_key_type)
         self._refused: OrderedDict[str, Denied] = OrderedDict()
         self.challenges = Challenges(reader, sealer)
         self._secrets: tuple[tuple[int, ...], tuple[bytes, ...]] | None = None
@@ -398,8 +399,11 @@ class Certificates:
             return
         names: set[str] = set()
         parents: set[str] = set()
+        ids: set[str] = set()
         for change in changes:
-            if change.database == "sites":
+            if change.database == "certificates":
+                ids.add(change.key)
+            elif change.database == "sites":
                 if change.key.startswith("*."):
                     parents.add(change.key[2:])
                 names.add(change.key)
@@ -412,6 +416,8 @@ class Certificates:
         if parents:  # one pass over what is remembered, however many wildcards changed
             for remembered in (self._contexts, self._refused):
                 names.update(name for name in remembered if name.partition(".")[2] in parents)
+        if ids and self._both_kinds:  # one that is served already may have another companion
+            names.update(name for name, found in self._contexts.items() if found.certificate_id in ids)
         for name in names:
             self._refused.pop(name, None)
             if (stale := self._contexts.get(name)) is not None:

@@ -498,16 +498,16 @@ def test_a_name_without_a_companion_stays_with_its_certificate(published: FakeMa
     assert holder.find_companion(found, NOW) is found
 
 
-def test_a_companion_that_comes_later_is_found_once_its_site_has_changed(published: FakeMap) -> None:
+def test_a_companion_that_comes_later_is_found_once_the_map_tells_of_it(published: FakeMap) -> None:
     published.serve("shop.example.com", "c1")
-    holder = certificates(published)
+    holder = certificates(published, Config(tls=Tls(second_key_type="rsa2048")))
     found = made(holder.find("shop.example.com", NOW), holder)
     published.accompany("c1", "r1")
-    holder.drop(site_changed("shop.example.com"))
+    holder.drop([Change(database="certificates", key="c1")])
     assert holder.find("shop.example.com", NOW) is found
     assert made(holder.find_companion(found, NOW), holder).certificate_id == "r1"
     published.accompany("c1", "r2")
-    holder.drop(site_changed("shop.example.com"))
+    holder.drop([Change(database="certificates", key="c1")])
     assert holder.find("shop.example.com", NOW) is found
     assert made(holder.find_companion(found, NOW), holder).certificate_id == "r2"
 

@@ -41,8 +41,6 @@ class Companions(Certificates):
                 update(certificates).where(certificates.c.id == certificate_id).values(companion_at=wanted_at)
             )
             write.changed("certificates", certificate_id)
-            for name in stored.names:
-                write.changed("sites", name)  # workers look at a name's certificate again only where its site has changed
         return write.number
 
     async def put_off_companion(self, certificate_id: str, until: float) -> None:
