@@ -55,6 +55,7 @@ def status(json: Json = False, socket: Socket = None) -> None:
     table(("worker", "pid", "state", "connections", "heard of (s)"), rows, empty="No worker has reported yet.")
     for bad in found.get("served", {}).get("worst", []):
         say(f"\nNot served well: {text_of(bad.get('detail'))}")
+    _tell_authorities((found.get("issuance") or {}).get("authorities", []))
     _tell_endings(found.get("uploads_ending", []))
     for fault in found.get("faults", []):
         say(f"\nFault in {text_of(fault.get('part'))}, since {text_of(fault.get('since'))}: {text_of(fault.get('detail'))}")
@@ -85,6 +86,17 @@ def _issuance(found: dict[str, Any]) -> dict[str, str]:
         if full := budget.get("domains_full"):
             lines["budget"] += f"; {full} registered domain{'' if full == 1 else 's'} at the limit of certificates"
     return lines
+
+
+def _tell_authorities(authorities: list[dict[str, Any]]) -> None:
+    """Those CAs that are not used just now, and why."""
+    for each in authorities:
+        if each.get("state") == "closed":
+            continue
+        at = each.get("next_trial_at")
+        trial = f"; it is tried again at {at}" if at else "; the next order tries it"
+        since = f"since {text_of(each.get('since'))}{trial}"
+        say(f"\nThe CA {text_of(each.get('ca'))} is left alone {since}: {text_of(each.get('error'))}")
 
 
 def _ago(seconds: float) -> str:

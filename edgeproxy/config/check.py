@@ -193,6 +193,14 @@ def _directory(text: str) -> str:
     return text
 
 
+def _acme_directory(text: str) -> str:
+    if text == "internal":
+        raise ValueError(
+            'the built-in CA is no fallback: no browser trusts it; write ACME directories, or directory = "internal"'
+        )
+    return _directory(text)
+
+
 def _store(text: str) -> str:
     if text.startswith(("postgresql:", "postgres:", "postgresql+")):
         raise ValueError('PostgreSQL is not built yet; write "sqlite:///edgeproxy.db"')
@@ -238,6 +246,17 @@ def _eab_key(text: str) -> str:
     if not _EAB_KEY.match(text):
         raise ValueError("the key is not base64url; copy it exactly as the CA gave it, letters, digits, hyphen and underscore")
     return text
+
+
+def _fallback_eab(text: str) -> str:
+    """Never quotes the value."""
+    parts = text.split()
+    if len(parts) != 3 or not parts[0].startswith("https://") or not _EAB_KEY.match(parts[2]):
+        raise ValueError(
+            'this is not a directory, a key id and an HMAC key with spaces between; write "https://ca.example/directory KEY_ID '
+            'HMAC_KEY", or "file:/PATH"'
+        )
+    return " ".join(parts)
 
 
 def _tsig_name(text: str) -> str:
@@ -318,11 +337,12 @@ RULES: dict[str, Rule] = {
     "origin.header": _header,
     "origin.ca_bundle": _path,
     "issuance.directory": _directory,
-    "issuance.fallback": not_built,
+    "issuance.fallback": _acme_directory,
     "issuance.ca_bundle": _path,
     "issuance.email": _email,
     "issuance.challenges": _challenge,
     "issuance.eab.hmac_key": _eab_key,
+    "issuance.eab.fallback": _fallback_eab,
     "issuance.allow.patterns": _pattern,
     "issuance.allow.gate": _gate,
     "dns.resolvers": _server,
@@ -383,11 +403,11 @@ _RANGES: dict[str, tuple[int, int]] = {
 _LONGEST = Duration(365 * 86400)
 
 
-SECRET = frozenset(("state.key", "issuance.eab.hmac_key", "dns.rfc2136.key_secret"))
+SECRET = frozenset(("state.key", "issuance.eab.hmac_key", "issuance.eab.fallback", "dns.rfc2136.key_secret"))
 """Keys whose values are never shown, in a fault or elsewhere."""
 
 
-PRIVATE_FILES = frozenset(("issuance.eab.hmac_key",))
+PRIVATE_FILES = frozenset(("issuance.eab.hmac_key", "issuance.eab.fallback"))
 """Keys whose files nobody else may read."""
 
 
@@ -451,6 +471,15 @@ def _issuance(config: Config) -> Iterator[Problem]:
         )
     if len(set(issuance.challenges)) < len(issuance.challenges):
         yield Problem("issuance.challenges", "a challenge is there twice; write each once, most preferred first")
+    directories = (issuance.directory, *issuance.fallback)
+    if issuance.fallback and issuance.directory == "internal":
+        text = "the built-in CA needs no fallback; write an ACME directory, or leave the fallbacks out"
+        yield Problem("issuance.fallback", text, ("issuance.directory",))
+    if len(set(directories)) < len(directories):
+        yield Problem("issuance.fallback", "a directory is there twice; write each once", ("issuance.directory",))
+    if strange := [eab.split()[0] for eab in issuance.eab.fallback if eab.split()[0] not in issuance.fallback]:
+        text = f"{strange[0]} is none of issuance.fallback; write it there too, or as it stands there"
+        yield Problem("issuance.eab.fallback", text, ("issuance.fallback",))
     shares = issuance.budget.shares
     if (together := shares.new + shares.renewals + shares.retries) != 100:
         yield Problem(

@@ -153,7 +153,11 @@ class Eab(Section, frozen=True):
     """The key id that the CA gave you."""
 
     hmac_key: str = ""
-    """The HMAC key that the CA gave you, base64url; better "file:PATH"."""
+    """The HMAC key that the CA gave you, base64url; better "file:PATH" of a file that only the service's user can read."""
+
+    fallback: tuple[str, ...] = ()
+    """The same for directories of `issuance.fallback`: for each that asks for it "DIRECTORY KEY_ID HMAC_KEY"; better
+    "file:PATH" of a file that holds those three."""
 
     def __repr__(self) -> str:
         return f"Eab(key_id={self.key_id!r})"
@@ -242,7 +246,9 @@ class Issuance(Section, frozen=True):
     """The ACME directory, or "internal" for the built-in CA."""
 
     fallback: tuple[str, ...] = ()
-    """Further directories, tried in order. Not built yet: anything but an empty list is refused."""
+    """Further ACME directories, most preferred first. An order goes to one where those before it fail by their own fault, or
+    where a CAA record of the name, or a CA's policy, forbids them. `agree_terms`, `email`, `ca_bundle` and `budget` count for
+    all of them, each with an account and a count of its own."""
 
     ca_bundle: str = ""
     """A PEM file with the root of a private ACME server's own TLS certificate."""

@@ -59,6 +59,8 @@ class Snapshot:
     """Changes of the store that the published map does not have yet."""
     issuance: QueueState | None = None
     """Who waits for a certificate; None while the store cannot be opened."""
+    authorities: dict[str, float] = dataclasses.field(default_factory=dict)
+    """How each CA stands, by host: 0 it is used, 1 it is to be tried, 2 it is left alone. Empty where there is one alone."""
     now: float = 0.0
     """Unix time."""
 
@@ -175,6 +177,8 @@ class Metrics:
         yield _gauge("domains", "Registered domains by state.", ("state",), _named(snapshot.domains))
         orders: Values = {labels: float(count) for labels, count in self._acme_orders.items()}
         yield _counter("acme_orders_total", "Orders ended, by CA and result.", ("ca", "result"), orders)
+        standing: Values = {(host,): value for host, value in snapshot.authorities.items()}
+        yield _gauge("ca_state", "CAs, where there are several: 0 used, 1 to be tried, 2 left alone.", ("ca",), standing)
         yield self._issuance_seconds.family("issuance_seconds", "From the wish for a certificate to having it.")
         if snapshot.issuance is not None:
             yield from _queue_families(snapshot.issuance, snapshot.now)

@@ -86,11 +86,16 @@ def test_two_configurations_that_say_the_same_are_the_same() -> None:
 
 
 def test_secrets_are_not_in_a_configurations_repr() -> None:
-    secrets = {"state.key": "ab" * 32, "issuance.eab.hmac_key": "c2VjcmV0", "dns.rfc2136.key_secret": "Z2VoZWlt"}
+    secrets = {
+        "state.key": "ab" * 32,
+        "issuance.eab.hmac_key": "c2VjcmV0",
+        "issuance.eab.fallback": "aG1hYw",
+        "dns.rfc2136.key_secret": "Z2VoZWlt",
+    }
     assert secrets.keys() == check.SECRET
     config = Config(
         state=State(key="ab" * 32),
-        issuance=Issuance(eab=Eab(key_id="seen", hmac_key="c2VjcmV0")),
+        issuance=Issuance(eab=Eab(key_id="seen", hmac_key="c2VjcmV0", fallback=("https://ca.example/dir k aG1hYw",))),
         dns=Dns(rfc2136=Rfc2136(key_name="known", key_secret="Z2VoZWlt")),
     )
     shown = repr(config)

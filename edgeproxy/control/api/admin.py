@@ -109,6 +109,18 @@ class BudgetOut(BaseModel):
     domains_full: int = Field(description="Registered domains that had all their certificates of a window")
 
 
+class AuthorityOut(BaseModel):
+    """One of several CAs."""
+
+    directory: str
+    ca: str = Field(description="Its host")
+    state: str = Field(description="closed: it is used; open: it is left alone; half_open: the next order tries it")
+    failures: int = Field(description="By its own fault, in a row")
+    error: str | None = Field(description="The last of them; null: it works")
+    since: str | None = Field(description="Since when it is left alone")
+    next_trial_at: str | None
+
+
 class IssuanceOut(BaseModel):
     """Certificates that are being obtained, and who waits for a turn."""
 
@@ -116,7 +128,8 @@ class IssuanceOut(BaseModel):
     working: int = 0
     waiting: dict[str, int] = Field(default={}, description="Names that wait for their turn, by kind")
     next_turn_at: str | None = Field(default=None, description="When the next of them begins; null: nobody waits for a turn")
-    budget: BudgetOut | None = None
+    budget: BudgetOut | None = Field(default=None, description="Of the CA that the next order is likely to go to")
+    authorities: list[AuthorityOut] = Field(default=[], description="Most preferred first; empty where there is one alone")
 
 
 class StatusOut(BaseModel):
@@ -257,6 +270,18 @@ def _issuance(issuance: Issuance) -> IssuanceOut:
             spent={kind: left.by_kind[kind] for kind in KINDS},
             domains_full=left.domains_full,
         ),
+        authorities=[
+            AuthorityOut(
+                directory=each.directory,
+                ca=each.host,
+                state=each.state,
+                failures=each.failures,
+                error=each.reason or None,
+                since=moment(each.since) if each.since else None,
+                next_trial_at=moment(each.next_trial) if each.next_trial else None,
+            )
+            for each in issuance.authorities()
+        ],
     )
 
 

@@ -7,11 +7,15 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from edgeproxy.control.api.context import Context, context_of
+from edgeproxy.control.issuance.breaker import State
 from edgeproxy.control.metrics import CONTENT_TYPE, Snapshot
 from edgeproxy.errors import EdgeError
 
 router = APIRouter()
 log = structlog.get_logger("api")
+
+CA_STATES: dict[State, float] = {"closed": 0.0, "half_open": 1.0, "open": 2.0}
+"""How a CA stands, as a number."""
 
 SUPERVISOR_SECONDS = 0.5
 """How long a scrape waits for the supervisor; without its answer `worker_restarts_total` is left out."""
@@ -70,5 +74,6 @@ async def snapshot(context: Context) -> Snapshot:
         faults=len(context.faults),
         map_behind=behind,
         issuance=plane.issuance.queue(),
+        authorities={each.host: CA_STATES[each.state] for each in plane.issuance.authorities()},
         now=now,
     )

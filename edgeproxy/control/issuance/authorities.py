@@ -1,7 +1,7 @@
 """Several certificate authorities in an order of preference, behind the port of one.
 
-An order goes to the first that is well and that the name's CAA records allow. What fails by a CA's own fault is tried there a few
-times, then at the next one; a CA that failed several times in a row is left alone (`breaker`), and tried again later.
+An order goes to the first that is well and that the name's CAA records allow. What fails by a CA's own fault is tried there
+a few times, then at the next one; a CA that failed several times in a row is left alone (`breaker`), and tried again later.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from edgeproxy.control.issuance.budget import Ask
 from edgeproxy.control.issuance.certificates import Issued, KeyType
 from edgeproxy.control.issuance.issuer import Begin, Issuer, NotNow, Progress
 from edgeproxy.control.issuance.registered import registered_domain
+from edgeproxy.control.issuance.renewal import Suggestion
 from edgeproxy.control.store import Store
 from edgeproxy.errors import Fault, IssuanceError
 
@@ -91,6 +92,20 @@ class Authorities:
         self.directory = self._first.issuer.directory
         """Of the most preferred one."""
         self.wildcards = any(issuer.wildcards for issuer in issuers)
+
+    @property
+    def issuers(self) -> list[Issuer]:
+        """All of them, most preferred first."""
+        return [each.issuer for each in self._authorities]
+
+    @property
+    def replaces(self) -> bool:
+        """See `Issuer`. Of the one that the next order is likely to go to."""
+        return self._of(self.current).replaces
+
+    async def suggestion(self, chain: bytes) -> Suggestion | None:
+        """See `Issuer`. Of the most preferred one; others are asked by themselves (`issuers`)."""
+        return await self._first.issuer.suggestion(chain)
 
     @property
     def directories(self) -> tuple[str, ...]:
@@ -184,6 +199,9 @@ class Authorities:
             await each.issuer.close()
 
     # Within
+
+    def _of(self, directory: str) -> Issuer:
+        return next(each.issuer for each in self._authorities if each.issuer.directory == directory)
 
     async def _candidates(self, name: str) -> list[_Authority]:
         """Who may be asked now, in the order to ask. A CA that has an order for the name goes first: it is not to be made

@@ -8,7 +8,7 @@ from typing import Literal
 State = Literal["closed", "open", "half_open"]
 
 FAILURES = 3
-"""Failures in a row after which a CA is left alone: one may be a connection that broke, and two the restart of its front end."""
+"""Failures in a row after which a CA is left alone: one may be a connection that broke, two a front end that restarts."""
 
 FIRST_PAUSE = 60.0
 """Seconds until the first trial."""
@@ -38,11 +38,11 @@ _NEXT: dict[tuple[State, str], State] = {
 class Breaker:
     """One CA's. Closed: it is used. Open: it is not. Half open: one order is let through, to see."""
 
-    __slots__ = ("_next", "_pause", "_state", "_trial", "failures", "reason", "since")
+    __slots__ = ("_length", "_next", "_pause", "_state", "_trial", "failures", "reason", "since")
 
     def __init__(self) -> None:
         self._state: State = "closed"
-        self._pause = 0.0
+        self._pause = self._length = 0.0
         self._next = -math.inf
         self._trial = False
         self.failures = 0
@@ -54,7 +54,8 @@ class Breaker:
 
     def state(self, now: float) -> State:
         """How it stands."""
-        if self._state == "open" and now >= self._next:
+        # further off than it ever was: the clock was set back
+        if self._state == "open" and (now >= self._next or self._next - now > self._length + 1):
             self._state = _NEXT[self._state, "pause over"]
         return self._state
 
@@ -94,9 +95,13 @@ class Breaker:
             return False
         self._state = _NEXT[was, "failed too often"]
         if was == "open":  # what was under way tells nothing new
-            self._next = max(self._next, now + min(pause, BELIEVED))
+            self._wait_until(now, max(self._next - now, min(pause, BELIEVED)))
             return True
         self._pause = min(self._pause * GROWTH, PAUSE_MAX) if self._pause else FIRST_PAUSE
-        self._next = now + max(self._pause, min(pause, BELIEVED))
+        self._wait_until(now, max(self._pause, min(pause, BELIEVED)))
         self.since = self.since or now
         return True
+
+    def _wait_until(self, now: float, seconds: float) -> None:
+        self._length = seconds
+        self._next = now + seconds

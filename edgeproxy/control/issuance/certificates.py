@@ -57,6 +57,8 @@ class Issued:
     """By which the name was proven to an ACME CA; empty: by none."""
     key_type: str = ""
     """The kind of its key, as `kind_of` has it."""
+    directory: str = ""
+    """Of the CA, where there are several."""
 
 
 def new_key(kind: KeyType) -> PrivateKey:

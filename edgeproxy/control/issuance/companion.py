@@ -99,7 +99,7 @@ class Companions:
             not_before=issued.not_before,
             not_after=issued.not_after,
             serial=issued.serial,
-            issuer=self._issuer.directory,
+            issuer=issued.directory or self._issuer.directory,
             key_type=issued.key_type,
         )
         again = renew_at(issued.not_before, issued.not_after, issued.id)

@@ -12,10 +12,12 @@ from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance import telling
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.admission import Admissions
+from edgeproxy.control.issuance.authorities import host_of
 from edgeproxy.control.issuance.certificates import Issued
 from edgeproxy.control.issuance.companion import Companions
 from edgeproxy.control.issuance.issuer import Issuer, NotNow, Published, until_published
 from edgeproxy.control.issuance.ledger import Ledger
+from edgeproxy.control.issuance.ledgers import Ledgers
 from edgeproxy.control.issuance.renewal import first_asked_at, renew_at, retry_delay
 from edgeproxy.control.issuance.scheduler import Flight
 from edgeproxy.control.store import Failure, Store, StoredCertificate
@@ -52,7 +54,7 @@ class Issuing:
         sealer: Sealer,
         issuer: Issuer,
         admissions: Admissions,
-        ledger: Ledger,
+        ledger: Ledger | Ledgers,
         meter: Meter,
         clock: Callable[[], float],
     ) -> None:
@@ -90,14 +92,15 @@ class Issuing:
         except IssuanceError as error:
             if isinstance(error, CaRefused) and error.problem == "rateLimited":
                 raise await self._ledger.put_off(error, flight.entry.ask) from None
-            self._meter.acme_order(self._ca, "failed")
+            self._meter.acme_order(self._ca(error), "failed")
             await self._tidy(self._remember(name, error) if alone is None else self.companions.failed(alone, error), name)
             raise
         seconds = monotonic() - began
-        self._meter.acme_order(self._ca, "ok")
+        ca = host_of((stored.companion or stored).issuer if alone is not None else stored.issuer)
+        self._meter.acme_order(ca, "ok")
         self._meter.issued(seconds)
         if alone is None:
-            telling.obtained(name, stored, before, ca=self._ca, seconds=seconds)
+            telling.obtained(name, stored, before, ca=ca, seconds=seconds)
             self.companions.look.set()
         self._operator_failures.pop(name, None)
         flight.end(stored)  # what follows nobody has to wait for
@@ -146,7 +149,7 @@ class Issuing:
             not_before=issued.not_before,
             not_after=issued.not_after,
             renew_at=renew_at(issued.not_before, issued.not_after, issued.id),
-            issuer=self._issuer.directory,
+            issuer=issued.directory or self._issuer.directory,
             serial=issued.serial,
             challenge=issued.challenge,
             info_at=first_asked_at(now, None if before is None else before.added_at),
@@ -177,7 +180,7 @@ class Issuing:
             name=name, count=max(count, 1), next_try=now + wait, detail=error.detail, fault=error.fault.value, updated_at=now
         )
         present = await self._store.current_certificate(name)
-        telling.failed(name, error, present, ca=self._ca, next_try_in=wait)
+        telling.failed(name, error, present, ca=self._ca(error), next_try_in=wait)
         if error.fault is Fault.OPERATOR:
             # a setting is wrong: the next start, with another configuration, must not remember it
             if len(self._operator_failures) >= self._bound:
@@ -186,8 +189,6 @@ class Issuing:
         else:
             await self._store.save_failure(failure, now)
 
-    @property
-    def _ca(self) -> str:
-        """The CA's host, or "internal"."""
-        directory = self._issuer.directory
-        return directory.split("/")[2].rpartition("@")[2] if "://" in directory else directory
+    def _ca(self, error: IssuanceError) -> str:
+        """The host of the CA that an error is of, or "internal"."""
+        return host_of((error.directory if isinstance(error, CaRefused) else "") or self._issuer.directory)

@@ -48,6 +48,8 @@ class Purse:
     """The private key of the last one."""
     noted: bool = False
     """Whether the failure of the last order is written down."""
+    directory: str = ""
+    """The CA's, whose budget it is."""
 
 
 class Ledger:
@@ -57,7 +59,7 @@ class Ledger:
         self.budget = Budget(rules_of(config))
         self.holder = secrets.token_hex(8)
         self._store = store
-        self._directory = directory
+        self.directory = directory
         self._machine = machine
         self._clock = clock
         self._seen = 0
@@ -71,7 +73,7 @@ class Ledger:
         now = self._clock()
         await self._store.end_leases(self._machine, but=self.holder, now=now)
         await self._store.prune_spent(now - self.budget.rules.longest, now)
-        while rows := await self._store.list_spent(self._directory, now - self.budget.rules.longest, self._seen, PAGE):
+        while rows := await self._store.list_spent(self.directory, now - self.budget.rules.longest, self._seen, PAGE):
             self._learn(rows)
         await self._learn_rate_limits()
 
@@ -79,7 +81,7 @@ class Ledger:
 
     def reserve(self, ask: Ask, *, free: bool) -> Purse:
         """The turn of a name has come; `free`: its order is placed already."""
-        return Purse(ask, None if free else self.budget.spend(ask, self._clock()))
+        return Purse(ask, None if free else self.budget.spend(ask, self._clock()), directory=self.directory)
 
     async def claim(self, name: str) -> None:
         """Takes the name's lease where an order is under way. Raises NotNow where another machine works on it."""
@@ -151,11 +153,15 @@ class Ledger:
         why = ratelimited.reason(error.said)
         self.budget.block(scope, subject, until, why)
         log.warning("the CA's rate limit is reached", scope=scope, subject=subject, seconds=round(until - now), said=error.said)
-        row = RateLimit(directory=self._directory, scope=scope, subject=subject, until=until, detail=error.said)
+        row = RateLimit(directory=self.directory, scope=scope, subject=subject, until=until, detail=error.said)
         await self._store.save_rate_limit(row)
         return NotNow(why, until if scope != "account" else now)
 
     # All of them
+
+    def set_back(self, now: float, by: float) -> None:
+        """See Budget."""
+        self.budget.set_back(now, by)
 
     async def prolong(self) -> set[str]:
         """Prolongs this process's leases; the names that it still holds."""
@@ -174,7 +180,7 @@ class Ledger:
 
     async def _learn_rate_limits(self) -> None:
         now = self._clock()
-        for limit in await self._store.rate_limits(self._directory, now):
+        for limit in await self._store.rate_limits(self.directory, now):
             if limit.until > now + ratelimited.LONGEST_PAUSE:
                 continue  # written while the clock was ahead; if it is so, the CA will say it again
             self.budget.block(cast(Scope, limit.scope), limit.subject, limit.until, ratelimited.reason(limit.detail))
@@ -234,7 +240,7 @@ class Ledger:
 
     def _row(self, spent: Spent) -> SpentRow:
         return SpentRow(
-            directory=self._directory,
+            directory=self.directory,
             what=spent.what,
             kind=spent.kind,
             name=spent.name,

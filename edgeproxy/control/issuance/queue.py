@@ -121,6 +121,10 @@ class Queue:
         self._by_kind: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         self._numbers = 0
 
+    def use(self, budget: Budget) -> None:
+        """From now on this budget counts: names wait for another CA. Its rules must be the same."""
+        self._budget = budget
+
     def __len__(self) -> int:
         return len(self._entries)
 

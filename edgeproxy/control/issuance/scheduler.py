@@ -19,6 +19,7 @@ from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.budget import KINDS, Ask, Kind, Left
 from edgeproxy.control.issuance.issuer import NotNow, Progress
 from edgeproxy.control.issuance.ledger import LEASE_SECONDS, Ledger, Purse
+from edgeproxy.control.issuance.ledgers import Ledgers
 from edgeproxy.control.issuance.queue import Entry, Lane, Queue, Turn
 from edgeproxy.control.issuance.ratelimited import LONGEST_PAUSE
 from edgeproxy.control.issuance.registered import load, registered_domain
@@ -122,7 +123,7 @@ Work = Callable[[Flight], Awaitable[StoredCertificate]]
 class Scheduler:
     """One per controller. To be opened before anything is wished for."""
 
-    def __init__(self, config: Config, store: Store, ledger: Ledger, work: Work, clock: Callable[[], float]) -> None:
+    def __init__(self, config: Config, store: Store, ledger: Ledger | Ledgers, work: Work, clock: Callable[[], float]) -> None:
         self._store = store
         self._ledger = ledger
         self._work = work
@@ -148,6 +149,7 @@ class Scheduler:
     def state(self) -> QueueState:
         """What is going on."""
         now = self._clock()
+        self._queue.use(self._ledger.budget)
         at = self._queue.next_at(now, self._has_room)
         return QueueState(sum(self._working.values()), self._queue.waiting(), self._ledger.budget.left(now), at)
 
@@ -157,6 +159,7 @@ class Scheduler:
 
     def turn(self, name: str) -> Turn | None:
         """Where a name stands; None where it does not wait."""
+        self._queue.use(self._ledger.budget)
         return self._queue.turn(name, self._clock())
 
     async def open(self) -> None:
@@ -293,6 +296,7 @@ class Scheduler:
             return
         now = self._clock()
         self._notice_clock(now)
+        self._queue.use(self._ledger.budget)
         while (entry := self._queue.take(now, self._has_room)) is not None:
             self._begin(self._flights[entry.name], entry)
         if self._timer is not None:
@@ -306,7 +310,7 @@ class Scheduler:
         by, self._looked_at = self._looked_at - now, now
         if by > SET_BACK_SECONDS:
             log.warning("the clock was set back; names wait for their turns by what it says now", seconds=round(by))
-            self._ledger.budget.set_back(now, by)
+            self._ledger.set_back(now, by)
             self._queue.set_back(by)
 
     def _has_room(self, lane: Lane) -> bool:

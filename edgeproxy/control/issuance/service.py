@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import anyio
 
 from edgeproxy.config.structs import Config
 from edgeproxy.control.domains.records import DnsRecord, acme_records
-from edgeproxy.control.issuance.acme.issuer import AcmeIssuer
 from edgeproxy.control.issuance.admission import DENIAL_SECONDS, Admissions, Found, GateMeter, GateResult, Outcome, refused
+from edgeproxy.control.issuance.authorities import Authorities, AuthorityState
 from edgeproxy.control.issuance.budget import Kind
+from edgeproxy.control.issuance.choosing import issuer_for, ledger_for
 from edgeproxy.control.issuance.gate import Gate
-from edgeproxy.control.issuance.internal import DIRECTORY as INTERNAL
-from edgeproxy.control.issuance.internal import InternalIssuer
 from edgeproxy.control.issuance.issuer import Issuer, Progress, Published, until_published
 from edgeproxy.control.issuance.issuing import FAILURE_SECONDS, Issuing, Meter
-from edgeproxy.control.issuance.ledger import Ledger
 from edgeproxy.control.issuance.parking import Parking
 from edgeproxy.control.issuance.platform import PlatformWildcard
 from edgeproxy.control.issuance.policy import Verdict
@@ -103,7 +100,7 @@ class Issuance:
         meter = meter or _Uncounted()
         self._strangers = Strangers(config, asyncio.get_running_loop().time, meter.new_name_limited)
         self._admissions = Admissions(config, store, gate, meter, clock)
-        ledger = Ledger(config, store, self._issuer.directory, machine, clock)
+        ledger = ledger_for(config, store, self._issuer, machine, clock)
         self._issuing = Issuing(
             config, store, publisher, sealer, self._issuer, self._admissions, ledger, meter=meter, clock=clock
         )
@@ -120,6 +117,10 @@ class Issuance:
     def queue(self) -> QueueState:
         """Who waits, and what is left of the budget."""
         return self._scheduler.state()
+
+    def authorities(self) -> list[AuthorityState]:
+        """How each CA stands, most preferred first; empty where there is one alone."""
+        return self._issuer.states() if isinstance(self._issuer, Authorities) else []
 
     def turn(self, name: str) -> Turn | None:
         """Where a certificate's name stands in the queue; None where it does not wait."""
@@ -227,7 +228,8 @@ class Issuance:
             tasks.start_soon(self._scheduler.run)
             tasks.start_soon(PlatformWildcard(self._config, self, self._store, self._issuer, self._clock).run)
             tasks.start_soon(self._visits.run)
-            tasks.start_soon(Windows(self._store, self._issuer, self._clock).run)
+            for issuer in self._issuer.issuers if isinstance(self._issuer, Authorities) else [self._issuer]:
+                tasks.start_soon(Windows(self._store, issuer, self._clock).run)
             parking = Parking(self._config, self._store, self._clock)
             tasks.start_soon(Upkeep(self, self._store, self._issuer, self._clock, parking).run)
             tasks.start_soon(self._issuing.companions.run, self)
@@ -340,10 +342,3 @@ class Issuance:
             failure = await self.failure(name)
             return Outcome(False, False, error.detail, BUSY_SECONDS if failure is None else self._until(failure))
         return Outcome(True)
-
-
-def issuer_for(config: Config, store: Store, publisher: Published, sealer: Sealer, clock: Callable[[], float]) -> Issuer:
-    """The issuer that the configuration names."""
-    if config.issuance.directory == INTERNAL:
-        return InternalIssuer(config, store, Path(config.state.directory), clock)
-    return AcmeIssuer(config, store, publisher, sealer, clock)

@@ -51,11 +51,14 @@ class AcmeIssuer:
         sealer: Sealer,
         clock: Callable[[], float],
         *,
+        fallback: bool = False,
         network: httpx2.AsyncBaseTransport | None = None,
         monotonic: Callable[[], float] | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """`sealer` has the map's key, `clock` gives Unix time. The rest replaces network and time in tests."""
+        """`sealer` has the map's key, `clock` gives Unix time. A `fallback` need not offer the profile that is configured. The
+        rest replaces network and time in tests."""
+        self._fallback = fallback
         self.directory = config.issuance.directory
         self.wildcards = challenges.proves_wildcards(config)
         self._config = config
@@ -245,7 +248,7 @@ class AcmeIssuer:
     async def _order(
         self, account: Account, name: str, row: OrderRow | None, trials: Trials, progress: Progress, key_type: KeyType
     ) -> Issued:
-        ordering = Ordering(self._transport, account, name, profile=self._config.issuance.profile, sleep=self._sleep)
+        ordering = Ordering(self._transport, account, name, profile=await self._profile(), sleep=self._sleep)
         trail, found = trials.trail(), None
         if row is None:
             key = await key_made(key_type)
@@ -274,7 +277,7 @@ class AcmeIssuer:
         self, ordering: Ordering, name: str, key: PrivateKey, trail: Trail
     ) -> tuple[OrderRow, tuple[str, OrderState]]:
         """A new order; it says which certificate it replaces where the CA wants to know, and takes that."""
-        replaces = await self._replaced(name)
+        replaces = await self._replaced(name, kind_of(key))
         row = await self._save(name, "", "new", key, trail, replaces=bool(replaces))
         try:
             return row, await ordering.create(replaces)
@@ -286,15 +289,17 @@ class AcmeIssuer:
         row = await self._save(name, "", "new", key, trail)
         return row, await ordering.create()
 
-    async def _replaced(self, name: str) -> str:
+    async def _replaced(self, name: str, kind: str) -> str:
         """The identifier of the certificate whose place an order for a name takes; empty where there is none, or the CA does
         not ask."""
         if not (await self._transport.directory()).renewal_info:
             return ""
         known = await self._store.current_certificate(name)
-        if known is None or known.names != (name,) or known.issuer != self.directory:
+        if known is None or known.names != (name,):
             return ""
-        return identifier(known.chain)
+        # of the two that stand beside each other the one with the same kind of key
+        replaced = known.companion if kind.startswith("rsa") and known.key_type.startswith("p") else known
+        return identifier(replaced.chain) if replaced is not None and replaced.issuer == self.directory else ""
 
     async def _complete(
         self,
@@ -332,6 +337,13 @@ class AcmeIssuer:
                 retry_after=early,
                 status=200,
             )
+
+    async def _profile(self) -> str:
+        """The profile to order by; a fallback that does not offer the one that is configured is asked without."""
+        profile = self._config.issuance.profile
+        if profile and self._fallback and profile not in (await self._transport.directory()).meta.profiles:
+            return ""
+        return profile
 
     async def _known(self, ordering: Ordering, url: str) -> tuple[str, OrderState]:
         order = await ordering.fetch(url)

@@ -40,6 +40,8 @@ class CaRefused(IssuanceError):
         self.status = status
         self.challenge = challenge
         self.said = said
+        self.directory = ""
+        """Of the CA, where there are several."""
 
     @property
     def about_the_ca(self) -> bool:
