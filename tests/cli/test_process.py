@@ -79,6 +79,25 @@ def test_status_tells_who_waits_for_a_certificate_and_what_is_left_of_the_budget
     assert "orders per" not in out
 
 
+def test_status_tells_of_a_ca_that_is_left_alone(cli, edge):
+    away = {"ca": "one.example", "state": "open", "error": "It cannot be reached.", "since": "2026-11-21T00:01:00Z"}
+    authorities = [
+        away | {"next_trial_at": "2026-11-21T00:02:00Z"},
+        {"ca": "two.example", "state": "closed"},
+        away | {"ca": "three.example", "state": "half_open", "next_trial_at": None},
+    ]
+    edge.answers["GET /api/v1/admin/status"] = (200, STATUS | {"issuance": {"authorities": authorities}})
+    _, out, _ = cli("status")
+    said = (
+        "The CA one.example is left alone since 2026-11-21T00:01:00Z; it is tried again at 2026-11-21T00:02:00Z: It cannot be"
+    )
+    assert said in out
+    assert (
+        "The CA three.example is left alone since 2026-11-21T00:01:00Z; the next order tries it: It cannot be reached." in out
+    )
+    assert "two.example" not in out
+
+
 def test_status_as_json_is_what_the_edge_said(cli, edge):
     edge.answers["GET /api/v1/admin/status"] = (200, STATUS)
     _, out, _ = cli("status", "--json")

@@ -161,6 +161,30 @@ def test_external_account_binding_needs_both_halves():
     assert "issuance.eab.key_id" in together(issuance={"eab": msgspec.structs.replace(eab, hmac_key="k")})
 
 
+def test_fallbacks_are_acme_directories_each_once():
+    acme = {"directory": "https://ca.example/dir", "agree_terms": True, "challenges": ("tls-alpn-01",)}
+    other = "https://other.example/dir"
+    assert together(issuance={**acme, "fallback": (other,)}) == {}
+    assert "there twice" in together(issuance={**acme, "fallback": ("https://ca.example/dir",)})["issuance.fallback"]
+    assert "needs no fallback" in together(issuance={"fallback": (other,)})["issuance.fallback"]
+    eab = msgspec.structs.replace(GOOD.issuance.eab, fallback=(f"{other} k aG1hYw",))
+    assert together(issuance={**acme, "fallback": (other,), "eab": eab}) == {}
+    told = together(issuance={**acme, "fallback": ("https://third.example/dir",), "eab": eab})["issuance.eab.fallback"]
+    assert told == f"{other} is none of issuance.fallback; write it there too, or as it stands there"
+
+
+@pytest.mark.parametrize("text", ["https://ca.example/dir k", "ca.example k aG1hYw", "https://ca.example/dir k a+b/c", "x"])
+def test_a_fallbacks_external_account_is_never_quoted(text):
+    with pytest.raises(ValueError, match="this is not a directory, a key id and an HMAC key") as caught:
+        check.RULES["issuance.eab.fallback"](text)
+    assert text not in str(caught.value)
+
+
+def test_the_built_in_ca_is_no_fallback():
+    with pytest.raises(ValueError, match="no browser trusts it"):
+        check.RULES["issuance.fallback"]("internal")
+
+
 def test_a_second_kind_of_key_goes_beside_an_ecdsa_one():
     assert together(tls={"second_key_type": "rsa2048"}) == {}
     told = together(tls={"second_key_type": "rsa2048", "key_type": "rsa3072"})

@@ -24,6 +24,7 @@ from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.server import AdminProtocol, Server
 from edgeproxy.control.domains.records import acme_records
 from edgeproxy.control.faults import Faults
+from edgeproxy.control.issuance.authorities import AuthorityState
 from edgeproxy.control.issuance.budget import Left
 from edgeproxy.control.issuance.lifecycle import Lifecycle
 from edgeproxy.control.issuance.queue import Turn
@@ -107,6 +108,10 @@ class FakeIssuance:
         self.go.set()
         self.told = asyncio.Event()
         self.turns: dict[str, Turn] = {}
+        self.standing: list[AuthorityState] = []
+
+    def authorities(self) -> list[AuthorityState]:
+        return self.standing
 
     def queue(self) -> QueueState:
         """300 orders in 3 hours, 120 of them spent; one name is worked on and two wait for a turn in a minute."""

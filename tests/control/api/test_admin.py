@@ -7,6 +7,7 @@ from datetime import datetime
 
 import msgspec
 
+from edgeproxy.control.issuance.authorities import AuthorityState
 from edgeproxy.control.probe.daily import Probe
 from edgeproxy.errors import LinkError, StateError
 from edgeproxy.link.messages import Report, Result
@@ -50,9 +51,25 @@ async def test_status_tells_what_runs(world):
             "spent": {"new": 100, "renewal": 20, "retry": 0},
             "domains_full": 1,
         },
+        "authorities": [],
     }
     assert status["faults"] == []
     assert status["map"]["head"] >= 1
+
+
+async def test_status_tells_how_several_cas_stand(world):
+    now = time.time()
+    world.issuance.standing = [
+        AuthorityState("https://one.example/dir", "one.example", "open", 3, "It cannot be reached.", now - 60, now + 60),
+        AuthorityState("https://two.example/dir", "two.example", "closed", 0, "", 0.0, 0.0),
+    ]
+    one, two = (await world.client.get(f"{ADMIN}/status")).json()["issuance"]["authorities"]
+    assert (one["ca"], one["state"], one["failures"], one["error"]) == ("one.example", "open", 3, "It cannot be reached.")
+    assert datetime.fromisoformat(one["since"]).timestamp() < now < datetime.fromisoformat(one["next_trial_at"]).timestamp()
+    assert (two["state"], two["error"], two["since"], two["next_trial_at"]) == ("closed", None, None, None)
+    text = (await world.client.get("/metrics")).text
+    assert 'edgeproxy_ca_state{ca="one.example"} 2.0' in text
+    assert 'edgeproxy_ca_state{ca="two.example"} 0.0' in text
 
 
 async def test_status_tells_of_uploaded_certificates_that_end_soon(world):
