@@ -173,7 +173,7 @@ def test_fallbacks_are_acme_directories_each_once():
     assert told == f"{other} is none of issuance.fallback; write it there too, or as it stands there"
 
 
-@pytest.mark.parametrize("text", ["https://ca.example/dir k", "ca.example k aG1hYw", "https://ca.example/dir k a+b/c", "x"])
+@pytest.mark.parametrize("text", ["https://ca.example/dir k", "ca.example k aG1hYw", "https://ca.example/dir k a+b/c", "zzz"])
 def test_a_fallbacks_external_account_is_never_quoted(text):
     with pytest.raises(ValueError, match="this is not a directory, a key id and an HMAC key") as caught:
         check.RULES["issuance.eab.fallback"](text)

@@ -13,7 +13,7 @@ from edgeproxy.control.store.base import listed, page, wildcard
 from edgeproxy.control.store.certificates import Certificates, load
 from edgeproxy.control.store.domains import audited
 from edgeproxy.control.store.rows import CUSTOM, StoredCertificate
-from edgeproxy.control.store.schema import certificate_names, certificates, visits
+from edgeproxy.control.store.schema import certificate_names, certificates, companions, visits
 
 _FARTHEST = 10 * 86_400.0
 """Seconds: no look and no question is put off for longer, unless the clock was ahead."""
@@ -79,16 +79,28 @@ class Renewals(Certificates):
 
     async def bring_forward(self, serials: Sequence[str], *, actor: str, now: float) -> set[str]:
         """Makes certificates due at once, by their serial numbers in lower-case hex; those of the numbers that are of
-        certificates in use, and not uploaded."""
+        certificates in use, and not uploaded, or of their companions."""
         rows, wanted = certificates.c, listed([serial for serial in serials if serial])
         in_use = func.coalesce(rows.superseded_at, 0.0) == 0.0  # as an expression, or SQLite would go through all that are
         query = select(rows.id, rows.serial).join_from(wanted, certificates, rows.serial == wanted.c.value)
+        theirs = companions.c
+        beside = (
+            select(rows.id, theirs.serial)
+            .join_from(wanted, companions, theirs.serial == wanted.c.value)
+            .join(certificates, rows.id == theirs.certificate_id)
+        )
         sooner = update(certificates).where(rows.id == bindparam("one")).values(renew_at=0.0, look_at=0.0)
+        sooner_beside = update(certificates).where(rows.id == bindparam("one")).values(companion_at=0.0)
         async with self.database.write() as write:
             matches = (await write.connection.execute(query.where(in_use, rows.issuer != CUSTOM))).all()
             found = {match.serial for match in matches}
-            if found:
+            accompanied = (await write.connection.execute(beside.where(in_use))).all()
+            found |= {match.serial for match in accompanied}
+            if matches:
                 await write.connection.execute(sooner, [{"one": match.id} for match in matches])
+            if accompanied:
+                await write.connection.execute(sooner_beside, [{"one": match.id} for match in accompanied])
+            if found:
                 await audited(write, now, actor, "certificate.brought_forward", "", f"{len(found)} certificates")
         return found
 

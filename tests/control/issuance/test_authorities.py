@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from edgeproxy.config.structs import Eab
 from edgeproxy.control.issuance.acme.issuer import AcmeIssuer
 from edgeproxy.control.issuance.acme.permission import CaaForbids
 from edgeproxy.control.issuance.acme.problems import CaRefused
@@ -264,11 +263,3 @@ def test_tells_whose_fault_it_is():
 def test_a_directorys_host_is_its_name_for_people():
     assert host_of("https://user@ca.example:14000/dir") == "ca.example:14000"
     assert host_of("internal") == "internal"
-
-
-async def test_each_fallback_has_its_own_external_account(world):
-    eab = Eab(key_id="k", hmac_key="h", fallback=(f"{OTHER} other-key aG1hYw",))
-    config = world.config(fallback=(OTHER, "https://third.example/dir"), eab=eab)
-    other = for_fallback(config, OTHER).issuance
-    assert (other.directory, other.fallback, other.eab.key_id, other.eab.hmac_key) == (OTHER, (), "other-key", "aG1hYw")
-    assert for_fallback(config, "https://third.example/dir").issuance.eab == Eab()

@@ -114,3 +114,14 @@ async def test_a_companions_life_is_in_the_history(store: Store) -> None:
         ("r1", NOW + 1, NOW + 2, "renewed"),
         ("c1", NOW, NOW + 3, "removed"),
     ]
+
+
+async def test_one_whose_serial_number_is_listed_is_due_at_once(store: Store) -> None:
+    await store.add_certificate(on_p256("c1", "a.example", serial="c1"), NOW)
+    companion = made_companion("r1")
+    await store.set_companion("c1", companion, NOW + 60 * DAY, NOW)
+    assert await store.bring_forward([companion.serial, "none"], actor="uid:0", now=NOW) == {companion.serial}
+    stored = await store.get_certificate("c1")
+    assert stored is not None
+    assert (stored.companion_at, stored.renew_at) == (0.0, NOW + 60 * DAY)
+    assert await store.bring_forward(["c1", companion.serial], actor="uid:0", now=NOW) == {"c1", companion.serial}
