@@ -103,6 +103,10 @@ class Authorities:
         """See `Issuer`. Of the one that the next order is likely to go to."""
         return self._of(self.current).replaces
 
+    async def suggests(self) -> bool:
+        """See `Issuer`. Of the most preferred one."""
+        return await self._first.issuer.suggests()
+
     async def suggestion(self, chain: bytes) -> Suggestion | None:
         """See `Issuer`. Of the most preferred one; others are asked by themselves (`issuers`)."""
         return await self._first.issuer.suggestion(chain)
