@@ -93,3 +93,8 @@ def test_it_is_never_left_alone_for_ever(events: list[tuple[str, float]]) -> Non
             getattr(breaker, event)()
     breaker.left()
     assert breaker.allows(now + PAUSE_MAX)
+
+
+def test_a_clock_that_was_ahead_and_is_set_back_does_not_keep_it_open() -> None:
+    breaker = opened(NOW + 86_400)
+    assert breaker.allows(NOW)
