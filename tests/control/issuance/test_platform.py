@@ -112,12 +112,12 @@ async def test_a_wildcard_that_no_challenge_can_prove_is_told_at_the_start(world
     issuer.directory, issuer.wildcards = directory, False
     with capture_logs() as logged:
         await PlatformWildcard(CONFIG, desk, world.store, issuer, world.clock).run()  # type: ignore[arg-type]
-    assert [(line["hostname"], line["log_level"]) for line in logged] == [(NAME, "warning")] * said
+    assert [line["hostname"] for line in logged if line["log_level"] == "warning"] == [NAME] * said  # others may speak too
     assert desk.asked == []
     await world.store.add_certificate(certificate(world), world.clock())
     with capture_logs() as logged:  # somebody has uploaded one
         await PlatformWildcard(CONFIG, desk, world.store, issuer, world.clock).run()  # type: ignore[arg-type]
-    assert logged == []
+    assert not [line for line in logged if line["log_level"] == "warning"]
 
 
 @pytest.mark.parametrize(
