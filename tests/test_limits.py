@@ -10,7 +10,7 @@ import pytest
 
 import edgeproxy
 from edgeproxy import limits
-from edgeproxy.config import check
+from edgeproxy.config import values
 from edgeproxy.errors import LinkError
 from edgeproxy.limits import CHANNEL_MESSAGE, LINK_MESSAGE, RELAY_BUFFER, Limits
 from edgeproxy.link import frames
@@ -42,7 +42,7 @@ def test_every_bound_is_looked_at(name: str) -> None:
 
 def test_the_defaults_are_within_what_an_operator_may_set() -> None:
     for field in msgspec.structs.fields(Limits):
-        check.in_range(f"limits.{field.name}", field.default)
+        values.in_range(f"limits.{field.name}", field.default)
 
 
 def test_bounds_in_bytes_are_shown_with_their_unit() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from edgeproxy.config import check
+from edgeproxy.config import values
 from edgeproxy.config.structs import Config
 
 _WIDTH = 118
@@ -78,7 +78,7 @@ def _plain(section: msgspec.Struct, path: tuple[str, ...]) -> str:
 
 
 def _is_secret(key: str, value: object) -> bool:
-    return key in check.SECRET and not str(value).startswith("file:")
+    return key in values.SECRET and not str(value).startswith("file:")
 
 
 def _documented(section: msgspec.Struct, path: tuple[str, ...]) -> str:

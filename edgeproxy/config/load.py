@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from edgeproxy.config import check
+from edgeproxy.config import check, values
 from edgeproxy.config.lines import lines_of
 from edgeproxy.config.structs import Config
 from edgeproxy.errors import ConfigError
@@ -146,28 +146,28 @@ class _Reader:
     def _from_text(self, key: Key, text: str) -> Any:
         """A variable's value: TOML, or else, and wherever a text is wanted, the bare text."""
         try:
-            values = tomllib.loads(f"value = {text}")
+            table = tomllib.loads(f"value = {text}")
         except tomllib.TOMLDecodeError:
             return text
-        value = values["value"]
+        value = table["value"]
         bare_wanted = not isinstance(value, str) and _wants_text(key)
-        return text if bare_wanted or len(values) > 1 else value
+        return text if bare_wanted or len(table) > 1 else value
 
     # values
 
     def section(self, kind: type[msgspec.Struct], tree: dict[str, Any], key: Key) -> Any:
         """A struct from a table. Keys with faults keep their defaults, so that the rest can be looked at too."""
         hints = typing.get_type_hints(kind)
-        values = {}
+        right = {}
         for name, value in tree.items():
             here = (*key, name)
-            if ".".join(here) in check.LATER:
-                self.fault(here, f"{check.LATER['.'.join(here)]} is not built yet; leave it out")
+            if ".".join(here) in values.LATER:
+                self.fault(here, f"{values.LATER['.'.join(here)]} is not built yet; leave it out")
             elif name not in hints:
                 self.fault(here, _unknown(here, list(hints)))
             elif (converted := self._value(hints[name], value, here)) is not _WRONG:
-                values[name] = converted
-        return kind(**values)
+                right[name] = converted
+        return kind(**right)
 
     def _value(self, kind: Any, value: Any, key: Key) -> Any:
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -193,7 +193,7 @@ class _Reader:
         try:
             if isinstance(value, str) and value.startswith("file:") and name != "state.key":
                 path = value.removeprefix("file:")
-                value, read_from = _from_file(path, private=name in check.PRIVATE_FILES), path
+                value, read_from = _from_file(path, private=name in values.PRIVATE_FILES), path
             return self._checked(_converted(kind, value, name), name, in_list=in_list)
         except ValueError as error:
             text = str(error)
@@ -206,22 +206,22 @@ class _Reader:
     def _checked(self, value: Any, name: str, *, in_list: bool) -> Any:
         """The value by its rule or range. Raises ValueError."""
         if isinstance(value, int | float) and not isinstance(value, bool):
-            check.in_range(name, value)
+            values.in_range(name, value)
         if isinstance(value, str):
             if not value:
                 return self._empty(name, value, in_list=in_list)
-            rule = check.RULES.get(name)
+            rule = values.RULES.get(name)
             value = rule(value) if rule else value
-            if name in check.CERTIFICATE_FILES:
+            if name in values.CERTIFICATE_FILES:
                 _see_certificates(Path(value))
-            elif name in check.USERS | check.GROUPS:
-                _see_account(value, group=name in check.GROUPS)
+            elif name in values.USERS | values.GROUPS:
+                _see_account(value, group=name in values.GROUPS)
         return value
 
     def _empty(self, name: str, value: str, *, in_list: bool) -> Any:
         if in_list:
             raise ValueError('"" is in the list; take it out, or write what was meant')
-        if name in check.MUST_NOT_BE_EMPTY:
+        if name in values.MUST_NOT_BE_EMPTY:
             raise ValueError("the text is empty; leave the key out for its default")
         return value
 

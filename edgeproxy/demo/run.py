@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeproxy.config.check import SOCKET_PATH
 from edgeproxy.config.document import literal
 from edgeproxy.config.load import load
+from edgeproxy.config.values import SOCKET_PATH
 from edgeproxy.errors import EdgeError, Fault
 from edgeproxy.supervision.listeners import PortRefused
 from edgeproxy.supervision.state import DirectoryLocked, StateLock

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from edgeproxy.config import check
+from edgeproxy.config import check, values
 from edgeproxy.config.nameservers import ZONE_CHARACTERS, beneath, delegation, nameservers
 from edgeproxy.config.structs import Api, Config, Dns, Issuance, Listen, Metrics, Platform, Tls
 
@@ -78,9 +78,9 @@ def test_what_does_not_fit_is_told_with_what_would(sections, key, told):
 def test_a_zone_leaves_room_for_a_label():
     longest = "a." * ((ZONE_CHARACTERS - 1) // 2) + "b" * (1 + (ZONE_CHARACTERS - 1) % 2)
     assert len(longest) == ZONE_CHARACTERS
-    assert check.RULES["dns.zone"](longest.upper()) == longest
+    assert values.RULES["dns.zone"](longest.upper()) == longest
     with pytest.raises(ValueError, match="too long; names in the zone are longer by a label"):
-        check.RULES["dns.zone"]("b" + longest)
+        values.RULES["dns.zone"]("b" + longest)
 
 
 def test_names_are_beneath_a_zone_by_whole_labels():

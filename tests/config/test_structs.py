@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 import edgeproxy
-from edgeproxy.config import check
+from edgeproxy.config import values
 from edgeproxy.config.structs import Config, Dns, Eab, Issuance, Rfc2136, State
 from edgeproxy.units import decode_hook
 
@@ -63,7 +63,7 @@ def test_every_key_that_was_ever_promised_is_there() -> None:
 
 @pytest.mark.parametrize("key", [key for key, _ in keys(Config())])
 def test_a_key_that_can_be_set_has_an_effect(key: str) -> None:
-    if check.RULES.get(key) is check.not_built:
+    if values.RULES.get(key) is values.not_built:
         return
     assert re.search(rf"\.{key.rpartition('.')[2]}\b", SOURCE), (
         f"nothing looks at {key}: refuse it, so that nobody believes it works"
@@ -92,7 +92,7 @@ def test_secrets_are_not_in_a_configurations_repr() -> None:
         "issuance.eab.fallback": "aG1hYw",
         "dns.rfc2136.key_secret": "Z2VoZWlt",
     }
-    assert secrets.keys() == check.SECRET
+    assert secrets.keys() == values.SECRET
     config = Config(
         state=State(key="ab" * 32),
         issuance=Issuance(eab=Eab(key_id="seen", hmac_key="c2VjcmV0", fallback=("https://ca.example/dir k aG1hYw",))),

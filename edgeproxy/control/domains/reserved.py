@@ -5,9 +5,9 @@ from __future__ import annotations
 import posixpath
 import re
 
-from edgeproxy.config.check import RULES
 from edgeproxy.config.nameservers import beneath
 from edgeproxy.config.structs import Config
+from edgeproxy.config.values import RULES
 from edgeproxy.errors import InvalidName
 from edgeproxy.model import covers, workspace_id
 

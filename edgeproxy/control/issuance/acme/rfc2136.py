@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from edgeproxy.config.check import socket_address
 from edgeproxy.config.structs import Rfc2136
+from edgeproxy.config.values import socket_address
 from edgeproxy.control.issuance.acme.challenges import AnswerFailed
 from edgeproxy.control.issuance.acme.transport import Sleep
 
