@@ -52,6 +52,10 @@ class AllMeters(Meter, GateMeter, Protocol):
         """A client network wanted more new names than it may have."""
 
 
+class _Present(Exception):
+    """A certificate that a visitor waits for was stored since it was looked for."""
+
+
 class _Limited(IssuanceError):
     """A client network wants too many new names."""
 
@@ -301,14 +305,18 @@ class Issuance:
         client_ip: str = "",
         urgency: float = 0.0,
     ) -> Flight:
-        """The flight for a certificate; raises IssuanceError where there are too many, or too many of one client's network."""
+        """The flight for a certificate; raises IssuanceError where there are too many, or too many of one client's network, and
+        for a visitor _Present where none is needed any more."""
         await self._scheduler.open()
         kind: Kind = "retry" if known is not None and known.updated_at >= found.created_at else "renewal" if renewal else "new"
         had = await self._store.current_certificate(certificate)
+        fresh = had is not None and certificate in had.names and had.renew_at > self._clock()
         if had is not None and (certificate not in had.names or had.issuer != self._issuer.directory):
             had = None  # it says nothing of what this CA counts
         # nothing is awaited from here: of a hundred who come at once one is counted
         if not self._scheduler.has(certificate):
+            if fresh and client_ip:
+                raise _Present
             limited = self._strangers.refusal(certificate, found.admission.source, client_ip)
             if limited is not None:
                 raise _Limited(limited)
@@ -332,6 +340,8 @@ class Issuance:
         try:
             flight = await self._wish(found, name, known, visited=True, client_ip=client_ip)
             await self._scheduler.result(flight, self._patience, visitor=True)
+        except _Present:
+            await until_published(self._publisher, await self._store.head_change())
         except _Limited as limited:
             return Outcome(False, False, limited.detail, limited=True)
         except Queued as queued:

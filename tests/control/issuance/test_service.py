@@ -67,6 +67,20 @@ async def test_a_hundred_handshakes_make_one_order(world, service):
     assert len(world.ca.orders) == 1
 
 
+async def test_one_that_was_obtained_while_somebody_asked_is_not_ordered_again(world, service, monkeypatch):
+    await world.register(NAME)
+    one = service(world.config())
+    assert await one.obtain(NAME, "192.0.2.1") == Outcome(True)
+    present = one._admissions.present
+
+    async def looked_too_early(name, admission):
+        await present(name, admission)
+
+    monkeypatch.setattr(one._admissions, "present", looked_too_early)
+    assert await one.obtain(NAME, "192.0.2.1") == Outcome(True)
+    assert len(world.ca.orders) == 1
+
+
 async def test_those_who_leave_do_not_end_the_issuance(world, service):
     await world.register(NAME)
     one = service(world.config())
