@@ -4,6 +4,7 @@ PYTHON3 := $(shell command -v python3 2>/dev/null || command -v python 2>/dev/nu
 PORT ?= 8443
 HTTP_PORT ?= 8080
 ARGS ?=
+JOBS ?= 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -39,7 +40,7 @@ lint: dev ## ruff, mypy, and the contracts between the parts
 	@$(BIN)/lint-imports
 
 unit: dev packages
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 format: dev ## ruff's formatter and its safe cures
 	@$(BIN)/ruff check --fix

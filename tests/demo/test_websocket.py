@@ -71,6 +71,7 @@ def test_close_is_answered_and_ends_it():
         (masked(PING, b"x", last=False), 1002),
         (bytes((0x82, 0xFF)) + (2**40).to_bytes(8), 1009),
     ],
+    ids=["not masked", "reserved bit", "reserved opcode", "long ping", "ping in parts", "too large"],
 )
 def test_frames_that_are_not_right_end_it_with_their_code(data, code):
     echo = Echo()

@@ -55,7 +55,7 @@ def test_a_systemd_that_does_not_listen_or_is_gone_does_no_harm(tmp_path: Path) 
     ("microseconds", "pid", "expected"),
     [
         ("10000000", "", 5.0),
-        ("10000000", str(os.getpid()), 5.0),
+        pytest.param("10000000", str(os.getpid()), 5.0, id="10000000-ours-5.0"),
         ("10000000", "1", None),
         ("0", "", None),
         ("soon", "", None),
