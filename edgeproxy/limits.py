@@ -22,7 +22,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Open client connections per client address, over all workers of the machine (approximate by one report)."""
 
     waiting_handshakes: int = 512
-    """Handshakes per worker that may wait for a certificate at once. Above it: TLS alert `internal_error`."""
+    """Handshakes per worker that may wait for a certificate at once. Above it: TLS alert `internal_error`; from half of it on
+    also for client networks (/24, /56) that have a quarter of the places themselves."""
 
     client_hello: Size = Size(32 * 1024)
     """Bytes of a ClientHello, over all its records. A hello with post-quantum key shares is about 2 KiB."""

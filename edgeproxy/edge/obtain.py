@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 BURST_SECONDS = 10
 """Seconds' worth of questions (limits.unknown_names) that a network which was quiet may have at once: a page of a new
 customer's that takes its parts from many names, or an office that comes back from lunch."""
+
+SHARE = 4
+"""Once half of the places are taken, a network that has a SHAREth of all gets no more: it can open as many connections as it
+likes for one name whose answer takes long, and others are to find a place."""
+LEAST_SHARE = 8
+"""Places that a network may always have, as far as there are any."""
 
 CLOCKS_APART = 1.0
 """Seconds by which the controller may hold a deadline for over too early: it waits by another clock than it computes with."""
@@ -66,18 +73,21 @@ class Obtaining:
         self._by_id: dict[int, _Asked] = {}
         self._last = 0
         self.waiting = 0
+        self._waiting_of: collections.Counter[bytes] = collections.Counter()
+        """Of them those of each network; clients behind trusted proxies count for none."""
 
     def join(self, connection: Connection, now: float, *, known: bool) -> None:
-        """A handshake for `connection.server_name` waits from now on; or is ended, when too many do, or when the map does not
-        have the name (`known`) and the client's network asked about too many such names."""
-        if self.waiting >= self._bound:
+        """A handshake for `connection.server_name` waits from now on; or is ended, when too many do, or too many of its
+        network, or when the map does not have the name (`known`) and that network asked about too many such names."""
+        network = _network(connection)
+        if self.waiting >= self._bound or (network and self._has_its_share(network)):
             connection.alert(INTERNAL_ERROR, "overloaded")
             return
         hostname = connection.server_name
         until = time.time() + self._wait
         asked = self._asked.get(hostname)
         if asked is None:
-            if not known and not connection.trusted and not self._unknown.take(network_of_literal(connection.peer), now):
+            if not known and network and not self._unknown.take(network, now):
                 connection.alert(INTERNAL_ERROR, "limited")
                 return
             asked = self._ask(hostname, connection.peer, until)
@@ -85,12 +95,14 @@ class Obtaining:
         connection.waits()
         asked.connections[connection] = now + self._wait
         self.waiting += 1
+        if network:
+            self._waiting_of[network] += 1
 
     def leave(self, connection: Connection) -> None:
         """The client of a waiting handshake has gone. The question stands: the next visitor will want the answer."""
         asked = self._asked.get(connection.server_name)
         if asked is not None and asked.connections.pop(connection, None) is not None:
-            self.waiting -= 1
+            self._ended(connection)
 
     def again(self) -> None:
         """There is another controller: it is asked what the last one did not answer."""
@@ -114,7 +126,8 @@ class Obtaining:
         if not message.ok:
             self._deny(asked.hostname, message.remember, message.denied)
         connections, asked.connections = asked.connections, {}
-        self.waiting -= len(connections)
+        for connection in connections:
+            self._ended(connection)
         for connection in connections:
             connection.waited()
             if message.ok:
@@ -131,7 +144,7 @@ class Obtaining:
             if network_of_literal(connection.peer) != theirs:
                 others[connection] = deadline
             else:
-                self.waiting -= 1
+                self._ended(connection)
                 connection.waited()
                 connection.alert(INTERNAL_ERROR, "limited")
         if others:
@@ -144,11 +157,22 @@ class Obtaining:
         for asked in list(self._asked.values()):
             for connection in [c for c, deadline in asked.connections.items() if deadline < now]:
                 del asked.connections[connection]
-                self.waiting -= 1
+                self._ended(connection)
                 connection.waited()
                 connection.alert(INTERNAL_ERROR, "no_certificate_in_time")
             if not asked.connections and asked.until < unix:
                 self._forget(asked)
+
+    def _has_its_share(self, network: bytes) -> bool:
+        return self.waiting >= self._bound // 2 and self._waiting_of[network] >= max(self._bound // SHARE, LEAST_SHARE)
+
+    def _ended(self, connection: Connection) -> None:
+        """A handshake waits no longer."""
+        self.waiting -= 1
+        if network := _network(connection):
+            self._waiting_of[network] -= 1
+            if not self._waiting_of[network]:
+                del self._waiting_of[network]
 
     def _ask(self, hostname: str, client_ip: str, until: float) -> _Asked:
         if len(self._asked) >= self._bound:
@@ -164,6 +188,11 @@ class Obtaining:
         """No longer expects an answer."""
         del self._asked[asked.hostname]
         del self._by_id[asked.request.id]
+
+
+def _network(connection: Connection) -> bytes:
+    """The client's network; b"" behind a trusted proxy, whose address many clients have."""
+    return b"" if connection.trusted else network_of_literal(connection.peer)
 
 
 def _ran_out(asked: _Asked, message: Obtained) -> bool:

@@ -43,7 +43,7 @@ class Visitor:
 class World:
     """Obtaining, and everybody around it. One clock: Unix time and the loop's time go alike."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch | None = None, *, linked: bool = True) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch | None = None, *, linked: bool = True, bound: int = BOUND) -> None:
         self.now = 1000.0
         self.linked = linked
         self.sent: list[Obtain] = []
@@ -55,7 +55,7 @@ class World:
             present=lambda connection, name: cast(Visitor, connection).present(name),
             deny=lambda *told: self.denied.append(told),
             wait=WAIT,
-            bound=BOUND,
+            bound=bound,
             unknown=UNKNOWN,
             secret=b"secret",
         )
@@ -144,6 +144,19 @@ def test_only_so_many_wait(world: World) -> None:
     assert len(world.sent) == BOUND
     world.leave(visitors[0])
     assert world.join("0.example").story == ["waits"]
+
+
+def test_a_network_that_has_its_share_leaves_the_other_half_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, bound=32)
+    theirs = [world.join(peer=f"192.0.2.{number}") for number in range(32)]
+    assert [visitor.story for visitor in theirs] == [["waits"]] * 16 + [[(INTERNAL_ERROR, "overloaded")]] * 16
+    assert world.join("b.example", "198.51.100.1").story == ["waits"]
+    assert world.join("b.example", "192.0.2.1", trusted=True).story == ["waits"]
+    world.answer(0, ok=True)
+    world.passes(WAIT + 1)
+    assert world.obtaining.waiting == 0
+    assert not world.obtaining._waiting_of
+    assert world.join(peer="192.0.2.9").story == ["waits"]
 
 
 def test_who_leaves_is_told_nothing_and_the_next_visitor_has_the_answer(world: World) -> None:
