@@ -67,8 +67,9 @@ def later(seconds: float, certificate_id: str) -> float:
 
 def first_asked_at(now: float, replaced_at: float | None) -> float:
     """From when a CA is asked about a certificate that it just issued. `replaced_at`: when the one was added whose place it
-    takes. Where that was less than a day ago, not at once: windows that are all in the past must not make a circle."""
-    return now + INFO_SECONDS if replaced_at is not None and now - replaced_at < DAY else now
+    takes. Where that was less than two days ago, a day later: of a CA whose windows are all in the past, and whose renewals
+    count against no limit of its own, a name has one certificate a day and no more."""
+    return now + DAY if replaced_at is not None and now - replaced_at < 2 * DAY else now
 
 
 def urgency(not_before: float, not_after: float, heat: float, now: float) -> float:
