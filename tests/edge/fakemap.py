@@ -6,8 +6,11 @@ import ssl
 
 import msgspec
 
+from edgeproxy.config.structs import Config
+from edgeproxy.edge import tickets
+from edgeproxy.edge.certificate import Certificates, Cold, Found
 from edgeproxy.errors import MapError
-from edgeproxy.published.records import Certificate, Challenge, Companion, Site, Tickets
+from edgeproxy.published.records import Certificate, Challenge, Change, Companion, Site, Tickets
 from tests import hellos
 from tests.certificates import self_signed
 
@@ -102,3 +105,26 @@ def presented(context: ssl.SSLContext, hostname: str, *, alpn: tuple[str, ...] =
 def leaf(*names: str, **how: str) -> bytes:
     """The certificate that `self_signed` makes, DER."""
     return ssl.PEM_cert_to_DER_cert(self_signed(*names, **how)[0].decode())
+
+
+NOT_SHARED, SHARED = False, True
+
+
+def certificates(published: FakeMap, config: Config | None = None, *, share: bool = NOT_SHARED) -> Certificates:
+    return Certificates(published, FakeSealer(), config or Config(), share_tickets=share)
+
+
+def made(found: object, holder: Certificates, now: float = NOW) -> Found:
+    assert isinstance(found, Cold)
+    return holder.build(found, now)
+
+
+def resumes(one: Found, other: Found, version: str = "TLSv1_3") -> bool:
+    visitor = hellos.client_context()
+    visitor.minimum_version = visitor.maximum_version = getattr(ssl.TLSVersion, version)
+    session, _ = tickets.handshake(one.context, visitor, None)
+    return tickets.handshake(other.context, visitor, session)[1]
+
+
+def site_changed(*keys: str) -> list[Change]:
+    return [Change(database="sites", key=key) for key in keys]

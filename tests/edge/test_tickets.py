@@ -12,9 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from edgeproxy.config.structs import Config
 from edgeproxy.edge import tickets
+from edgeproxy.edge.certificate import Certificates
+from edgeproxy.errors import EdgeError
+from edgeproxy.published.records import Change, Tickets
 from tests import hellos
 from tests.certificates import self_signed
+from tests.edge.fakemap import NOW, SHARED, FakeMap, FakeSealer, certificates, made, resumes, seal, site_changed
 
 SECRET, OTHER_SECRET = bytes(range(32)), bytes(range(1, 33))
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
@@ -242,3 +247,76 @@ def test_a_trial_that_crashes_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_trial_that_never_ends_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tickets, "try_handshakes", signal.pause)
     assert tickets.trial_in_fork(0.1) is False
+
+
+# In a worker, by the map's secrets
+
+
+@pytest.fixture
+def sharing(shared_tickets: None, published: FakeMap) -> FakeMap:
+    published.serve("*.example.com", "wild")
+    put_secrets(published, int(NOW) - 2 * tickets.DAY)
+    return published
+
+
+def put_secrets(published: FakeMap, *starts: int) -> None:
+    published.secrets = Tickets(starts=starts, secrets=tuple(seal(b"%032d" % start, f"ticket:{start}") for start in starts))
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_a_session_resumes_in_another_worker_under_its_own_name_only(sharing: FakeMap, version: str) -> None:
+    here, there = certificates(sharing, share=SHARED), certificates(sharing, share=SHARED)
+    one = made(here.find("a.example.com", NOW), here)
+    assert resumes(one, made(there.find("a.example.com", NOW), there), version)
+    assert not resumes(one, made(there.find("b.example.com", NOW), there), version)
+
+
+def test_a_renewed_certificate_still_resumes(sharing: FakeMap) -> None:
+    holder = certificates(sharing, share=SHARED)
+    one = made(holder.find("a.example.com", NOW), holder)
+    sharing.serve("*.example.com", "wild2", "*.example.com", "example.com")
+    holder.drop(site_changed("*.example.com"))
+    assert resumes(one, made(holder.find("a.example.com", NOW), holder))
+
+
+def test_keys_change_at_the_names_own_moment(sharing: FakeMap) -> None:
+    start = int(NOW)
+    put_secrets(sharing, start, start - 2 * tickets.DAY)
+    change = tickets.changes_at(start, "a.example.com")
+    early, late = certificates(sharing, share=SHARED), certificates(sharing, share=SHARED)
+    before = made(early.find("a.example.com", change - 1), early, change - 1)
+    after = made(late.find("a.example.com", change), late, change)
+    assert not resumes(before, after)
+    assert early.find("a.example.com", change) is before  # the same context, with other keys now
+    assert resumes(before, after)
+
+
+def test_new_secrets_in_the_map_are_taken_up(sharing: FakeMap) -> None:
+    holder, other = certificates(sharing, share=SHARED), certificates(sharing, share=SHARED)
+    found = made(holder.find("a.example.com", NOW), holder)
+    put_secrets(sharing, int(NOW) - tickets.DAY)
+    holder.drop([Change(database="tickets", key="current")])
+    assert holder.find("a.example.com", NOW) is found
+    assert resumes(found, made(other.find("a.example.com", NOW), other))
+
+
+def test_without_secrets_sessions_resume_in_their_worker_and_secrets_are_looked_for_again(sharing: FakeMap) -> None:
+    sharing.secrets = None
+    here, there = certificates(sharing, share=SHARED), certificates(sharing, share=SHARED)
+    one = made(here.find("a.example.com", NOW), here)
+    other = made(there.find("a.example.com", NOW), there)
+    assert resumes(one, one)
+    assert not resumes(one, other)
+    put_secrets(sharing, int(NOW) - 2 * tickets.DAY)
+    assert here.find("a.example.com", NOW + 3600) is one
+    assert there.find("a.example.com", NOW + 3600) is other
+    assert resumes(one, other)
+
+
+def test_secrets_that_do_not_open_are_reported_and_nobody_is_turned_away(sharing: FakeMap) -> None:
+    sharing.secrets = Tickets(starts=(5,), secrets=(seal(bytes(32), "ticket:6"),))
+    faults: list[EdgeError] = []
+    holder = Certificates(sharing, FakeSealer(), Config(), share_tickets=True, on_fault=faults.append)
+    found = made(holder.find("a.example.com", NOW), holder)
+    assert resumes(found, found)
+    assert faults
