@@ -247,8 +247,7 @@ class Issuance:
         if await self.failure(name) is not None:
             return
         present = await self._store.current_certificate(name, self._clock())
-        there = present is not None and name in present.names and present.renew_at > self._clock()
-        if there and await self._issuing.companions.lacking(name) is None:
+        if self._in_hand(name, present) and await self._issuing.companions.lacking(name) is None:
             await self._issuer.settled(name)  # stored already; the process ended before it could forget the order
             return
         row = await self._store.order_for(name)
@@ -287,6 +286,10 @@ class Issuance:
             return None
         return failure
 
+    def _in_hand(self, name: str, stored: StoredCertificate | None) -> bool:
+        """Whether this is a certificate of the name's own that is not due yet."""
+        return stored is not None and name in stored.names and stored.renew_at > self._clock()
+
     def _until(self, failure: Failure) -> float:
         return min(max(failure.next_try - self._clock(), 1.0), FAILURE_SECONDS)
 
@@ -310,7 +313,7 @@ class Issuance:
         await self._scheduler.open()
         kind: Kind = "retry" if known is not None and known.updated_at >= found.created_at else "renewal" if renewal else "new"
         had = await self._store.current_certificate(certificate)
-        fresh = had is not None and certificate in had.names and had.renew_at > self._clock()
+        fresh = self._in_hand(certificate, had)
         if had is not None and (certificate not in had.names or had.issuer != self._issuer.directory):
             had = None  # it says nothing of what this CA counts
         # nothing is awaited from here: of a hundred who come at once one is counted
