@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from edgeproxy.edge import forwarding
 from edgeproxy.edge.forwarding import Destination
@@ -30,6 +30,9 @@ from edgeproxy.model import wildcard_of
 if TYPE_CHECKING:
     from edgeproxy.edge.headers import RequestHead
     from edgeproxy.edge.worker import Worker
+
+TICKET_MAX = 1024
+"""Bytes that a session ticket may have on the wire, to wait for the first answer. They have about 250."""
 
 LINGER_SECONDS = 2.0
 """How long a refused client may go on sending before the connection ends: closing at once would reset it, and the answer
@@ -78,6 +81,7 @@ class Connection(asyncio.BufferedProtocol):
         "_lingering",
         "_names",
         "_reading",
+        "_ticket_waits",
         "_tls",
         "_waiting",
         "closing",
@@ -103,7 +107,7 @@ class Connection(asyncio.BufferedProtocol):
         """The client's address, an IP literal."""
         self.slot = slot
         """Its place in the shared table."""
-        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # before connection_made
         self.front: Front | None = None
         self.server_name = ""
         """The hostname that TLS was set up for."""
@@ -122,10 +126,12 @@ class Connection(asyncio.BufferedProtocol):
         self._tls: TlsLayer | None = None
         self._names: tuple[str, ...] = ()
         self._waiting = False
+        self._ticket_waits = False
+        """The ticket that TLS 1.3 ends the handshake with has not been sent: the first answer takes it along."""
         self._handshake_left = 0.0
         self._reading = True
         self._lingering = False
-        self.trusted = forwarding.is_trusted(peer, worker.trusted)
+        self.trusted = bool(worker.trusted) and forwarding.is_trusted(peer, worker.trusted)
         """A proxy of the operator's (listen.trusted_proxies): many clients have its address."""
         self.destination = NOWHERE
         """Where the last request went."""
@@ -133,8 +139,8 @@ class Connection(asyncio.BufferedProtocol):
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self.transport = transport  # type: ignore[assignment]  # asyncio's typing says no more than the loops can promise
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)  # type: ignore[attr-defined]
         self.worker.reception.opened(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -247,21 +253,23 @@ class Connection(asyncio.BufferedProtocol):
             self._linger()
 
     def _feed(self, tls: TlsLayer, ciphertext: memoryview) -> None:
-        fresh = not tls.established
+        established = tls.established
         try:
             plain = tls.feed(ciphertext)
-            output = tls.pending()
+            if not established:
+                established = tls.established
+                if established:
+                    self._established(tls)
+                    self._ticket_waits = self.tls_version == "TLSv1.3"
+            output = tls.output
+            if output:
+                if self._ticket_waits and output <= TICKET_MAX:
+                    self._ticket_waits = not plain  # what is left from here on is something else
+                else:
+                    self.transport.write(tls.pending())
         except ssl.SSLError:
             self._tls_failed(tls)
             return
-        if output:
-            self.transport.write(output)
-        if fresh:
-            if not tls.established:
-                return
-            self._established(tls)
-            if self.closing:
-                return
         front = self.front
         if front is None:
             return
@@ -315,6 +323,18 @@ class Connection(asyncio.BufferedProtocol):
             self.transport.write(tls.seal(data))
         else:
             self.transport.writelines(tls.seal_all(data))
+
+    def send_last(self, data: bytes) -> None:
+        """Sends plaintext and ends the connection in good order: what is sent in one packet costs one."""
+        tls = self._tls
+        if tls is None or self.closing:
+            return
+        if len(data) <= STEP:
+            self.transport.write(tls.seal_last(data))
+            self._close()
+        else:
+            self.send(data)
+            self.close()
 
     def send_large(self, data: bytes | memoryview) -> None:
         """Sends plaintext that may be a view of the worker's buffer."""

@@ -32,11 +32,11 @@ class Exchange1(Exchange, eq=False):
         if head.length >= 0 and not front.close:
             connection.send(b"\r\n".join((status_line(head), *head.lines, b"", body)))
         else:
-            self._send_other(front, head, body)
+            self._send_other(front, head, body, done)
         if done:
             front.finished()
 
-    def _send_other(self, front: Front1, head: ResponseHead, body: bytes) -> None:
+    def _send_other(self, front: Front1, head: ResponseHead, body: bytes, done: bool) -> None:
         """A response whose length is not known, or behind which the connection ends."""
         parts = [status_line(head), *head.lines]
         if head.length < 0 and self.request.version:  # the end of the connection is the body's for HTTP/1.0
@@ -45,7 +45,8 @@ class Exchange1(Exchange, eq=False):
             body = chunk(body)
         if front.close:
             parts.append(b"connection: close")
-        self.connection.send(b"\r\n".join((*parts, b"", body)))
+        send = self.connection.send_last if done and front.close and self.body_complete else self.connection.send
+        send(b"\r\n".join((*parts, b"", body)))
 
     def send_data(self, data: bytes | memoryview, done: bool) -> None:
         front = self.front

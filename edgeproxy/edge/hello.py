@@ -8,6 +8,7 @@ bytes afterwards.
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 from typing import Final
@@ -217,6 +218,7 @@ def _extensions(body: bytes, at: int) -> dict[int, bytes]:
     return found
 
 
+@functools.lru_cache(4096)
 def _hostname(content: bytes) -> str:
     """The host name of a server_name extension: exactly one entry, of type host_name, as OpenSSL wants it too."""
     size = len(content)
@@ -231,6 +233,7 @@ def _hostname(content: bytes) -> str:
     return name
 
 
+@functools.lru_cache(256)
 def _protocols(content: bytes) -> tuple[bytes, ...]:
     """The protocols of an ALPN extension (RFC 7301 section 3.1)."""
     end = len(content)
@@ -247,6 +250,7 @@ def _protocols(content: bytes) -> tuple[bytes, ...]:
     return tuple(protocols)
 
 
+@functools.lru_cache(512)
 def _numbers(content: bytes, prefix: int, what: str) -> tuple[int, ...]:
     """A non-empty list of 16-bit numbers behind a length of `prefix` bytes."""
     size = len(content) - prefix

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import socket
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-from edgeproxy.edge.accept import BATCH, Acceptor, packed
+from edgeproxy.edge.accept import BATCH, Accepted, Acceptor, packed
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.plain import PlainConnection
 from edgeproxy.link.table import Table
@@ -105,24 +106,26 @@ class Reception:
             states[_state(connection)] += 1
         return states
 
-    def _admission(self, kind: type[AnyConnection]) -> Callable[[socket.socket, str], None]:
+    def _admission(self, kind: type[AnyConnection]) -> Callable[[Accepted, str], None]:
         worker = self._worker
 
-        def admit(sock: socket.socket, peer: str) -> None:
-            slot = self._enter(sock, peer)
-            if slot >= 0:
-                worker.task(self._receive(sock, kind, peer, slot))
+        connect = worker.loop.connect_accepted_socket
+
+        def admit(accepted: Accepted, peer: str) -> None:
+            slot = self._enter(accepted, peer)
+            if slot < 0:
+                return
+            # What the loop calls a socket here need only look like one.
+            making = connect(functools.partial(kind, worker, peer, slot), accepted)  # type: ignore[arg-type]
+            try:
+                _drive(making)
+            except OSError:  # gone before it was here
+                self._leave(slot)
+                accepted.refuse()
 
         return admit
 
-    async def _receive(self, sock: socket.socket, kind: type[AnyConnection], peer: str, slot: int) -> None:
-        try:
-            await self._worker.loop.connect_accepted_socket(lambda: kind(self._worker, peer, slot), sock)
-        except OSError:  # gone before it was here
-            self._leave(slot)
-            sock.close()
-
-    def _enter(self, sock: socket.socket, peer: str) -> int:
+    def _enter(self, accepted: Accepted, peer: str) -> int:
         """Counts a connection in; -1 when there is no room for it, and then it is closed."""
         limits = self._worker.limits
         slot = self._slots.get(peer)
@@ -137,7 +140,7 @@ class Reception:
         else:
             return slot
         self._leave(slot)
-        sock.close()
+        accepted.refuse()
         return -1
 
     def _leave(self, slot: int) -> None:
@@ -176,7 +179,8 @@ class Reception:
         return False
 
     def _crowded(self) -> bool:
-        return self._column.connections > self._table.mean_connections() * ABOVE_MEAN + SLACK
+        connections = self._column.connections
+        return connections > SLACK and connections > self._table.mean_connections() * ABOVE_MEAN + SLACK
 
     def _no_room(self, error: OSError) -> None:
         if self._shed_silent():
@@ -191,6 +195,16 @@ class Reception:
                 f"No new connections for a moment: {error.strerror}. Raise the limit of open files (LimitNOFILE=), or lower "
                 "limits.connections."
             )
+
+
+def _drive(coroutine: Coroutine[Any, Any, object], _: object = None) -> None:
+    """Runs a coroutine that waits for futures of the loop alone, as a task would: a task for each new connection is a
+    twentieth of what such a connection costs. What the coroutine raises before it first waits is the caller's."""
+    try:
+        future = coroutine.send(None)
+    except StopIteration:
+        return
+    future.add_done_callback(functools.partial(_drive, coroutine))
 
 
 def _state(connection: AnyConnection) -> Literal["handshake", "idle", "active"]:

@@ -6,7 +6,6 @@ of an idle connection (`docs/decisions.md`); above all the ClientHello is simply
 
 from __future__ import annotations
 
-import contextlib
 import ssl
 
 STEP = 16384
@@ -63,16 +62,19 @@ class TlsLayer:
         return b"".join(plain)
 
     def _read(self) -> bytes:
+        incoming = self._incoming
         if not self.established:
             try:
                 self._object.do_handshake()
             except ssl.SSLWantReadError:
                 return b""
             self.established = True
+            if not incoming.pending:  # asking for plaintext in vain would cost an exception
+                return b""
         if self.peer_closed:
-            self._incoming.read()
+            incoming.read()
             return b""
-        read, incoming = self._object.read, self._incoming
+        read = self._object.read
         pieces: list[bytes] = []
         try:
             # One record a call: on until nothing is left, or plaintext stays behind. Asking once more in vain would cost an
@@ -109,6 +111,12 @@ class TlsLayer:
         self.peer_closed = not size
         return size
 
+    @property
+    def output(self) -> int:
+        """Bytes of ciphertext that are to be sent."""
+        size: int = self._outgoing.pending
+        return size
+
     def pending(self) -> bytes:
         """Ciphertext that is to be sent. Raises ssl.SSLError when the peer makes us answer without end."""
         if not self._outgoing.pending:
@@ -129,6 +137,11 @@ class TlsLayer:
         self._object.write(plaintext)
         return self._outgoing.read()
 
+    def seal_last(self, plaintext: bytes) -> bytes:
+        """As `seal`, with our close_notify behind it."""
+        self._object.write(plaintext)
+        return self.close()
+
     def seal_all(self, plaintext: bytes | memoryview) -> list[bytes]:
         """Ciphertext for any amount, in pieces for `transport.writelines`."""
         view = memoryview(plaintext)
@@ -141,7 +154,8 @@ class TlsLayer:
 
     def close(self) -> bytes:
         """Our close_notify, once everything was sent."""
-        with contextlib.suppress(ssl.SSLError):
-            # The peer's own close_notify has not come (SSLWantReadError), or it sent on after it; ours is in the BIO.
+        try:
             self._object.unwrap()
+        except ssl.SSLError:  # the peer's own close_notify has not come (SSLWantReadError), or it sent on after it
+            pass
         return self._outgoing.read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import itertools
 import os
@@ -100,6 +101,8 @@ class Worker:
         self._origin_tls: ssl.SSLContext | None = None
         self._exhausted_said = 0.0
         self.access = Access(start.config, log.error)
+        self.count_handshake: Callable[[str], None] = self.access.handshake
+        """A handshake ended so."""
         self.record: Callable[[Exchange], None] = self.access.answered
         """An exchange is over."""
         self.record_whole: Callable[[Sequence[Exchange]], None] = self.access.answered_whole
@@ -119,7 +122,7 @@ class Worker:
         self.routes = Routes(self.config, self.reader.site, self.access.map_lookup)
         self.obtaining = Obtaining(
             send=self._tell,
-            present=self._present_obtained,
+            present=functools.partial(self.present, asked=True),
             deny=self._deny,
             wait=self.config.issuance.handshake_wait,
             bound=self.limits.waiting_handshakes,
@@ -238,8 +241,7 @@ class Worker:
         self.certificates.drop(changes)
 
     def find_route(self, host: str) -> Route | None:
-        """Where requests for a host go; None for nowhere. Raises MapError where nobody can tell."""
-        self.notice()
+        """Where requests for a host go, as of the last `notice`; None for nowhere. Raises MapError where nobody can tell."""
         route = self.routes.find(host)
         if route is not None and route.fresh_until and not route.refreshing and route.fresh_until < time.time():
             # Served stale; the answer comes by the map, and a new Route with it.
@@ -263,10 +265,6 @@ class Worker:
 
     # certificates
 
-    def present(self, connection: Connection, name: str) -> None:
-        """Goes on with a handshake for this name: with its context, after a wait, or with an alert."""
-        self._present(connection, name, asked=False)
-
     def present_challenge(self, connection: Connection, name: str) -> None:
         """Goes on with the handshake of a CA that asks for the answer to a challenge, or ends it with an alert."""
         self.notice()
@@ -281,10 +279,9 @@ class Worker:
         else:
             connection.wrap(context, (name,))
 
-    def _present_obtained(self, connection: Connection, name: str) -> None:
-        self._present(connection, name, asked=True)
-
-    def _present(self, connection: Connection, name: str, *, asked: bool) -> None:
+    def present(self, connection: Connection, name: str, *, asked: bool = False) -> None:
+        """Goes on with a handshake for this name: with its context, after a wait, or with an alert. `asked`: the controller
+        was asked for a certificate and has answered."""
         self.notice()
         try:
             found = self.certificates.find(name, time.time())
@@ -293,7 +290,10 @@ class Worker:
             connection.alert(INTERNAL_ERROR, "map_error")
             return
         if isinstance(found, Found):
-            self._wrap(connection, found)
+            if found.companion_id:
+                self._wrap(connection, found)
+            else:
+                connection.wrap(found.context, found.names)
         elif isinstance(found, Cold):
             connection.waits()
             self.task(self._wrap_cold(connection, found))
@@ -454,10 +454,6 @@ class Worker:
         """A request on port 80 was answered."""
         method, target, peer = request.method, request.target, connection.peer
         self.access.record(request.host, method, target, status, size, 0.0, request_id, "", "http", peer, "")
-
-    def count_handshake(self, result: str) -> None:
-        """A handshake ended."""
-        self.access.handshake(result)
 
     def count_timeout(self, what: str) -> None:
         """A client was too slow in the middle of something."""

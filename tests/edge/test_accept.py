@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from edgeproxy.edge.accept import BATCH, Acceptor, packed, peer_of
+from edgeproxy.edge.accept import BATCH, Accepted, Acceptor, packed, peer_of
 from tests.edge.harness import listener
 
 
@@ -44,9 +44,9 @@ class Hall:
     def acceptor(self) -> Acceptor:
         return Acceptor(asyncio.get_running_loop(), self.listener, self.admit, self.is_crowded, self.exhausted.append)
 
-    def admit(self, sock: socket.socket, peer: str) -> None:
+    def admit(self, accepted: Accepted, peer: str) -> None:
         self.admitted.append(peer)
-        sock.close()
+        accepted.refuse()
 
     def is_crowded(self) -> bool:
         self.asked += 1
@@ -97,11 +97,11 @@ class Exhausted:
         self.real = real
         self.times = times
 
-    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+    def _accept(self) -> tuple[int, tuple[str, int]]:
         if self.times:
             self.times -= 1
             raise OSError(errno.EMFILE, "Too many open files")
-        return self.real.accept()
+        return self.real._accept()  # type: ignore[attr-defined,no-any-return]
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.real, name)

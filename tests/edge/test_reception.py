@@ -16,7 +16,7 @@ import pytest
 
 from edgeproxy.config.structs import Timeouts
 from edgeproxy.edge import reception
-from edgeproxy.edge.accept import BATCH
+from edgeproxy.edge.accept import BATCH, Accepted
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.reception import AnyConnection, Reception
 from edgeproxy.edge.worker import Worker
@@ -94,6 +94,13 @@ async def closed(streams: Streams) -> None:
     """Returns when the worker has closed a connection, whatever it said before."""
     with contextlib.suppress(ConnectionError):
         await asyncio.wait_for(streams[0].read(), 30)
+
+
+def arrival() -> tuple[Accepted, socket.socket]:
+    """A connection as it was accepted, and the client's end of it."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(30)
+    return Accepted(ours.detach(), socket.AF_UNIX), theirs
 
 
 def counted(edge: Edge) -> int:
@@ -371,10 +378,12 @@ async def test_the_places_of_addresses_are_remembered_within_a_bound(monkeypatch
     hall = Reception(cast(Worker, worker), table, 0, lambda: None)
     for turn in range(3):  # the count of an address outlives the memory of its place
         for number in range(20):
-            ours, theirs = socket.socketpair()
-            with ours, theirs:
+            ours, theirs = arrival()
+            with theirs:
                 assert (hall._enter(ours, f"192.0.2.{number}") >= 0) == (turn < 2)
-                assert (ours.fileno() == -1) == (turn == 2)
+                if turn < 2:
+                    ours.refuse()
+                assert theirs.recv(1) == b""
             assert len(hall._slots) <= 4
     assert refused == ["too_many_from_address"] * 20
     assert hall._column.connections == 40
@@ -401,10 +410,11 @@ async def test_room_is_not_made_faster_than_it_gets_free(monkeypatch: pytest.Mon
     table.claim(0)
     hall = Reception(cast(Worker, worker), table, 0, lambda: None)
     for _ in range(20):
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
+        ours, theirs = arrival()
+        with theirs:
             if hall._enter(ours, "192.0.2.1") >= 0:
                 hall.connections[cast(Connection, Lingering())] = None
+                ours.refuse()
     assert len(hall.connections) == 5 + 3
     assert [connection.closing for connection in hall.connections] == [True] * 3 + [False] * 5
     assert refused == ["too_many_connections"] * 12
@@ -416,9 +426,10 @@ async def test_the_last_one_to_leave_a_draining_worker_ends_it() -> None:
     table, _, _ = Table.create(1)
     table.claim(0)
     hall = Reception(cast(Worker, worker), table, 0, lambda: ended.append(True))
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
+    ours, theirs = arrival()
+    with theirs:
         slots = [hall._enter(ours, f"192.0.2.{number}") for number in range(2)]
+        ours.refuse()
     hall._leave(slots[0])
     worker.draining = True
     assert ended == []
