@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import http
 import re
-from typing import cast
 
 from edgeproxy.edge.headers import (
     CONNECTION,
@@ -82,8 +81,8 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
         raise Refusal(400, "malformed Host")
     # Persistent connections of HTTP/1.0 are not offered: nothing but monitoring still speaks it.
     request = RequestHead(method, target, host, head, authority, 0, False, False, (), version == 0, version)
-    if said and (options := _apply(said, request)):
-        dropped += _nominated(options, lines, dropped)
+    if said and (names := _apply(said, request) - _NOT_NOMINATED):
+        dropped += _nominated(names, lines, dropped)
     rewritten = minor != b"1"  # RFC 9112 section 2.3: what goes on has the edge's own version
     if target[0] != 0x2F:  # "/"
         request.target, rewritten = _other_target(method, target, authority), True
@@ -184,11 +183,8 @@ def _upgraded(request: RequestHead) -> bool:
     return True
 
 
-def _nominated(options: frozenset[bytes], lines: list[bytes], dropped: list[bytes]) -> list[bytes]:
+def _nominated(names: frozenset[bytes], lines: list[bytes], dropped: list[bytes]) -> list[bytes]:
     """The lines that are dropped because Connection names them (RFC 9110 section 7.6.1), but for those in `dropped`."""
-    names = options - _NOT_NOMINATED
-    if not names:
-        return []
     return [line for line in lines[1:] if line.partition(b":")[0].lower() in names and line not in dropped]
 
 
@@ -247,13 +243,13 @@ def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, meth
         if kind == LENGTH:
             if length != -3 or says is None:
                 raise ResponseError("malformed, repeated or contradicted Content-Length")
-            length = cast(int, says)
+            length = says  # type: ignore[assignment]  # of a LENGTH it is one
             keep_field(field)
             continue
         dropped.append(line)
         if kind == CONNECTION:
             if says:
-                options |= cast("frozenset[bytes]", says)
+                options |= says  # type: ignore[operator]  # of a CONNECTION
         elif kind == TRANSFER:
             if length != -3 or says != b"chunked" or not keep:
                 raise ResponseError("a transfer coding other than one `chunked`, or one beside Content-Length")

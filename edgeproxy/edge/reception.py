@@ -107,9 +107,7 @@ class Reception:
         return states
 
     def _admission(self, kind: type[AnyConnection]) -> Callable[[Accepted, str], None]:
-        worker = self._worker
-
-        connect = worker.loop.connect_accepted_socket
+        worker, connect = self._worker, self._worker.loop.connect_accepted_socket
 
         def admit(accepted: Accepted, peer: str) -> None:
             slot = self._enter(accepted, peer)
