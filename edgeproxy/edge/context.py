@@ -17,6 +17,10 @@ CIPHERS: Final = ":".join(
 )
 
 
+_OPTIONS_ON: Final = int(ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION)
+_OPTIONS_OFF: Final = int(ssl.OP_CIPHER_SERVER_PREFERENCE)
+
+
 def server_context(chain: bytes, key: bytes, protocols: list[str], minimum: ssl.TLSVersion, what: str) -> ssl.SSLContext:
     """A context for handshakes of visitors. `chain` (leaf first) and `key` are PEM; `what` names them in the error.
 
@@ -28,7 +32,8 @@ def server_context(chain: bytes, key: bytes, protocols: list[str], minimum: ssl.
     context.set_alpn_protocols(protocols)
     # One ticket instead of two saves 10 µs of 185 and 240 bytes; a resumed connection brings the next one. Go does so too.
     context.num_tickets = 1
-    context.options = (context.options | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION) & ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    # As integers: operations on ssl.Options cost 15 µs.
+    context.options = (int(context.options) | _OPTIONS_ON) & ~_OPTIONS_OFF  # type: ignore[assignment]
     # load_cert_chain takes files only. This one has no name and lives in memory: a key never touches the disk in clear.
     file = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:

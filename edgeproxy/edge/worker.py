@@ -55,6 +55,10 @@ COLLECTOR = (10_000, 50, 100)
 """Thresholds of the cyclic collector. What a connection or a request leaves is freed by its reference counts; the collector is
 there for the odd cycle, and every run walks over all open connections."""
 
+MAKE_REST = 1.5
+"""After a context was made in the loop it makes none for so many times as long as that took: others wait for two fifths of its
+time at most, and a rush of names that are new to it goes to the thread."""
+
 LINK_PATIENCE_SECONDS = 3.0
 MAP_WAIT_SECONDS = 0.02
 MAP_PATIENCE_SECONDS = 5.0
@@ -97,6 +101,8 @@ class Worker:
         self.own_host = start.config.origin.host == "origin" or start.config.origin.routing == "subdomain"
         """Whether origins get their own Host instead of the client's."""
         self._stamp = -1
+        self._make_next = 0.0
+        """When the loop may make a context itself again; monotonic."""
         self._over = asyncio.Event()
         self._origin_tls: ssl.SSLContext | None = None
         self._exhausted_said = 0.0
@@ -295,8 +301,7 @@ class Worker:
             else:
                 connection.wrap(found.context, found.names)
         elif isinstance(found, Cold):
-            connection.waits()
-            self.task(self._wrap_cold(connection, found))
+            self._make_context(connection, found)
         elif isinstance(found, Missing) and not asked:
             self.obtaining.join(connection, self.now, known=found.site is not None)
         elif isinstance(found, Denied):
@@ -310,21 +315,43 @@ class Worker:
         if found.companion_id and hello is not None and not takes_ecdsa(hello, found.key_type):
             beside = self.certificates.find_companion(found, time.time())
             if isinstance(beside, Cold):
-                connection.waits()
-                self.task(self._wrap_cold(connection, beside))
+                self._make_context(connection, beside)
                 return
             found = beside
         connection.wrap(found.context, found.names)
 
-    async def _wrap_cold(self, connection: Connection, cold: Cold) -> None:
+    def _make_context(self, connection: Connection, cold: Cold) -> None:
+        """Goes on under a context that is to be made first: at once, as long as that takes little of the loop's time, else
+        by the thread, which takes longer in all."""
+        if self.loop.time() < self._make_next:
+            connection.waits()
+            self.task(self._wrap_made(connection, cold))
+            return
+        began = time.monotonic()
+        try:
+            found = self.certificates.build(cold, time.time())
+        except MapError as error:
+            self._unusable(connection, error)
+        else:
+            self._wrap_new(connection, cold, found)
+        ended = time.monotonic()
+        self._make_next = ended + (ended - began) * MAKE_REST
+
+    async def _wrap_made(self, connection: Connection, cold: Cold) -> None:
         try:
             found = await self.certificates.obtain_context(cold, time.time())
         except MapError as error:
-            self._fault(error)
             connection.waited()
-            connection.alert(INTERNAL_ERROR, "unusable_certificate")
+            self._unusable(connection, error)
             return
         connection.waited()
+        self._wrap_new(connection, cold, found)
+
+    def _unusable(self, connection: Connection, error: MapError) -> None:
+        self._fault(error)
+        connection.alert(INTERNAL_ERROR, "unusable_certificate")
+
+    def _wrap_new(self, connection: Connection, cold: Cold, found: Found) -> None:
         if cold.companion:
             connection.wrap(found.context, found.names)
         else:

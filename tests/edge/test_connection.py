@@ -14,6 +14,7 @@ from typing import cast
 import pytest
 
 from edgeproxy.config.structs import Allow, Http, Issuance, Timeouts
+from edgeproxy.edge.certificate import Cold, Found
 from edgeproxy.edge.connection import Connection
 from edgeproxy.limits import Limits
 from edgeproxy.link.messages import LinkMessage, Obtain, Obtained
@@ -385,3 +386,68 @@ async def test_a_client_that_never_takes_the_last_bytes_of_a_closed_connection_i
                 while edge.worker.connections:
                     await asyncio.sleep(0.01)
             writer.transport.abort()
+
+
+_DATA_SEGMENTS_IN = 152
+"""Offset of tcpi_data_segs_in in the kernel's struct tcp_info (linux/tcp.h)."""
+
+
+@pytest.mark.parametrize("request_", [GET % b"gallery.test", b"GET / HTTP/1.1\r\nHost: gallery.test\r\n\r\n"])
+async def test_the_first_answer_comes_with_the_ticket_and_the_end_in_one_packet(edge: Edge, request_: bytes):
+    context = edge.client_context("http/1.1")
+
+    def visit() -> tuple[int, bool]:
+        with (
+            socket.create_connection(("127.0.0.1", edge.port), 30) as plain,
+            context.wrap_socket(plain, server_hostname="gallery.test") as tls,
+        ):
+            tls.sendall(request_)
+            answer = tls.recv(65536)
+            while b"close" in request_ and tls.recv(65536):
+                pass
+            info = tls.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+            session = tls.session
+            assert answer.startswith(b"HTTP/1.1 200")
+            return int.from_bytes(
+                info[_DATA_SEGMENTS_IN : _DATA_SEGMENTS_IN + 4], "little"
+            ), session is not None and session.has_ticket
+
+    visits = [await asyncio.to_thread(visit) for _ in range(5)]
+    assert min(visits) == (2, True)  # the server's flight and this; more where the kernel sent one twice
+
+
+async def test_a_ticket_does_not_wait_for_what_is_too_large_for_one(edge: Edge, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("edgeproxy.edge.connection.TICKET_MAX", 100)
+    _, writer = await edge.connect("gallery.test")
+    tls = writer.get_extra_info("ssl_object")
+    async with asyncio.timeout(30):
+        while tls.session is None or not tls.session.has_ticket:  # nothing was asked
+            await asyncio.sleep(0.01)
+    writer.close()
+
+
+async def test_contexts_are_made_in_the_loop_one_at_a_time_and_the_others_by_the_thread(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+):
+    certificates = edge.worker.certificates
+    at_once: list[str] = []
+    by_thread: list[str] = []
+    build, obtain = certificates.build, certificates.obtain_context
+
+    def in_the_loop(cold: Cold, now: float) -> Found:
+        at_once.append(cold.hostname)
+        return build(cold, now)
+
+    async def in_the_thread(cold: Cold, now: float) -> Found:
+        by_thread.append(cold.hostname)
+        return await obtain(cold, now)
+
+    monkeypatch.setattr(certificates, "build", in_the_loop)
+    monkeypatch.setattr(certificates, "obtain_context", in_the_thread)
+    for number in range(2):
+        edge.add_site(f"cold{number}.test", "w")
+    for number in range(2):
+        host = f"cold{number}.test"
+        assert fields(await edge.exchange(host, GET % host.encode()))[0] == 200
+        edge.worker._make_next = float("inf")
+    assert (at_once, by_thread) == (["cold0.test"], ["cold1.test"])

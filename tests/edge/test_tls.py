@@ -114,3 +114,20 @@ def test_nothing_is_held_of_what_was_sent(layers: tuple[TlsLayer, TlsLayer]):
         assert len(piece) <= STEP + 512
         client.feed(memoryview(piece))
     assert server.pending() == b""
+
+
+def test_the_last_plaintext_and_the_end_come_together(layers: tuple[TlsLayer, TlsLayer]):
+    server, client = layers
+    shake(server, client)
+    assert client.feed(memoryview(server.seal_last(b"all"))) == b"all"
+    assert client.peer_closed
+
+
+def test_a_request_may_come_with_the_end_of_the_handshake(layers: tuple[TlsLayer, TlsLayer]):
+    server, client = layers
+    client.feed(memoryview(b""))
+    server.feed(memoryview(client.pending()))
+    client.feed(memoryview(server.pending()))
+    assert server.feed(memoryview(client.pending() + client.seal(b"request"))) == b"request"
+    assert server.established
+    assert 0 < server.output < 1024  # the ticket
