@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from sqlalchemy import false, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
@@ -94,15 +95,7 @@ class Domains(Part):
             await audited(write, now, actor, "domain.state", hostname, f"{before.state.value} to {state.value}")
             if (before.state in SERVED) != (state in SERVED):
                 write.changed("sites", hostname)
-        return Domain(
-            hostname=hostname,
-            workspace_id=before.workspace_id,
-            origin=before.origin,
-            state=state,
-            created_at=before.created_at,
-            updated_at=now,
-            verified_at=verified_at,
-        )
+        return msgspec.structs.replace(before, state=state, updated_at=now, verified_at=verified_at)
 
     async def remove_domain(self, hostname: str, *, actor: str, now: float, destroy_keys: bool = False) -> Domain:
         """Ends a registration; the name is refused as soon as the change is published. Returns what was registered; raises

@@ -40,6 +40,35 @@ class Domain(Row, frozen=True, kw_only=True):
     updated_at: float
     verified_at: float | None = None
     """When it first was in a state that is served."""
+    method: str = ""
+    """How its owner proves it: "cname", "dns" (TXT), "file" or "email". Empty: the operator's word."""
+    proof: str = ""
+    """What only its owner can put in the DNS or on the web: random, made when it is registered."""
+    redirect_to: str = ""
+    """The hostname that every request is sent to instead. Empty: it is served."""
+    include_www: bool = False
+    """Its www, or for a www its apex, was registered with it."""
+    maintenance: bool = False
+    """Visitors are told to come back later."""
+    metadata: str = ""
+    """The workspace's own strings, as a JSON object. Empty: none."""
+    error_code: str = ""
+    """What is wrong with it now; empty: nothing."""
+    error_detail: str = ""
+    error_fault: str = ""
+    looks: int = 0
+    """How often it was looked at since `looking_since`."""
+    version: int = 0
+    """Another one after each change that the API shows."""
+    next_look: float | None = None
+    """When it is looked at again; None: never by itself."""
+    looking_since: float | None = None
+    """When the schedule of looks began."""
+    looked_at: float | None = None
+    active_at: float | None = None
+    """When it first was active."""
+    parked_at: float | None = None
+    suspended_at: float | None = None
 
 
 class Companion(Row, frozen=True, kw_only=True):

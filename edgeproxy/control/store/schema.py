@@ -7,9 +7,23 @@ age, the change log by what the map has reached.
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, true
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+    true,
+)
 
-VERSION = 4
+VERSION = 5
 """The schema that this program writes. Equals the number of the newest migration."""
 
 READABLE_FROM = 1
@@ -53,6 +67,24 @@ domains = Table(
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("verified_at", Float),
+    Column("method", String, nullable=False, server_default=""),
+    Column("proof", String, nullable=False, server_default=""),
+    Column("redirect_to", String, nullable=False, server_default=""),
+    Column("metadata", String, nullable=False, server_default=""),
+    Column("error_code", String, nullable=False, server_default=""),
+    Column("error_detail", String, nullable=False, server_default=""),
+    Column("error_fault", String, nullable=False, server_default=""),
+    Column("include_www", Boolean, nullable=False, server_default=false()),
+    Column("maintenance", Boolean, nullable=False, server_default=false()),
+    Column("looks", Integer, nullable=False, server_default="0"),
+    Column("version", Integer, nullable=False, server_default="0"),
+    Column("next_look", Float),
+    Column("looking_since", Float),
+    Column("looked_at", Float),
+    Column("active_at", Float),
+    Column("parked_at", Float),
+    Column("suspended_at", Float),
+    Index("domains_by_next_look", "next_look"),
     Index("domains_by_parent", "parent", "hostname"),
     Index("domains_by_workspace", "workspace_id", "hostname"),
     Index("domains_by_state", "state", "hostname"),
@@ -273,6 +305,123 @@ secrets = Table(
     Column("record", LargeBinary, nullable=False),
     Column("updated_at", Float, nullable=False),
     comment="tickets; internal_ca; key_check",
+)
+
+holders = Table(
+    "holders",
+    metadata,
+    Column("hostname", String, primary_key=True),
+    Column("workspace_id", String, primary_key=True),
+    Column("was_active", Boolean, nullable=False),
+    Column("ended_at", Float, nullable=False),
+    comment="who held a name before; a name that was active is given to another only against a proof in the DNS",
+)
+
+removals = Table(
+    "removals",
+    metadata,
+    Column("hostname", String, primary_key=True),
+    Column("workspace_id", String, primary_key=True),
+    Column("domain", LargeBinary, nullable=False),
+    Column("removed_at", Float, nullable=False),
+    Column("removed_by", String, nullable=False),
+    Column("final_at", Float, nullable=False),
+    Index("removals_by_end", "final_at"),
+    comment="domains that were removed and can still be brought back; domain: the row as JSON",
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("scope", String, nullable=False),
+    Column("workspace_id", String, nullable=False, server_default=""),
+    Column("hostname", String, nullable=False, server_default=""),
+    Column("label", String, nullable=False, server_default=""),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("expires_at", Float),
+    Column("revoked_at", Float),
+    Column("used_at", Float),
+    Index("tokens_by_digest", "digest", unique=True),
+    Index("tokens_by_workspace", "workspace_id", "id"),
+    comment="bearer tokens; digest: SHA-256",
+)
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    Column("workspace_id", String, primary_key=True),
+    Column("paid", Boolean, nullable=False),
+    Column("max_domains", Integer),
+    Column("source", String, nullable=False),
+    Column("fresh_until", Float, nullable=False),
+    Column("checked_at", Float, nullable=False),
+    Column("unpaid_since", Float),
+    Index("workspaces_by_unpaid", "unpaid_since"),
+    comment="what workspaces are entitled to; source: platform or api",
+)
+
+mail_proofs = Table(
+    "mail_proofs",
+    metadata,
+    Column("hostname", String, primary_key=True),
+    Column("workspace_id", String, nullable=False),
+    Column("addresses", String, nullable=False),
+    Column("link_digest", LargeBinary, nullable=False),
+    Column("code_digest", LargeBinary, nullable=False),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("sent_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Index("mail_proofs_by_link", "link_digest", unique=True),
+    comment="links and codes that were sent by mail",
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("request", LargeBinary, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    Column("at", Float, nullable=False),
+    Index("idempotency_by_age", "at"),
+    comment="answers to requests that may be sent again; request: SHA-256 of what was asked",
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("id", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("workspace_id", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("outbox_by_id", "id", unique=True),
+    Index("outbox_by_age", "at"),
+    Index("outbox_by_subject", "subject", "number"),
+    sqlite_autoincrement=True,
+    comment="what happened, for webhooks and whoever asks later; id: webhook-id; data: JSON",
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("endpoint_id", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("next_try", Float),
+    Column("tried_at", Float),
+    Column("delivered_at", Float),
+    Column("status", Integer),
+    Column("error", Text, nullable=False, server_default=""),
+    Index("deliveries_by_next_try", "next_try"),
+    Index("deliveries_by_event", "number"),
+    comment="what became of an event of the outbox at an endpoint",
 )
 
 audit = Table(
