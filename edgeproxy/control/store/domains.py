@@ -16,7 +16,7 @@ from edgeproxy.control.store.schema import audit, certificate_names, domains, ga
 from edgeproxy.errors import Conflict, NotFound
 from edgeproxy.model import SERVED, DomainState, wildcard_of
 
-_COLUMNS = [column for column in domains.c if column.name != "parent"]
+COLUMNS = [column for column in domains.c if column.name != "parent"]
 
 
 class Domains(Part):
@@ -50,12 +50,12 @@ class Domains(Part):
     async def get_domain(self, hostname: str) -> Domain | None:
         """The registration of exactly this name."""
         async with self.database.read() as connection:
-            row = (await connection.execute(select(*_COLUMNS).where(domains.c.hostname == hostname))).first()
+            row = (await connection.execute(select(*COLUMNS).where(domains.c.hostname == hostname))).first()
         return None if row is None else domain_of(row)
 
     async def registration_of(self, hostname: str) -> Domain | None:
         """The registration that decides on a name: its own, else that of the wildcard one label above it."""
-        query = select(*_COLUMNS).where(domains.c.hostname.in_({hostname, wildcard_of(hostname)}))
+        query = select(*COLUMNS).where(domains.c.hostname.in_({hostname, wildcard_of(hostname)}))
         async with self.database.read() as connection:
             found = {row.hostname: domain_of(row) for row in await connection.execute(query)}
         return found.get(hostname) or found.get(wildcard_of(hostname))
@@ -64,7 +64,7 @@ class Domains(Part):
         self, limit: int, after: str = "", workspace_id: str | None = None, state: DomainState | None = None
     ) -> list[Domain]:
         """A page of registrations behind the hostname `after`, by hostname."""
-        query = select(*_COLUMNS).where(domains.c.hostname > after).order_by(domains.c.hostname).limit(page(limit))
+        query = select(*COLUMNS).where(domains.c.hostname > after).order_by(domains.c.hostname).limit(page(limit))
         if workspace_id is not None:
             query = query.where(domains.c.workspace_id == workspace_id)
         if state is not None:
@@ -108,8 +108,7 @@ class Domains(Part):
             domain = await _existing(write, hostname)
             await write.connection.execute(domains.delete().where(domains.c.hostname == hostname))
             if destroy_keys:
-                for certificate_id in await _needed_by_nobody(write, hostname):
-                    await remove(write, certificate_id, now, by=actor, why="its domain was removed")
+                await destroy_keys_of(write, hostname, actor, now)
             await audited(write, now, actor, "domain.removed", hostname, f"workspace {domain.workspace_id}")
             write.changed("sites", hostname)
         return domain
@@ -133,8 +132,15 @@ async def audited(write: Write, now: float, actor: str, action: str, subject: st
     await write.connection.execute(audit.insert().values(at=now, actor=actor, action=action, subject=subject, detail=detail))
 
 
+async def destroy_keys_of(write: Write, hostname: str, actor: str, now: float) -> None:
+    """Deletes the certificates of a name that is no longer registered, keys and all, but for those that something else in the
+    store needs."""
+    for certificate_id in await _needed_by_nobody(write, hostname):
+        await remove(write, certificate_id, now, by=actor, why="its domain was removed")
+
+
 async def _existing(write: Write, hostname: str) -> Domain:
-    row = (await write.connection.execute(select(*_COLUMNS).where(domains.c.hostname == hostname))).first()
+    row = (await write.connection.execute(select(*COLUMNS).where(domains.c.hostname == hostname))).first()
     if row is None:
         raise NotFound(f"{hostname} is not registered.")
     return domain_of(row)

@@ -50,6 +50,9 @@ class Domain(Row, frozen=True, kw_only=True):
     """Its www, or for a www its apex, was registered with it."""
     maintenance: bool = False
     """Visitors are told to come back later."""
+    must_prove: bool = False
+    """Only a record in the DNS that nobody else can have set proves it: another workspace held it, it was active before, or it
+    is a wildcard."""
     metadata: str = ""
     """The workspace's own strings, as a JSON object. Empty: none."""
     error_code: str = ""
@@ -69,6 +72,26 @@ class Domain(Row, frozen=True, kw_only=True):
     """When it first was active."""
     parked_at: float | None = None
     suspended_at: float | None = None
+
+
+class Holder(Row, frozen=True, kw_only=True):
+    """A workspace that held a name, verified, and holds it no longer."""
+
+    hostname: str
+    workspace_id: str
+    was_active: bool
+    ended_at: float
+
+
+class Removal(Row, frozen=True, kw_only=True):
+    """A removed domain that can still be brought back."""
+
+    domain: Domain
+    """As it was."""
+    removed_at: float
+    removed_by: str
+    final_at: float
+    """From then on it cannot, and its keys are destroyed."""
 
 
 class Companion(Row, frozen=True, kw_only=True):

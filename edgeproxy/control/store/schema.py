@@ -76,6 +76,7 @@ domains = Table(
     Column("error_fault", String, nullable=False, server_default=""),
     Column("include_www", Boolean, nullable=False, server_default=false()),
     Column("maintenance", Boolean, nullable=False, server_default=false()),
+    Column("must_prove", Boolean, nullable=False, server_default=false()),
     Column("looks", Integer, nullable=False, server_default="0"),
     Column("version", Integer, nullable=False, server_default="0"),
     Column("next_look", Float),

@@ -12,6 +12,7 @@ from edgeproxy.control.store.certificates import Certificates
 from edgeproxy.control.store.changelog import ChangeLog
 from edgeproxy.control.store.companions import Companions
 from edgeproxy.control.store.database import Database
+from edgeproxy.control.store.domain_life import DomainLife
 from edgeproxy.control.store.domains import Domains
 from edgeproxy.control.store.lifecycle import Lifecycle
 from edgeproxy.control.store.orders import Accounts, Challenges, Failures
@@ -25,6 +26,7 @@ from edgeproxy.published.seal import Sealer
 
 class Store(
     Domains,
+    DomainLife,
     Renewals,
     Lifecycle,
     Companions,

@@ -16,7 +16,7 @@ def _text(name: str) -> sa.Column[str]:
 def upgrade() -> None:
     for name in ("method", "proof", "redirect_to", "metadata", "error_code", "error_detail", "error_fault"):
         op.add_column("domains", _text(name))
-    for name in ("include_www", "maintenance"):
+    for name in ("include_www", "maintenance", "must_prove"):
         op.add_column("domains", sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.false()))
     for name in ("looks", "version"):
         op.add_column("domains", sa.Column(name, sa.Integer(), nullable=False, server_default="0"))

@@ -1,0 +1,299 @@
+"""The life of domains: registered, looked at by one process at a time, moved from state to state, removed and brought back.
+
+Each step is one transaction with its entry of the audit log, the event that is told of it and the change of the map. A
+step says which row it saw: where that row has changed meanwhile, nothing is done.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Select, and_, delete, func, literal, or_, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from edgeproxy.control.store.base import Part, fields, map_key, page, parent_of
+from edgeproxy.control.store.database import Write
+from edgeproxy.control.store.domains import COLUMNS, audited, destroy_keys_of, domain_of
+from edgeproxy.control.store.outbox import emitted
+from edgeproxy.control.store.rows import Domain, Holder, Lease, Removal
+from edgeproxy.control.store.schema import domains, holders, leases, removals
+from edgeproxy.errors import Conflict, NotFound
+
+AHEAD_SECONDS = 60.0
+"""A row that was looked at by so much later than now was so by a clock that was ahead."""
+
+_PUBLISHED = ("workspace_id", "origin", "redirect_to", "maintenance", "state")
+"""Fields that workers may have to know."""
+
+_UNTOLD = ("looks", "next_look", "looking_since", "looked_at", "updated_at", "version")
+"""Fields that are not shown to anybody: no new version comes of their change."""
+
+
+class DomainLife(Part):
+    """Hostnames are normalised (`model.hostname`) by the caller."""
+
+    # Registering
+
+    async def register_domain(
+        self, domain: Domain, *, actor: str, now: float, at_most: int | None = None, instead_of: Domain | None = None
+    ) -> Domain:
+        """Registers a domain as it is given and tells `domain.registered`. Raises Conflict where the name is registered
+        already, or (code `too_many_domains`) the workspace has `at_most` domains.
+
+        `instead_of`, a registration that was never verified, gives way to it, if it is still as it was seen.
+        """
+        async with self.database.write() as write:
+            if at_most is not None:
+                await _within(write, domain.workspace_id, at_most)
+            if instead_of is not None and await _is_still(write, instead_of) and instead_of.verified_at is None:
+                await write.connection.execute(delete(domains).where(domains.c.hostname == domain.hostname))
+                detail = f"workspace {instead_of.workspace_id}, which never proved it, gives way to {domain.workspace_id}"
+                await audited(write, now, actor, "domain.removed", domain.hostname, detail)
+                await emitted(write, now, "domain.removed", domain.hostname, instead_of.workspace_id, told(instead_of))
+            await _insert(write, domain)
+            detail = f"workspace {domain.workspace_id}, {domain.state.value}"
+            await audited(write, now, actor, "domain.added", domain.hostname, detail)
+            await emitted(write, now, "domain.registered", domain.hostname, domain.workspace_id, told(domain))
+            write.changed("sites", domain.hostname)
+        return domain
+
+    async def holders_of(self, hostname: str) -> list[Holder]:
+        """The workspaces that held a name, verified, and do not any more; the last one first."""
+        query = select(holders).where(holders.c.hostname == hostname).order_by(holders.c.ended_at.desc())
+        async with self.database.read() as connection:
+            return [Holder(**fields(row)) for row in await connection.execute(query)]
+
+    # Who looks
+
+    async def claim_due_domains(self, lease: Lease, now: float, limit: int) -> list[Domain]:
+        """Takes domains whose next look is due, the longest due first, so that nobody else looks at them until the lease
+        ends. `lease.name` does not matter."""
+        async with self.database.write() as write:
+            found = [domain_of(row) for row in await write.connection.execute(_due(now).limit(page(limit)))]
+            for domain in found:
+                await _put_lease(write, domain.hostname, lease)
+        return found
+
+    async def claim_domain(self, hostname: str, lease: Lease, now: float) -> Domain | None:
+        """Takes one domain, due or not; None where there is none or somebody else looks at it."""
+        async with self.database.write() as write:
+            query = select(*COLUMNS).where(domains.c.hostname == hostname, ~_leased(now, but=lease.holder))
+            row = (await write.connection.execute(query)).first()
+            if row is None:
+                return None
+            await _put_lease(write, hostname, lease)
+        return domain_of(row)
+
+    async def release_domain(self, hostname: str, holder: str) -> None:
+        """Ends a lease; nothing where it is not ours any more."""
+        mine = (leases.c.name == lease_name(hostname)) & (leases.c.holder == holder)
+        async with self.database.write() as write:
+            await write.connection.execute(delete(leases).where(mine))
+
+    async def next_due_domain(self, now: float) -> float | None:
+        """When the next look is due that nobody has taken; None where none is."""
+        query = select(func.min(domains.c.next_look)).where(~_leased(now))
+        async with self.database.read() as connection:
+            due = await connection.scalar(query)
+        return None if due is None else float(due)
+
+    async def recall_looks(self, now: float) -> int:
+        """Makes due at once what was looked at by a clock that was ahead; how many."""
+        late = and_(domains.c.looked_at > now + AHEAD_SECONDS, domains.c.next_look.is_not(None))
+        async with self.database.write() as write:
+            values = {"next_look": now, "looking_since": now, "looked_at": now}
+            return (await write.connection.execute(update(domains).where(late).values(values))).rowcount
+
+    # What becomes of it
+
+    async def change_domain(
+        self, before: Domain, after: Domain, *, emits: str = "", action: str = "", detail: str = "", actor: str, now: float
+    ) -> Domain | None:
+        """Replaces a row by another one for the same hostname; what it is now, or None where it is no longer `before`.
+
+        `emits` is the event that is told of it, `action` what the audit log says; empty: neither. What the API shows of it
+        being another, the row gets another version.
+        """
+        shown = any(getattr(before, name) != getattr(after, name) for name in Domain.__struct_fields__ if name not in _UNTOLD)
+        if shown:
+            after = msgspec.structs.replace(after, updated_at=now, version=before.version + 1)
+        values = {name: value for name in Domain.__struct_fields__ if (value := getattr(after, name)) != getattr(before, name)}
+        if not values:
+            return after
+        if "state" in values:
+            values["state"] = after.state.value
+        async with self.database.write() as write:
+            if not await _is_still(write, before):
+                return None
+            await write.connection.execute(update(domains).where(domains.c.hostname == before.hostname).values(values))
+            if action:
+                await audited(write, now, actor, action, before.hostname, detail)
+            if emits:
+                await emitted(write, now, emits, before.hostname, after.workspace_id, told(after))
+            if any(name in values for name in _PUBLISHED):
+                write.changed("sites", before.hostname)
+        return after
+
+    # Going and coming back
+
+    async def withdraw_domain(self, before: Domain, *, actor: str, now: float, final_at: float) -> Domain | None:
+        """Ends a registration that can be brought back until `final_at`: the name is refused as soon as the change is
+        published, its keys stay until then. None where the row is no longer `before`."""
+        async with self.database.write() as write:
+            if not await _is_still(write, before):
+                return None
+            hostname, workspace = before.hostname, before.workspace_id
+            await write.connection.execute(delete(domains).where(domains.c.hostname == hostname))
+            values = {"domain": msgspec.json.encode(before), "removed_at": now, "removed_by": actor, "final_at": final_at}
+            statement = insert(removals).values(hostname=hostname, workspace_id=workspace, **values)
+            keys = ["hostname", "workspace_id"]
+            await write.connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
+            await _note_holder(write, before, now)
+            await audited(write, now, actor, "domain.removed", hostname, f"workspace {workspace}")
+            await emitted(write, now, "domain.removed", hostname, workspace, told(before))
+            write.changed("sites", hostname)
+        return before
+
+    async def restore_domain(self, removal: Removal, domain: Domain, *, actor: str, now: float) -> Domain:
+        """Brings back a removed domain, as `domain` says. Raises Conflict where the name is registered again by now, and
+        NotFound where its time is over."""
+        hostname, workspace = domain.hostname, domain.workspace_id
+        mine = (removals.c.hostname == hostname) & (removals.c.workspace_id == workspace)
+        async with self.database.write() as write:
+            there = delete(removals).where(mine, removals.c.removed_at == removal.removed_at, removals.c.final_at > now)
+            if not (await write.connection.execute(there)).rowcount:
+                raise NotFound(f"{hostname} cannot be brought back any more. Register it again.")
+            await _insert(write, domain)
+            held = (holders.c.hostname == hostname) & (holders.c.workspace_id == workspace)
+            await write.connection.execute(delete(holders).where(held, holders.c.ended_at == removal.removed_at))
+            await audited(write, now, actor, "domain.restored", hostname, f"workspace {workspace}, {domain.state.value}")
+            await emitted(write, now, "domain.registered", hostname, workspace, told(domain))
+            write.changed("sites", hostname)
+        return domain
+
+    async def removals_of(self, hostname: str) -> list[Removal]:
+        """Removed domains of a name that can still be brought back, the last one first."""
+        return await self._removals(select(removals).where(removals.c.hostname == hostname), 100)
+
+    async def removals_ending(self, now: float, limit: int) -> list[Removal]:
+        """Removed domains whose time is over."""
+        return await self._removals(select(removals).where(removals.c.final_at <= now), limit)
+
+    async def end_removal(self, removal: Removal, *, keep_keys: bool, now: float) -> bool:
+        """Makes a removal final: the keys of its name are destroyed, unless somebody else has registered it or `keep_keys`
+        (it is served on other grounds). What the history says stays. Whether it was still to be done."""
+        name, workspace = removal.domain.hostname, removal.domain.workspace_id
+        mine = (removals.c.hostname == name) & (removals.c.workspace_id == workspace)
+        async with self.database.write() as write:
+            there = delete(removals).where(mine, removals.c.removed_at == removal.removed_at)
+            if not (await write.connection.execute(there)).rowcount:
+                return False
+            if not keep_keys:
+                await destroy_keys_of(write, name, removal.removed_by, now)
+        return True
+
+    async def _removals(self, query: Select[Any], limit: int) -> list[Removal]:
+        query = query.order_by(removals.c.removed_at.desc()).limit(page(limit))
+        async with self.database.read() as connection:
+            return [
+                Removal(
+                    domain=msgspec.json.decode(row.domain, type=Domain),
+                    removed_at=row.removed_at,
+                    removed_by=row.removed_by,
+                    final_at=row.final_at,
+                )
+                for row in await connection.execute(query)
+            ]
+
+
+def lease_name(hostname: str) -> str:
+    """Under which name of `leases` a look at a domain is noted: beside those of issuance, which have the hostnames' own."""
+    return f"look:{hostname}"
+
+
+def told(domain: Domain) -> dict[str, Any]:
+    """The stable part of a domain_config: what events and answers say of a domain alike. Times are ISO 8601, UTC."""
+    error = None
+    if domain.error_code:
+        retryable = domain.next_look is not None
+        error = {
+            "code": domain.error_code,
+            "detail": domain.error_detail,
+            "fault": domain.error_fault,
+            "retryable": retryable,
+        }
+    return {
+        "domain": domain.hostname,
+        "workspace_id": domain.workspace_id,
+        "state": domain.state.value,
+        "origin": domain.origin,
+        "redirect_to": domain.redirect_to or None,
+        "include_www": domain.include_www,
+        "maintenance": domain.maintenance,
+        "metadata": msgspec.json.decode(domain.metadata) if domain.metadata else {},
+        "created_at": _moment(domain.created_at),
+        "verified_at": _moment(domain.verified_at),
+        "error": error,
+    }
+
+
+def _moment(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _due(now: float) -> Select[Any]:
+    return select(*COLUMNS).where(domains.c.next_look <= now, ~_leased(now)).order_by(domains.c.next_look)
+
+
+def _leased(now: float, but: str = "") -> ColumnElement[bool]:
+    """Whether somebody has taken a domain."""
+    name = literal(lease_name("")) + domains.c.hostname
+    query = select(leases.c.name).where(leases.c.name == name, leases.c.expires > now, leases.c.holder != but)
+    return query.exists()
+
+
+async def _put_lease(write: Write, hostname: str, lease: Lease) -> None:
+    values = {"machine": lease.machine, "holder": lease.holder, "expires": lease.expires}
+    statement = insert(leases).values(name=map_key(lease_name(hostname)), **values)
+    await write.connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+
+
+async def _insert(write: Write, domain: Domain) -> None:
+    hostname = map_key(domain.hostname)
+    values = {name: getattr(domain, name) for name in domain.__struct_fields__}
+    statement = insert(domains).values(**(values | {"state": domain.state.value, "parent": parent_of(hostname)}))
+    if not (await write.connection.execute(statement.on_conflict_do_nothing())).rowcount:
+        raise Conflict(f"{hostname} is registered already.", code="already_registered")
+
+
+async def _is_still(write: Write, seen: Domain) -> bool:
+    """Whether a row is the one that was seen, whatever looks were noted of it meanwhile."""
+    query = select(domains.c.hostname).where(
+        domains.c.hostname == seen.hostname,
+        domains.c.created_at == seen.created_at,
+        domains.c.version == seen.version,
+        domains.c.state == seen.state.value,
+    )
+    return await write.connection.scalar(query) is not None
+
+
+async def _within(write: Write, workspace_id: str, at_most: int) -> None:
+    query = select(func.count()).select_from(domains).where(domains.c.workspace_id == workspace_id)
+    if int(await write.connection.scalar(query) or 0) >= at_most:
+        raise Conflict(
+            f"The workspace {workspace_id} has {at_most} domains already, which is as many as it may have. Remove one first.",
+            code="too_many_domains",
+        )
+
+
+async def _note_holder(write: Write, domain: Domain, now: float) -> None:
+    """Who never proved a name never held it, or anybody could make a name hard to claim for whom it belongs to."""
+    if domain.verified_at is None:
+        return
+    values: dict[str, Any] = {"was_active": domain.active_at is not None, "ended_at": now}
+    statement = insert(holders).values(hostname=domain.hostname, workspace_id=domain.workspace_id, **values)
+    values["was_active"] = or_(holders.c.was_active, statement.excluded.was_active)
+    keys = ["hostname", "workspace_id"]
+    await write.connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
