@@ -30,6 +30,21 @@ class DomainState(enum.StrEnum):
     REMOVED = "removed"
 
 
+class TokenScope(enum.StrEnum):
+    """What a bearer token is good for."""
+
+    TENANT = "tenant"
+    """One workspace's own domains."""
+    PLATFORM = "platform"
+    """The domains of all workspaces."""
+    OPERATOR_READ = "operator:read"
+    """Everything that the operator API tells."""
+    OPERATOR_WRITE = "operator:write"
+    """Everything that the operator API does."""
+    DOMAIN_READ = "domain:read"
+    """To look at one domain, for some minutes: for a page in a browser."""
+
+
 RevocationReason = Literal["unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation"]
 """Why a certificate is revoked: of RFC 5280 section 5.3.1 those that a subscriber may give (CA/Browser Forum BR 7.2.2)."""
 

@@ -22,7 +22,8 @@ LOCAL = {"serve", "demo", "check", "state check", "state rotate-key"}
 
 PROMISED = """
 serve, demo, check, status, reload, stop, domains add, domains list, domains show, domains remove, certs list, certs show,
-certs issue, certs renew, certs revoke, certs upload, state check, state rotate-key
+certs issue, certs renew, certs revoke, certs upload, tokens create, tokens list, tokens revoke, state check,
+state rotate-key
 """
 
 
@@ -78,7 +79,7 @@ def test_a_mistake_is_told_with_the_help_of_just_that_command(cli, arguments, co
     assert err.splitlines()[-1] == f"Try `{command} --help`."
 
 
-@pytest.mark.parametrize("group", ["domains", "certs"])
+@pytest.mark.parametrize("group", ["domains", "certs", "tokens"])
 def test_a_group_without_a_command_lists_what_it_has(cli, group):
     status, out, err = cli(group)
     assert (status, out) == (main.USAGE, "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 import edgeproxy
-from edgeproxy.control.api import admin, certificates, doctor, infrastructure, observe, problems
+from edgeproxy.control.api import admin, certificates, doctor, infrastructure, observe, problems, tokens
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.guard import Guard
 
@@ -25,7 +25,9 @@ def admin_app(context: Context) -> FastAPI:
     app.include_router(infrastructure.router)
     app.include_router(certificates.router)
     app.include_router(doctor.router)
+    app.include_router(tokens.router)
     app.include_router(observe.router)
+    app.state.admin = True
     return app
 
 

@@ -20,6 +20,7 @@ from edgeproxy.control.store.rows import (
     Spent,
     StoredCertificate,
     Summary,
+    Token,
     Waiting,
     replace_at,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "Store",
     "StoredCertificate",
     "Summary",
+    "Token",
     "Waiting",
     "replace_at",
 ]

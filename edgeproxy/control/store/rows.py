@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from edgeproxy.model import DomainState
+from edgeproxy.model import DomainState, TokenScope
 
 Database = Literal["sites", "certificates", "challenges", "tickets"]
 
@@ -342,6 +342,28 @@ class LogEntry(Row, frozen=True, kw_only=True):
     number: int
     database: Database
     key: str
+
+
+class Token(Row, frozen=True, kw_only=True):
+    """A bearer token, without its secret."""
+
+    id: str
+    """A part of its text that is no secret: names it in listings and in the audit log."""
+    digest: bytes
+    """SHA-256 of its text."""
+    scope: TokenScope
+    workspace_id: str = ""
+    """Whose domains it is good for. Empty: all."""
+    hostname: str = ""
+    """The one domain that it is good for. Empty: not only one."""
+    label: str = ""
+    created_at: float
+    created_by: str
+    expires_at: float | None = None
+    """None: it does not."""
+    revoked_at: float | None = None
+    used_at: float | None = None
+    """To the minute."""
 
 
 class AuditEntry(Row, frozen=True, kw_only=True):

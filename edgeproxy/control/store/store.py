@@ -19,6 +19,7 @@ from edgeproxy.control.store.orders import Accounts, Challenges, Failures
 from edgeproxy.control.store.renewals import Renewals
 from edgeproxy.control.store.routes import GateRoutes
 from edgeproxy.control.store.secrets import Secrets
+from edgeproxy.control.store.tokens import Tokens
 from edgeproxy.control.store.turns import Turns
 from edgeproxy.keys import store_path
 from edgeproxy.published.seal import Sealer
@@ -37,6 +38,7 @@ class Store(
     GateRoutes,
     Failures,
     Secrets,
+    Tokens,
     ChangeLog,
 ):
     """Rows in, rows out. Every method raises StateError where the database cannot do it; nothing is half done then.
