@@ -1,6 +1,7 @@
 """The life of a domain: which events lead from which state to which, and what is told of it. Pure.
 
-`TABLE` is all of it. What is not in the table cannot happen: `next_move` raises Conflict.
+`TABLE` is all of it. What is not in the table cannot happen: `next_move` raises Conflict. Every move changes what the map
+says of a name, or may: which states are served, and with which page, `control.map_content` decides.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import enum
 from typing import Literal
 
 from edgeproxy.errors import Conflict
-from edgeproxy.model import SERVED, DomainState
+from edgeproxy.model import DomainState
 
 PENDING, VERIFIED, CUTOVER = DomainState.PENDING_VALIDATION, DomainState.VERIFIED, DomainState.AWAITING_CUTOVER
 ISSUING, ACTIVE, ATTENTION = DomainState.ISSUING, DomainState.ACTIVE, DomainState.ATTENTION
@@ -113,11 +114,6 @@ def next_move(state: DomainState, event: Event) -> Move:
     if move is None:
         raise Conflict(f"A domain that is {state.value} cannot become {event.value}.", code="wrong_state")
     return move
-
-
-def changes_map(before: DomainState, after: DomainState) -> bool:
-    """Whether workers have to hear of it: what they serve, or the page that they show instead, is another one."""
-    return (before in SERVED) != (after in SERVED) or SUSPENDED in (before, after)
 
 
 def heard(state: DomainState, said: Said, *, leads_here: bool) -> Event | None:

@@ -108,7 +108,7 @@ class DomainLife(Part):
 
     # What becomes of it
 
-    async def change_domain(
+    async def advance_domain(
         self, before: Domain, after: Domain, *, emits: str = "", action: str = "", detail: str = "", actor: str, now: float
     ) -> Domain | None:
         """Replaces a row by another one for the same hostname; what it is now, or None where it is no longer `before`.

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from edgeproxy.control.domains.lifecycle import TABLE, Event, Said, changes_map, heard, next_move
+from edgeproxy.control.domains.lifecycle import TABLE, Event, Said, heard, next_move
 from edgeproxy.errors import Conflict
 from edgeproxy.model import SERVED, DomainState
 
@@ -116,12 +116,3 @@ def test_what_follows_from_a_look(state: DomainState, said: Said, leads_here: bo
 def test_what_follows_from_a_look_is_always_in_the_table(state: DomainState, said: Said, leads_here: bool):
     event = heard(state, said, leads_here=leads_here)
     assert event is None or event in TABLE[state]
-
-
-def test_workers_hear_of_what_begins_or_ends_to_be_served_and_of_suspensions():
-    assert changes_map(S.PENDING_VALIDATION, S.VERIFIED)
-    assert changes_map(S.ACTIVE, S.SUSPENDED)
-    assert changes_map(S.SUSPENDED, S.PENDING_VALIDATION)
-    assert changes_map(S.ATTENTION, S.REMOVED)
-    assert not changes_map(S.ISSUING, S.ACTIVE)
-    assert not changes_map(S.PENDING_VALIDATION, S.PARKED)

@@ -86,7 +86,7 @@ async def test_a_registration_that_was_never_verified_gives_way(store: Store) ->
 async def test_one_that_was_verified_meanwhile_does_not(store: Store) -> None:
     seen = await registered(store)
     now = msgspec.structs.replace(seen, state=VERIFIED, verified_at=NOW + 1)
-    assert await store.change_domain(seen, now, actor="t", now=NOW + 1)
+    assert await store.advance_domain(seen, now, actor="t", now=NOW + 1)
     for before in (seen, await store.get_domain(NAME)):
         with pytest.raises(Conflict):
             await store.register_domain(made(workspace="two"), actor="t", now=NOW + 2, instead_of=before)
@@ -149,7 +149,7 @@ async def test_a_clock_that_was_ahead_puts_off_no_look_for_ever(store: Store) ->
 async def test_a_change_is_told_noted_and_published_and_counts_as_a_version(store: Store) -> None:
     before = await registered(store)
     after = msgspec.structs.replace(before, state=ACTIVE, active_at=NOW + 5)
-    step = await store.change_domain(
+    step = await store.advance_domain(
         before, after, emits="domain.active", action="domain.state", detail="d", actor="edge", now=NOW + 5
     )
     assert step is not None
@@ -163,7 +163,7 @@ async def test_a_change_is_told_noted_and_published_and_counts_as_a_version(stor
 async def test_a_look_alone_is_no_version_and_nothing_to_publish(store: Store) -> None:
     before = await registered(store)
     after = msgspec.structs.replace(before, looks=1, looked_at=NOW + 1, next_look=NOW + 2)
-    assert await store.change_domain(before, after, actor="edge", now=NOW + 1) == after
+    assert await store.advance_domain(before, after, actor="edge", now=NOW + 1) == after
     assert await store.get_domain(NAME) == after
     assert len(await logged(store)) == 1
 
@@ -171,14 +171,14 @@ async def test_a_look_alone_is_no_version_and_nothing_to_publish(store: Store) -
 async def test_who_saw_an_older_row_changes_nothing(store: Store) -> None:
     before = await registered(store)
     other = msgspec.structs.replace(before, origin="http://other")
-    assert await store.change_domain(before, other, actor="t", now=NOW + 1)
+    assert await store.advance_domain(before, other, actor="t", now=NOW + 1)
     late = msgspec.structs.replace(before, state=ACTIVE)
-    assert await store.change_domain(before, late, emits="domain.active", action="x", actor="t", now=NOW + 2) is None
+    assert await store.advance_domain(before, late, emits="domain.active", action="x", actor="t", now=NOW + 2) is None
     assert await store.withdraw_domain(before, actor="t", now=NOW, final_at=NOW) is None
     assert len(await events(store)) == 1
     await store.remove_domain(NAME, actor="t", now=NOW + 3)
     again = await store.register_domain(made(created_at=NOW + 4), actor="t", now=NOW + 4)
-    assert await store.change_domain(before, late, actor="t", now=NOW + 5) is None
+    assert await store.advance_domain(before, late, actor="t", now=NOW + 5) is None
     assert await store.get_domain(NAME) == again
 
 
