@@ -43,18 +43,23 @@ CUT_EVERY = 1024
 class Write:
     """A writing transaction: a connection, and the keys of the published map that it concerns."""
 
-    __slots__ = ("_keys", "connection", "destroys", "number")
+    __slots__ = ("_keys", "connection", "destroys", "number", "tells")
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
         self.number = 0
         """After the transaction: the number of its last change; 0 where it logged none."""
         self.destroys = False
+        self.tells = False
         self._keys: dict[tuple[MapDatabase, str], None] = {}
 
     def destroyed(self) -> None:
         """Notes that a private key was deleted: what is left of it in SQLite's log is to be wiped out (`Database.scrub`)."""
         self.destroys = True
+
+    def told(self) -> None:
+        """Notes that there is something new in the outbox, or to be delivered from it (`Database.told`)."""
+        self.tells = True
 
     def changed(self, database: MapDatabase, key: str) -> None:
         """Notes that the map's value under this key may be another one. Goes into the change log with the commit."""
@@ -92,6 +97,9 @@ class Database:
         """Set after each commit that logged a change. Whoever follows the log clears it before it looks."""
         self.destroyed = asyncio.Event()
         """Set after each commit that deleted a private key, until `scrub` has wiped it out of the files."""
+        self.told = asyncio.Event()
+        """Set, and replaced by another one, after each commit that has something to deliver. Whoever waits takes it before it
+        looks."""
         self._lock = asyncio.Lock()
         self._identity = _identity(path)
         url = sqlalchemy.URL.create("sqlite+aiosqlite", database=str(path))
@@ -140,6 +148,9 @@ class Database:
             self.changed.set()
         if write.destroys:
             self.destroyed.set()
+        if write.tells:
+            told, self.told = self.told, asyncio.Event()
+            told.set()
 
     async def scrub(self) -> bool:
         """Wipes deleted secrets out of the files. SQLite has overwritten their rows (`secure_delete`), but in its

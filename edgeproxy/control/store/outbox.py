@@ -20,4 +20,5 @@ async def emitted(write: Write, now: float, type_: str, subject: str, workspace_
     event_id = f"msg_{secrets.token_urlsafe(ID_BYTES)}"
     values = {"id": event_id, "type": type_, "subject": subject, "workspace_id": workspace_id, "at": now}
     await write.connection.execute(outbox.insert().values(**values, data=msgspec.json.encode(data)))
+    write.told()
     return event_id

@@ -420,9 +420,39 @@ deliveries = Table(
     Column("delivered_at", Float),
     Column("status", Integer),
     Column("error", Text, nullable=False, server_default=""),
-    Index("deliveries_by_next_try", "next_try"),
+    Index("deliveries_by_next_try", "endpoint_id", "next_try"),
     Index("deliveries_by_event", "number"),
     comment="what became of an event of the outbox at an endpoint",
+)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("url", String, nullable=False),
+    Column("label", String, nullable=False, server_default=""),
+    Column("events", String, nullable=False, server_default=""),
+    Column("sealed_secrets", LargeBinary),
+    Column("reached", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("disabled_at", Float),
+    Column("disabled_why", Text, nullable=False, server_default=""),
+    Column("failing_since", Float),
+    comment="where events are sent; source: api or config; reached: number in the outbox",
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("subject", String, primary_key=True),
+    Column("since", Float, nullable=False),
+    Column("told_at", Float, nullable=False),
+    Column("over_at", Float),
+    comment="what people were told of, so that they are not told again",
 )
 
 audit = Table(

@@ -21,6 +21,7 @@ from edgeproxy.control.store.routes import GateRoutes
 from edgeproxy.control.store.secrets import Secrets
 from edgeproxy.control.store.tokens import Tokens
 from edgeproxy.control.store.turns import Turns
+from edgeproxy.control.store.webhooks import Webhooks
 from edgeproxy.keys import store_path
 from edgeproxy.published.seal import Sealer
 
@@ -39,6 +40,7 @@ class Store(
     Failures,
     Secrets,
     Tokens,
+    Webhooks,
     ChangeLog,
 ):
     """Rows in, rows out. Every method raises StateError where the database cannot do it; nothing is half done then.

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 import sqlalchemy
 
-from edgeproxy.control.store import Account, InternalCa, Order, Store, StoredCertificate, schema, sealed
+from edgeproxy.control.store import Account, Endpoint, InternalCa, Order, Store, StoredCertificate, schema, sealed
 from edgeproxy.control.store.sealed import BATCH, FAULTS, PLACES, PLAIN, Sealers, belongs, check, reseal
+from edgeproxy.control.store.webhooks import Secret
 from edgeproxy.published.records import Challenge, Tickets
 from edgeproxy.published.seal import Sealer
 from tests.certificates import self_signed
@@ -33,6 +34,7 @@ ALL = {
     "account keys to come": 1,
     "keys of challenges": 1,
     "session ticket secrets": 2,
+    "secrets of webhooks": 1,
     "the built-in CA's key": 1,
 }
 
@@ -59,6 +61,8 @@ async def fill(store: Store) -> None:
     tickets = Tickets(secrets=tuple(MAP.seal(b"secret", b"ticket:%d" % start) for start in starts), starts=starts)
     await store.save_tickets(tickets, NOW)
     await store.save_internal_ca(InternalCa(certificate=b"root", key=b"ca key"), NOW)
+    endpoint = Endpoint(id="ep", source="api", url="https://a.test/", created_at=NOW, created_by="test", updated_at=NOW)
+    await store.add_endpoint(endpoint, [Secret("whsec_")], NOW)
 
 
 @pytest.fixture
@@ -95,7 +99,7 @@ async def test_everything_opens_under_its_key(connection: sqlite3.Connection) ->
 async def test_nothing_opens_under_another(connection: sqlite3.Connection) -> None:
     report = check(connection, NEW)
     assert report.opened == {}
-    assert len(report.faults) == 11
+    assert len(report.faults) == 12
     assert "certificate keys: c1 does not open" in report.faults
     assert belongs(connection, NEW) is False
 

@@ -129,5 +129,33 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("endpoint_id", "number"),
         comment="what became of an event of the outbox at an endpoint",
     )
-    op.create_index("deliveries_by_next_try", "deliveries", ["next_try"], unique=False)
+    op.create_index("deliveries_by_next_try", "deliveries", ["endpoint_id", "next_try"], unique=False)
     op.create_index("deliveries_by_event", "deliveries", ["number"], unique=False)
+    op.create_table(
+        "endpoints",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("url", sa.String(), nullable=False),
+        _text("label"),
+        _text("events"),
+        sa.Column("sealed_secrets", sa.LargeBinary()),
+        sa.Column("reached", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("created_by", sa.String(), nullable=False),
+        sa.Column("updated_at", sa.Float(), nullable=False),
+        sa.Column("disabled_at", sa.Float()),
+        sa.Column("disabled_why", sa.Text(), nullable=False, server_default=""),
+        sa.Column("failing_since", sa.Float()),
+        sa.PrimaryKeyConstraint("id"),
+        comment="where events are sent; source: api or config; reached: number in the outbox",
+    )
+    op.create_table(
+        "alerts",
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("told_at", sa.Float(), nullable=False),
+        sa.Column("over_at", sa.Float()),
+        sa.PrimaryKeyConstraint("kind", "subject"),
+        comment="what people were told of, so that they are not told again",
+    )

@@ -1,0 +1,77 @@
+"""Which events there are for webhooks, how they are chosen, and what a secret looks like. Pure.
+
+Secrets and signatures are those of Standard Webhooks (https://www.standardwebhooks.com).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+
+DOMAIN_EVENTS = tuple(
+    f"domain.{what}" for what in ("registered", "verified", "active", "attention", "suspended", "parked", "removed")
+)
+
+CERTIFICATE_EVENTS = tuple(
+    f"certificate.{what}"
+    for what in (
+        "issued",
+        "renewed",
+        "failed",
+        "expiring",
+        "expired",
+        "parked",
+        "unparked",
+        "uploaded",
+        "removed",
+        "revoked",
+        "accompanied",
+    )
+)
+
+EVENTS = (*DOMAIN_EVENTS, *CERTIFICATE_EVENTS)
+"""Types of events that are kept and sent. They are part of the program's contract."""
+
+ALL = "*"
+
+PREFIX = "whsec_"
+
+SECRET_BYTES = (24, 64)
+"""Least and most bytes of a secret, by the specification of Standard Webhooks."""
+
+
+def event_filter(text: str) -> str:
+    """Checks one member of an endpoint's filter: a type of EVENTS, "domain.*", "certificate.*" or "*". Raises ValueError."""
+    if text in (ALL, *EVENTS) or text in {f"{each.partition('.')[0]}.*" for each in EVENTS}:
+        return text
+    raise ValueError(f'{text[:100]!r} is no event; write "domain.*", "certificate.*", "*", or one of {", ".join(EVENTS)}')
+
+
+def chosen(filters: Sequence[str], type_: str) -> bool:
+    """Whether an endpoint with these filters gets events of this type. No filter is every event."""
+    family = type_.partition(".")[0]
+    return not filters or any(each in (ALL, type_, f"{family}.*") for each in filters)
+
+
+def secret_bytes(text: str) -> bytes:
+    """The key that a secret stands for. Raises ValueError, never quoting it."""
+    wrong = ValueError(
+        f'this is not a secret of Standard Webhooks; write "{PREFIX}" and the base64 of {SECRET_BYTES[0]} to {SECRET_BYTES[1]} '
+        f"random bytes: echo {PREFIX}$(openssl rand -base64 32)"
+    )
+    if not text.startswith(PREFIX):
+        raise wrong
+    try:
+        key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        raise wrong from None
+    if not SECRET_BYTES[0] <= len(key) <= SECRET_BYTES[1]:
+        raise wrong
+    return key
+
+
+def secret(text: str) -> str:
+    """Checks a secret. Raises ValueError, never quoting it."""
+    secret_bytes(text)
+    return text
