@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import enum
+import typing
+
 import msgspec
 import pytest
 
@@ -57,7 +60,11 @@ def _some(kind: object) -> object:
     """A value that a field of this type takes."""
     if isinstance(kind, type) and issubclass(kind, Row):
         return {field.name: _some(field.type) for field in msgspec.structs.fields(kind)}
-    candidates: list[object] = [b"bytes", "sites", "verified", "api", "", 1.0, 1, True, [], {}, None]
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return next(iter(kind))
+    if typing.get_origin(kind) is typing.Literal:
+        return typing.get_args(kind)[0]
+    candidates: list[object] = [b"bytes", "verified", "", 1.0, 1, True, [], {}, None]
     for candidate in candidates:
         try:
             msgspec.convert(candidate, kind, builtin_types=(bytes,))
