@@ -42,6 +42,14 @@ EXTENSIONS_MAX: Final = 128
 ALPN_MAX: Final = 64
 """Protocols in one ALPN list; browsers send 2 or 3."""
 
+KNOWN: Final = 256
+KNOWN_BYTES: Final = 128
+"""Lists of protocols, versions and signature schemes that are known by their bytes, and how long they may be: browsers of one
+kind send the same. 0.2 MB, however long a stranger's are."""
+
+KNOWN_NAMES: Final = 4096
+"""Server names that are known by their bytes; 2 MB with the longest that there are."""
+
 _SERVER_NAME, _GROUPS, _SIGNATURE_ALGORITHMS, _ALPN, _SESSION_TICKET, _PRE_SHARED_KEY, _VERSIONS = 0, 10, 13, 16, 35, 41, 43
 
 _HEADER: Final = 5
@@ -218,7 +226,7 @@ def _extensions(body: bytes, at: int) -> dict[int, bytes]:
     return found
 
 
-@functools.lru_cache(4096)
+@functools.lru_cache(KNOWN_NAMES)
 def _hostname(content: bytes) -> str:
     """The host name of a server_name extension: exactly one entry, of type host_name, as OpenSSL wants it too."""
     size = len(content)
@@ -233,8 +241,11 @@ def _hostname(content: bytes) -> str:
     return name
 
 
-@functools.lru_cache(256)
 def _protocols(content: bytes) -> tuple[bytes, ...]:
+    return (_known_protocols if len(content) <= KNOWN_BYTES else _read_protocols)(content)
+
+
+def _read_protocols(content: bytes) -> tuple[bytes, ...]:
     """The protocols of an ALPN extension (RFC 7301 section 3.1)."""
     end = len(content)
     if end < 4 or _short(content)[0] != end - 2:
@@ -250,13 +261,20 @@ def _protocols(content: bytes) -> tuple[bytes, ...]:
     return tuple(protocols)
 
 
-@functools.lru_cache(512)
 def _numbers(content: bytes, prefix: int, what: str) -> tuple[int, ...]:
+    return (_known_numbers if len(content) <= KNOWN_BYTES else _read_numbers)(content, prefix, what)
+
+
+def _read_numbers(content: bytes, prefix: int, what: str) -> tuple[int, ...]:
     """A non-empty list of 16-bit numbers behind a length of `prefix` bytes."""
     size = len(content) - prefix
     if size < 2 or size & 1 or int.from_bytes(content[:prefix], "big") != size:
         raise _malformed(what)
     return struct.unpack_from(f">{size >> 1}H", content, prefix)
+
+
+_known_protocols = functools.lru_cache(KNOWN)(_read_protocols)
+_known_numbers = functools.lru_cache(KNOWN)(_read_numbers)
 
 
 def _malformed(what: str) -> HelloError:

@@ -398,3 +398,16 @@ def test_reads_hellos_of_openssl_and_curl_as_openssl_does(
     assert found.alpn == protocols
     seen = hellos.name_seen_by_openssl(data)
     assert name == (None if seen is None else seen.lower().removesuffix("."))
+
+
+def test_what_is_known_by_its_bytes_has_a_bound():
+    for number in range(hello.KNOWN + 50):
+        short, long = b"".join(bytes((number >> 8, number & 255, 3)) for _ in range(2)), bytes(1000) + number.to_bytes(2, "big")
+        assert len(hello._numbers(len(short).to_bytes(2, "big") + short, 2, "x")) == 3
+        assert len(hello._numbers(len(long).to_bytes(2, "big") + long, 2, "x")) == 501
+    kept = hello._known_numbers.cache_info()
+    assert kept.currsize <= hello.KNOWN == kept.maxsize
+    before = hello._known_protocols.cache_info().currsize
+    protocols = b"".join(b"\xff" + bytes(255) for _ in range(4))
+    assert len(hello._protocols(len(protocols).to_bytes(2, "big") + protocols)) == 4
+    assert hello._known_protocols.cache_info().currsize == before
