@@ -228,9 +228,9 @@ class Supervisor:
             elif self._reload_again and self._reload is None:
                 self._after_reload()
             return
-        self._died(child, place, how)
+        self._died(child, place, how, status)
 
-    def _died(self, child: Child, place: Place, how: str) -> None:
+    def _died(self, child: Child, place: Place, how: str, status: int) -> None:
         now = time.monotonic()
         place.child = None
         if self._stopping:
@@ -243,7 +243,9 @@ class Supervisor:
             return
         place.due = now + delay
         detail = {"detail": child.failure.detail} if child.failure else {}
-        self.log.error("died and is replaced", child=child.name, child_pid=child.pid, how=how, after=delay, **detail)
+        # Whoever sends SIGTERM to all processes of a group has them drain and end, some before this one has read its own.
+        tell, what = (self.log.info, "ended by itself") if status == 0 else (self.log.error, "died")
+        tell(f"{what} and is replaced", child=child.name, child_pid=child.pid, how=how, after=delay, **detail)
 
     def _give_up(self, child: Child, how: str) -> None:
         """Before anything was served, a fault that stays is better told than repeated."""

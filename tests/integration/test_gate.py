@@ -298,7 +298,8 @@ def test_a_stale_route_is_served_while_the_gate_is_asked_again(edge, gate):
         return workspace == "after"
 
     wait_for(changed, "the new workspace")
-    assert gate.asked[name] == asked + 1
+    # Not by each visitor: once, or twice where the first answer was out of date before the second stood ready.
+    assert asked < gate.asked[name] <= asked + 2
     assert time.monotonic() - began >= 1.0
     # Nobody waited for the gate, which took a second. (A machine that does something else meanwhile may take its time.)
     assert slowest < 1.0

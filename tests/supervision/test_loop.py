@@ -39,6 +39,15 @@ def test_a_killed_worker_is_replaced_and_the_others_connections_go_on(edge: Runn
     assert ask(edge, "about")["pid"] != victim
 
 
+def test_a_worker_that_was_asked_to_end_by_another_is_replaced_without_alarm(edge: Running) -> None:
+    edge.start()
+    victim = next(pid for pid, name in edge.children().items() if " w " in name)
+    os.kill(victim, signal.SIGTERM)
+    line = edge.wait_logged("ended by itself and is replaced")
+    assert (line["child_pid"], line["level"]) == (victim, "info")
+    wait_for(lambda: len(edge.children()) == 3 and victim not in edge.children(), "a new worker")
+
+
 def test_connections_that_wait_to_be_accepted_are_served_although_all_workers_die(edge: Running) -> None:
     edge.start()
     workers = [pid for pid, name in edge.children().items() if " w " in name]

@@ -111,22 +111,23 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, config: Co
     2xx allows, 4xx denies, but 408, 425 and 429 mean "not now" like everything else. A 2xx whose body is JSON must hold
     a valid workspace id and origin if it holds any: an answer that cannot be used is the gate's fault, not the name's.
     """
+    said = f"The gate at {httpx2.URL(config.issuance.allow.gate).netloc.decode('ascii')} answered {status}"
     if status in (408, 425, 429) or not (200 <= status < 300 or 400 <= status < 500):
-        return _not_now(f"The gate answered {status}.")
+        return _not_now(f"{said}.")
     kept = lifetime(headers, config.issuance.allow.gate_ttl)
     if status >= 400:
-        return GateAnswer(GateVerdict.DENY, kept, detail=f"The gate answered {status}.")
+        return GateAnswer(GateVerdict.DENY, kept, detail=f"{said}.")
     if not body.lstrip().startswith(b"{") and "json" not in headers.get("content-type", "").lower():
-        return GateAnswer(GateVerdict.ALLOW, kept, detail=f"The gate answered {status}.")
+        return GateAnswer(GateVerdict.ALLOW, kept, detail=f"{said}.")
     try:
         answer = msgspec.json.decode(body, type=_GateBody) if body.strip() else _GateBody()
         workspace = workspace_id(answer.workspace_id) if answer.workspace_id else ""
         origin = check_origin(answer.origin, config) if answer.origin else ""
     except msgspec.MsgspecError as error:
-        return _not_now(f"The gate answered {status} with JSON that cannot be used: {error}.")
+        return _not_now(f"{said} with JSON that cannot be used: {error}.")
     except InvalidName as error:
-        return _not_now(f"The gate answered {status} with a value that cannot be used: {error.detail}")
-    return GateAnswer(GateVerdict.ALLOW, kept, workspace, origin, f"The gate answered {status}.")
+        return _not_now(f"{said} with a value that cannot be used: {error.detail}")
+    return GateAnswer(GateVerdict.ALLOW, kept, workspace, origin, f"{said}.")
 
 
 class Gate:

@@ -37,7 +37,7 @@ async def test_a_gate_in_trouble_says_not_now(world, service, gate_answers):
     gate_answers.status = 500
     outcome = await service(gated(world)).obtain(NAME, "")
     assert (outcome.ok, outcome.denied) == (False, False)
-    assert outcome.detail == "The gate answered 500."
+    assert outcome.detail == "The gate at gate.example answered 500."
     assert 0 < outcome.remember <= 10
 
 

@@ -96,3 +96,10 @@ async def test_a_name_that_is_parked_and_back_is_told_with_its_reason(world, tol
     assert [event.name for event in told] == ["certificate.parked", "certificate.unparked"]
     assert (told[0].fields["since"], told[0].fields["detail"]) == (5.0, "It is elsewhere.")
     assert told[1].fields["certificate_id"] == stored.id
+
+
+@pytest.mark.parametrize(
+    ("ca", "told"), [("https://ca.example:14000/dir", "ca.example"), ("internal", "internal"), ("custom", "custom")]
+)
+def test_a_ca_is_told_by_its_host(ca: str, told: str):
+    assert telling.about(NAME, None, ca=ca)["ca"] == told
