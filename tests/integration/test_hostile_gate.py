@@ -8,8 +8,9 @@ import struct
 import pytest
 
 from edgeproxy.config.structs import Allow, Config, Issuance
+from edgeproxy.control.asking import ANSWER_BYTES
 from edgeproxy.control.issuance import gate as module
-from edgeproxy.control.issuance.gate import ANSWER_BYTES, CONNECTIONS, OF_A_NETWORK, Gate, GateVerdict
+from edgeproxy.control.issuance.gate import CONNECTIONS, OF_A_NETWORK, Gate, GateVerdict
 from edgeproxy.units import Duration
 
 TIMEOUT = 0.5

@@ -6,12 +6,8 @@ can send is bounded. A gate that fails says "not now": never yes, and never no.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import enum
-import re
-import socket
-import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
@@ -19,20 +15,12 @@ import httpx2
 import msgspec
 
 from edgeproxy.config.structs import Config
+from edgeproxy.control.asking import Asker, Flights, NoAnswer, lifetime
 from edgeproxy.control.issuance.origins import check_origin, resolve_origin
 from edgeproxy.control.issuance.strangers import ClientNetworks
 from edgeproxy.control.issuance.turns import Turns
 from edgeproxy.errors import InvalidName
 from edgeproxy.model import workspace_id
-
-ANSWER_BYTES = 16 * 1024
-"""Bytes of an answer that are read; {"workspace_id": …, "origin": …} has some 100."""
-
-LIFETIME_MAX = 30 * 86_400.0
-"""Seconds for which the longest Cache-Control is believed."""
-
-LIFETIME_MIN = 1.0
-"""Seconds for which even an answer with no-store counts: one question a second and name is what a stranger can cause."""
 
 TROUBLE_LIFETIME = 5.0
 """Seconds for which a gate that failed is not asked again for the same name."""
@@ -61,8 +49,6 @@ QUESTIONS = 2_000
 BUSY_LIFETIME = 1.0
 """Seconds for which a name whose turn did not come is not asked for again."""
 
-_MAX_AGE = re.compile(r"(s-maxage|max-age)\s*=\s*\"?([0-9]{1,12})\"?\Z")
-
 
 class GateVerdict(enum.Enum):
     """What a gate's answer means."""
@@ -89,20 +75,6 @@ class GateAnswer:
 class _GateBody(msgspec.Struct, frozen=True):
     workspace_id: str | None = None
     origin: str | None = None
-
-
-def lifetime(headers: Mapping[str, str], default: float) -> float:
-    """Seconds for which an answer counts by its Cache-Control and Age, else `default`."""
-    control = [part.strip().lower() for part in headers.get("cache-control", "").split(",")]
-    if "no-store" in control or "no-cache" in control:
-        return LIFETIME_MIN
-    found: dict[str, str] = {match[1]: match[2] for part in control if (match := _MAX_AGE.match(part))}
-    text = found.get("s-maxage", found.get("max-age"))
-    if text is None:
-        return max(LIFETIME_MIN, float(default))  # a Duration cannot be sent to a worker
-    age = headers.get("age", "")
-    seconds = int(text) - (int(age) if age.isascii() and age.isdigit() and len(age) < 12 else 0)
-    return min(max(float(seconds), LIFETIME_MIN), LIFETIME_MAX)
 
 
 def read_answer(status: int, headers: Mapping[str, str], body: bytes, config: Config) -> GateAnswer:
@@ -140,20 +112,16 @@ class Gate:
         self._config = config
         self._clock = clock
         self._answers: OrderedDict[str, tuple[float, GateAnswer]] = OrderedDict()
-        self._flights: dict[str, asyncio.Task[GateAnswer]] = {}
-        self._timeout = float(config.issuance.allow.gate_timeout)
+        self._flights = Flights[GateAnswer]()
         self._turns = Turns(CONNECTIONS, OF_A_NETWORK, OF_OUR_OWN)
         self._networks = ClientNetworks(config)
-        self.asked = 0
+        allow = config.issuance.allow
+        self._asker = Asker("The gate", "issuance.allow.gate", allow.gate_timeout, CONNECTIONS, transport)
+
+    @property
+    def asked(self) -> int:
         """Requests sent so far."""
-        # trust_env off: a proxy for the way out of the building must not get the questions to a gate inside it
-        self._client = httpx2.AsyncClient(
-            transport=transport,
-            timeout=self._timeout,
-            limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=30),
-            trust_env=False,
-            headers={"accept": "application/json, */*;q=0.5", "user-agent": "edgeproxy", "accept-encoding": "identity"},
-        )
+        return self._asker.asked
 
     def known(self, hostname: str) -> GateAnswer | None:
         """What is remembered of a name, as long as it counts; its `lifetime` is what is left of it."""
@@ -169,23 +137,14 @@ class Gate:
         known = self.known(hostname)
         if known is not None and (not afresh or known.verdict is GateVerdict.NOT_NOW):
             return known
-        flight = self._flights.get(hostname)
-        if flight is None:
-            if len(self._flights) >= QUESTIONS:
-                return _busy(f"{QUESTIONS} questions wait for the gate already.")
-            flight = asyncio.get_running_loop().create_task(self._ask(hostname, client_ip))
-            self._flights[hostname] = flight
-            flight.add_done_callback(lambda _done: self._flights.pop(hostname, None))
-        # shielded: the first that asked may leave while others wait for the same answer
-        return await asyncio.shield(flight)
+        if hostname not in self._flights and len(self._flights) >= QUESTIONS:
+            return _busy(f"{QUESTIONS} questions wait for the gate already.")
+        return await self._flights.join(hostname, lambda: self._ask(hostname, client_ip))
 
     async def close(self) -> None:
         """Ends questions and connections."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
-        await self._client.aclose()
+        await self._flights.close()
+        await self._asker.close()
 
     async def _ask(self, hostname: str, client_ip: str) -> GateAnswer:
         try:
@@ -205,37 +164,12 @@ class Gate:
         return answer
 
     async def _request(self, hostname: str, client_ip: str) -> GateAnswer:
-        url = httpx2.URL(self._config.issuance.allow.gate).copy_merge_params({"domain": hostname, "client_ip": client_ip})
-        self.asked += 1
+        parameters = {"domain": hostname, "client_ip": client_ip}
         try:
-            # httpx2's own timeouts are per read: a gate that sends a byte a second would hold a place for ever
-            async with asyncio.timeout(self._timeout), self._client.stream("GET", url) as response:
-                body = b""
-                async for piece in response.aiter_raw():
-                    body += piece
-                    if len(body) > ANSWER_BYTES:
-                        return _not_now(f"The gate's answer has more than {ANSWER_BYTES} bytes.")
-                return read_answer(response.status_code, response.headers, body, self._config)
-        except (TimeoutError, httpx2.TimeoutException):
-            return _not_now(f"The gate did not answer within {self._config.issuance.allow.gate_timeout}.")
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            return _not_now(f"The gate cannot be reached: {_reason(error)}. See whether it runs, and issuance.allow.gate.")
-
-
-def _reason(error: BaseException) -> str:
-    """Why nothing came back, in a few words: the client's own are "all connection attempts failed"."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, BaseExceptionGroup):  # an attempt at each address
-            seen = seen.exceptions[0]
-        if isinstance(seen, ssl.SSLCertVerificationError):
-            return f"its TLS certificate is not trusted ({seen.verify_message})"
-        if isinstance(seen, socket.gaierror):
-            return f"its name cannot be looked up ({(seen.strerror or str(seen)).lower()})"
-        if isinstance(seen, ConnectionRefusedError):
-            return "connection refused"
-        seen = seen.__cause__ or seen.__context__
-    return str(error)[:200] or type(error).__name__
+            answer = await self._asker.get(self._config.issuance.allow.gate, parameters)
+        except NoAnswer as error:
+            return _not_now(str(error))
+        return read_answer(answer.status, answer.headers, answer.body, self._config)
 
 
 def _busy(detail: str) -> GateAnswer:

@@ -11,14 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproxy.config.structs import Allow, Config, Issuance
+from edgeproxy.control.asking import ANSWER_BYTES, LIFETIME_MAX, LIFETIME_MIN
 from edgeproxy.control.issuance import gate as module
 from edgeproxy.control.issuance.gate import (
-    LIFETIME_MAX,
-    LIFETIME_MIN,
     TROUBLE_LIFETIME,
     Gate,
     GateVerdict,
-    lifetime,
     read_answer,
 )
 from edgeproxy.control.issuance.origins import check_origin
@@ -64,32 +62,6 @@ async def pieces(body):
 
 def opened(answers, clock=None, **allow):
     return Gate(config(**allow), clock or Clock(), answers)
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, 300),
-        ({"cache-control": "max-age=60"}, 60),
-        ({"cache-control": "public, Max-Age = 60"}, 60),
-        ({"cache-control": 'max-age="60"'}, 60),
-        ({"cache-control": "max-age=60, s-maxage=10"}, 10),
-        ({"cache-control": "max-age=60", "age": "20"}, 40),
-        ({"cache-control": "max-age=60", "age": "90"}, LIFETIME_MIN),
-        ({"cache-control": "max-age=60", "age": "x"}, 60),
-        ({"cache-control": "max-age=0"}, LIFETIME_MIN),
-        ({"cache-control": "no-store"}, LIFETIME_MIN),
-        ({"cache-control": "no-cache, max-age=60"}, LIFETIME_MIN),
-        ({"cache-control": "max-age=999999999999"}, LIFETIME_MAX),
-        ({"cache-control": "max-age=-5"}, 300),
-        ({"cache-control": "max-age=1.5"}, 300),
-        ({"cache-control": "private"}, 300),
-    ],
-)
-def test_an_answer_counts_as_long_as_its_cache_control_says(headers, seconds):
-    found = lifetime(headers, Duration(300))
-    assert found == seconds
-    assert type(found) is float, "it travels to workers, and a Duration does not"
 
 
 @pytest.mark.parametrize(
@@ -280,7 +252,7 @@ async def test_a_gate_that_sends_without_end_is_cut_off():
     gate = opened(Answers((200, {}, body())))
     answer = await gate.ask("a.example", "")
     assert answer.verdict is GateVerdict.NOT_NOW
-    assert sent <= module.ANSWER_BYTES / 1024 + 2
+    assert sent <= ANSWER_BYTES / 1024 + 2
     await gate.close()
 
 

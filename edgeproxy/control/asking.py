@@ -1,0 +1,130 @@
+"""Questions to a server of the platform's, by HTTP GET: bounded in time and size, one under way for each key, and how long
+their answers count."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Generic, TypeVar
+
+import httpx2
+
+from edgeproxy.control.unreachable import reason
+from edgeproxy.units import Duration
+
+ANSWER_BYTES = 16 * 1024
+"""Bytes of an answer that are read. What is asked for has some 100."""
+
+LIFETIME_MAX = 30 * 86_400.0
+"""Seconds for which the longest Cache-Control is believed."""
+
+LIFETIME_MIN = 1.0
+"""Seconds for which even an answer with no-store counts: one question a second and key is what a stranger can cause."""
+
+_MAX_AGE = re.compile(r"(s-maxage|max-age)\s*=\s*\"?([0-9]{1,12})\"?\Z")
+
+T = TypeVar("T")
+
+
+def lifetime(headers: Mapping[str, str], default: float) -> float:
+    """Seconds for which an answer counts by its Cache-Control and Age, else `default`. Pure."""
+    control = [part.strip().lower() for part in headers.get("cache-control", "").split(",")]
+    if "no-store" in control or "no-cache" in control:
+        return LIFETIME_MIN
+    found: dict[str, str] = {match[1]: match[2] for part in control if (match := _MAX_AGE.match(part))}
+    text = found.get("s-maxage", found.get("max-age"))
+    if text is None:
+        return max(LIFETIME_MIN, float(default))  # a Duration cannot be sent to a worker
+    age = headers.get("age", "")
+    seconds = int(text) - (int(age) if age.isascii() and age.isdigit() and len(age) < 12 else 0)
+    return min(max(float(seconds), LIFETIME_MIN), LIFETIME_MAX)
+
+
+class NoAnswer(Exception):
+    """Nothing came that could be read. Its text is a plain sentence: what happened, and where to look."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Asker:
+    """Asks one server. `subject` begins sentences about it ("The gate"), `key` is where the operator wrote its URL, and
+    `transport` replaces the network in tests."""
+
+    def __init__(
+        self, subject: str, key: str, timeout: Duration, connections: int, transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
+        self._subject = subject
+        self._key = key
+        self._timeout = timeout
+        self.asked = 0
+        """Requests sent so far."""
+        # trust_env off: a proxy for the way out of the building must not get the questions to a server inside it
+        self._client = httpx2.AsyncClient(
+            transport=transport,
+            timeout=float(timeout),
+            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30),
+            trust_env=False,
+            headers={"accept": "application/json, */*;q=0.5", "user-agent": "edgeproxy", "accept-encoding": "identity"},
+        )
+
+    async def get(self, url: str, parameters: Mapping[str, str]) -> Answer:
+        """The answer to GET {url}, with parameters beside those that it has. Raises NoAnswer."""
+        whole = httpx2.URL(url).copy_merge_params(dict(parameters))
+        self.asked += 1
+        try:
+            # httpx2's own timeouts are per read: a server that sends a byte a second would hold a place for ever
+            async with asyncio.timeout(self._timeout), self._client.stream("GET", whole) as response:
+                body = b""
+                async for piece in response.aiter_raw():
+                    body += piece
+                    if len(body) > ANSWER_BYTES:
+                        raise NoAnswer(f"{self._subject}'s answer has more than {ANSWER_BYTES} bytes.")
+                return Answer(response.status_code, response.headers, body)
+        except (TimeoutError, httpx2.TimeoutException):
+            raise NoAnswer(f"{self._subject} did not answer within {self._timeout}.") from None
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            why = f"{self._subject} cannot be reached: {reason(error)}. See whether it runs, and {self._key}."
+            raise NoAnswer(why) from error
+
+    async def close(self) -> None:
+        """Ends its connections."""
+        await self._client.aclose()
+
+
+class Flights(Generic[T]):
+    """One flight per key: who asks for what is being found out already waits for that."""
+
+    def __init__(self) -> None:
+        self._flights: dict[str, asyncio.Task[T]] = {}
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._flights
+
+    async def join(self, key: str, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What the flight under way brings, or else a new one, made by `begin`."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.get_running_loop().create_task(begin())
+            self._flights[key] = flight
+            flight.add_done_callback(lambda _done: self._flights.pop(key, None))
+        # shielded: the first that asked may leave while others wait for the same answer
+        return await asyncio.shield(flight)
+
+    async def close(self) -> None:
+        """Ends what is under way."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
