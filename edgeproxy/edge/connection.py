@@ -147,11 +147,11 @@ class Connection(asyncio.BufferedProtocol):
         return self.worker.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self._lingering:  # also where no hello was taken: what comes behind a refusal is swallowed, and not kept
+            return
         tls = self._tls
         if tls is None:
             self._hello(bytes(self.worker.buffer[:nbytes]))
-            return
-        if self._lingering:
             return
         self._feed(tls, self.worker.buffer[:nbytes])
 

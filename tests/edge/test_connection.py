@@ -134,6 +134,30 @@ async def test_garbage_gets_an_alert(edge: Edge):
     assert (await raw(edge, b"\xff" * 100))[:1] == b"\x15"
 
 
+@pytest.mark.parametrize(
+    ("first", "answer"), [(b"\xff" * 100, b"\x15"), (b"GET / HTTP/1.1\r\nHost: gallery.test\r\n\r\n", b"HTTP/1.1 400")]
+)
+async def test_what_comes_after_a_refusal_is_neither_kept_nor_answered(edge: Edge, first: bytes, answer: bytes):
+    broken: list[object] = []
+    edge.worker.loop.set_exception_handler(lambda _loop, context: broken.append(context))
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(first)
+    assert (await asyncio.wait_for(reader.readexactly(len(answer)), 30)) == answer
+    await reader.read()  # to the FIN: from here on the edge only swallows
+    (connection,) = cast(list[Connection], list(edge.worker.connections))
+    refused = edge.worker.access.snapshot({})
+    writer.write(first + b"\xff" * 1_000_000)
+    kept = 0
+    async with asyncio.timeout(30):
+        while edge.worker.connections:
+            kept = max(kept, len(connection._early))
+            await asyncio.sleep(0.01)
+    writer.transport.abort()
+    assert kept <= len(first)
+    assert not broken
+    assert edge.worker.access.snapshot({}) == refused
+
+
 async def test_a_hello_may_come_byte_by_byte(edge: Edge):
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = edge.client_context("http/1.1").wrap_bio(incoming, outgoing, server_hostname="gallery.test")
