@@ -75,6 +75,7 @@ async def _certify(store: Store, sealer: Sealer, wildcard: StoredCertificate, ke
                     "not_after": wildcard.not_after,
                     "renew_at": wildcard.renew_at,
                     "issuer": wildcard.issuer,
+                    "key_type": wildcard.key_type,
                     "added_at": wildcard.added_at,
                 }
             )

@@ -343,7 +343,9 @@ class Certificates:
     def context_for(self, certificate_id: str, certificate: Certificate) -> ssl.SSLContext:
         """A context for one hostname with this certificate. Any thread. Raises MapError where it can not be used."""
         key = self._sealer.open(certificate.sealed_key, b"key:" + certificate_id.encode())
-        context = server_context(certificate.chain, key, self._protocols, self._minimum, f"certificate {certificate_id}")
+        kind = certificate.key_type if self._share_tickets else ""
+        what = f"certificate {certificate_id}"
+        context = server_context(certificate.chain, key, self._protocols, self._minimum, what, kind=kind)
         if self._share_tickets:
             tickets.without_session_cache(context)
         return context

@@ -4,18 +4,14 @@ A TLS context that is left alone makes ticket keys of its own, so a session resu
 for several names would let a ticket of one name resume under another, which RFC 6066 section 3 forbids. So every hostname
 has its context, and its keys are derived from a secret that all workers read in the published map.
 
-Python's ssl can not set ticket keys; OpenSSL's `SSL_CTX_ctrl` can. The address of the SSL_CTX is the first field behind the
-header of the context object, as in every CPython so far. On an interpreter laid out otherwise, reading it is undefined
-behaviour: therefore `trial` first does it in a child process, with real handshakes, and only what ended well there is done
-here.
+Python's ssl can not set ticket keys; OpenSSL's `SSL_CTX_ctrl` can. Whether it can be reached (`edge.openssl`), a `trial` tells
+first, in a child process with real handshakes, and only what ended well there is done here.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
-import functools
 import hmac
 import os
 import select
@@ -25,10 +21,11 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from edgeproxy.edge import openssl
 from edgeproxy.errors import EdgeError
 
 KEYS_SIZE: Final = 80
@@ -87,7 +84,7 @@ def apply(context: ssl.SSLContext, keys: bytes) -> None:
     """
     if len(keys) != KEYS_SIZE:
         raise ValueError(f"ticket keys have {KEYS_SIZE} bytes")
-    if _control()(_address(context), _SET_TICKET_KEYS, KEYS_SIZE, keys) != 1:
+    if openssl.library().SSL_CTX_ctrl(openssl.address(context), _SET_TICKET_KEYS, KEYS_SIZE, keys) != 1:
         raise TicketKeysRefused("This OpenSSL takes no session-ticket keys.")
 
 
@@ -97,29 +94,7 @@ def without_session_cache(context: ssl.SSLContext) -> None:
     OpenSSL would keep up to 20,480 sessions for each context, for two hours: every TLS 1.2 handshake of a client that takes
     no tickets leaves one, about a kilobyte that a stranger may have for the asking.
     """
-    _control()(_address(context), _SET_SESSION_CACHE_MODE, 0, None)
-
-
-def _address(context: ssl.SSLContext) -> int | None:
-    """Where the SSL_CTX is: the pointer behind the object's header."""
-    return ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value
-
-
-@functools.cache
-def _control() -> Callable[[int | None, int, int, bytes | None], int]:
-    """`SSL_CTX_ctrl` of the very library that Python's ssl uses. Raises TicketKeysRefused."""
-    import _ssl
-
-    path = getattr(_ssl, "__file__", None)
-    if path is None:  # built into the interpreter: no telling which OpenSSL a symbol found elsewhere belongs to
-        raise TicketKeysRefused("Python's ssl module is built into the interpreter, so its OpenSSL can not be reached.")
-    try:
-        function = ctypes.CDLL(path).SSL_CTX_ctrl
-    except (OSError, AttributeError) as error:
-        raise TicketKeysRefused(f"Python's OpenSSL does not offer SSL_CTX_ctrl: {error}.") from None
-    function.restype = ctypes.c_long
-    function.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p)
-    return function
+    openssl.library().SSL_CTX_ctrl(openssl.address(context), _SET_SESSION_CACHE_MODE, 0, None)
 
 
 # The trial
@@ -201,19 +176,16 @@ def try_here() -> None:
 
 def try_handshakes() -> None:
     """Raises or crashes where ticket keys do not work. Not for a process that serves."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        pem = Path(folder) / "trial.pem"
-        pem.write_bytes(_trial_certificate())
-        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-            _try_version(version, pem)
+    certificate, key = _trial_certificate()
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        _try_version(version, certificate, key)
 
 
-def _try_version(version: ssl.TLSVersion, pem: Path) -> None:
+def _try_version(version: ssl.TLSVersion, certificate: bytes, key: bytes) -> None:
     def server(keys: bytes) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pem)
+        if not openssl.load(context, certificate, key, "p256"):
+            raise openssl.OpenSslUnreachable("Certificates can not be loaded but by Python's ssl.")
         without_session_cache(context)
         apply(context, keys)
         return context
@@ -255,8 +227,8 @@ def handshake(
     return here.session, bool(there.session_reused)
 
 
-def _trial_certificate() -> bytes:
-    """A key and a certificate for the trial, PEM; nobody trusts or keeps them."""
+def _trial_certificate() -> tuple[bytes, bytes]:
+    """A certificate and its key for the trial, PEM; nobody trusts or keeps them."""
     import datetime
 
     from cryptography import x509
@@ -273,6 +245,6 @@ def _trial_certificate() -> bytes:
         .sign(key, hashes.SHA256())
     )
     encoding = serialization.Encoding.PEM
-    return certificate.public_bytes(encoding) + key.private_bytes(
+    return certificate.public_bytes(encoding), key.private_bytes(
         encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

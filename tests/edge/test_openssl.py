@@ -1,0 +1,103 @@
+"""Certificates and keys given to OpenSSL past Python's ssl: the same comes of it, and what fails leaves nothing behind."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from edgeproxy.edge import openssl
+from edgeproxy.edge.context import server_context
+from edgeproxy.errors import MapError
+from tests.certificates import self_signed
+from tests.edge.fakemap import leaf, presented
+
+NAME = "shop.example.com"
+CHAIN, KEY = self_signed(NAME)
+OTHER_KEY = self_signed("other.example.com")[1]
+RSA_KEY = self_signed(NAME, kind="rsa2048")[1]
+
+
+@pytest.fixture
+def context() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+@pytest.mark.parametrize("kind", ["p256", "rsa2048"])
+def test_handshakes_work_under_what_was_loaded(context: ssl.SSLContext, kind: str, version: str) -> None:
+    assert openssl.load(context, *self_signed(NAME, kind=kind), kind)
+    assert presented(context, NAME, version=version).getpeercert(binary_form=True) == leaf(NAME, kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("chain", "key", "kind"),
+    [
+        (CHAIN, OTHER_KEY, "p256"),
+        (CHAIN, RSA_KEY, "rsa2048"),
+        (CHAIN, KEY, "rsa2048"),
+        (CHAIN, KEY, ""),
+        (CHAIN, b"", "p256"),
+        (b"", KEY, "p256"),
+        (CHAIN + b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", KEY, "p256"),
+        (CHAIN, b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "p256"),
+    ],
+    ids=["another's", "of another kind", "kind is wrong", "kind unknown", "no key", "no chain", "chain broken", "key broken"],
+)
+def test_what_cannot_be_loaded_leaves_ssl_as_it_was(context: ssl.SSLContext, chain: bytes, key: bytes, kind: str) -> None:
+    assert not openssl.load(context, chain, key, kind)
+    # OpenSSL keeps its errors in a queue: one that stayed would be raised by the next thing that ssl does.
+    assert presented(server_context(CHAIN, KEY, ["h2"], ssl.TLSVersion.TLSv1_2, "a test"), NAME).version() == "TLSv1.3"
+    assert openssl.load(context, CHAIN, KEY, "p256")
+    assert presented(context, NAME).getpeercert(binary_form=True) == leaf(NAME)
+
+
+def test_what_cannot_be_loaded_is_told_by_the_longer_way() -> None:
+    with pytest.raises(MapError, match="key values mismatch"):
+        server_context(CHAIN, OTHER_KEY, ["h2"], ssl.TLSVersion.TLSv1_2, "certificate c1", kind="p256")
+    made = server_context(CHAIN, KEY, ["h2"], ssl.TLSVersion.TLSv1_2, "certificate c1", kind="rsa2048")
+    assert presented(made, NAME).version() == "TLSv1.3"
+
+
+def test_the_whole_chain_is_sent(context: ssl.SSLContext) -> None:
+    chain, key, root = chained()
+    assert openssl.load(context, chain, key, "p384")
+    visitor = ssl.create_default_context(cadata=root.decode())  # knows the root alone
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    here = visitor.wrap_bio(to_client, to_server, server_hostname=NAME)
+    there = context.wrap_bio(to_server, to_client, server_side=True)
+    for side in (here, there, here):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    assert here.getpeercert()
+
+
+def chained() -> tuple[bytes, bytes, bytes]:
+    """Leaf and intermediate, the leaf's key (P-384), and the root, all PEM."""
+    now = datetime.datetime.now(datetime.UTC)
+    keys = [
+        ec.generate_private_key(ec.SECP256R1()),
+        ec.generate_private_key(ec.SECP256R1()),
+        ec.generate_private_key(ec.SECP384R1()),
+    ]
+    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)]) for text in ("root", "intermediate", NAME)]
+    made = []
+    for place, (name, key) in enumerate(zip(names, keys, strict=True)):
+        above = max(place - 1, 0)
+        builder = (
+            x509.CertificateBuilder(names[above], name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=30))
+            .add_extension(x509.BasicConstraints(ca=place < 2, path_length=None), critical=True)
+        )
+        if place == 2:
+            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
+        made.append(builder.sign(keys[above], hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    private = keys[2].private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return made[2] + made[1], private, made[0]
