@@ -100,6 +100,12 @@ class Conflict(EdgeError):
     fault = Fault.CLIENT
 
 
+class Outdated(Conflict):
+    """It was changed since the one who wants to change it has looked."""
+
+    code = "precondition_failed"
+
+
 class IssuanceError(EdgeError):
     """No certificate could be obtained for a name."""
 

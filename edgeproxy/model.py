@@ -50,6 +50,9 @@ RevocationReason = Literal["unspecified", "keyCompromise", "affiliationChanged",
 
 SERVED = frozenset((DomainState.VERIFIED, DomainState.ISSUING, DomainState.ACTIVE, DomainState.ATTENTION))
 
+ANSWERED = SERVED | {DomainState.SUSPENDED}
+"""States in which visitors get an answer under the name's certificate: a suspended name keeps it, for the page that says so."""
+
 
 def wire_hostname(name: str) -> str | None:
     """A hostname as it came over the wire (SNI, Host without port), normalised; None where it is not one.

@@ -9,7 +9,7 @@ import typer
 
 from edgeproxy.cli.options import Host, Json, Limit, Socket, admin
 from edgeproxy.cli.show import as_json, fields, listing_as_json, say, table, zone_lines
-from edgeproxy.model import SERVED, DomainState
+from edgeproxy.model import ANSWERED, DomainState
 
 DOMAINS = "/api/v1/infrastructure/domains"
 
@@ -89,7 +89,7 @@ def _certificate(domain: dict[str, Any]) -> dict[str, str]:
     """How it stands with a domain's certificate, for people: lines to be shown with its fields."""
     name, error, queued = domain["domain"], domain.get("error"), domain.get("queued")
     at_once = f"at once by `edgeproxy certs issue {name}`"
-    if domain["state"] not in SERVED:
+    if domain["state"] not in ANSWERED:
         return {"certificate": "none; the domain is not served before it is verified"}
     if error is None and domain.get("certificate_id"):
         return {"renewal": queued} if queued else {}

@@ -20,6 +20,7 @@ import msgspec
 
 from edgeproxy.config import check, values
 from edgeproxy.config.lines import lines_of
+from edgeproxy.config.pages import PAGE_BYTES, Page, page
 from edgeproxy.config.structs import Config
 from edgeproxy.errors import ConfigError
 from edgeproxy.units import Duration, Size
@@ -191,6 +192,8 @@ class _Reader:
         name = ".".join(key)
         read_from = ""
         try:
+            if kind is Page:
+                return _page(_converted(str, value, name))
             if isinstance(value, str) and value.startswith("file:") and name != "state.key":
                 path = value.removeprefix("file:")
                 value, read_from = _from_file(path, private=name in values.PRIVATE_FILES), path
@@ -276,7 +279,7 @@ def _wants_text(key: Key) -> bool:
         if part not in hints:
             return False
         kind = hints[part]
-    return kind is str or kind is Duration or typing.get_origin(kind) is typing.Literal
+    return kind is str or kind is Page or kind is Duration or typing.get_origin(kind) is typing.Literal
 
 
 def _from_file(text: str, *, private: bool = False) -> str:
@@ -308,6 +311,18 @@ def _see_private(path: Path) -> None:
         raise ValueError(
             f"everybody on this machine may {doing} it, and it holds a secret; make it its owner's alone (chmod 600)"
         )
+
+
+def _page(text: str) -> Page:
+    """A page by its path, before which "file:" may stand as everywhere. Raises ValueError."""
+    if not text:
+        return Page("")
+    path = values.absolute_path(text.removeprefix("file:"))
+    try:
+        data = _read(Path(path), PAGE_BYTES)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return page(path, data)
 
 
 def _see_certificates(path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from edgeproxy.config.pages import Page
 from edgeproxy.limits import Limits
 from edgeproxy.units import Duration, Size
 
@@ -391,6 +392,27 @@ class Timeouts(Section, frozen=True):
     """How long open requests may take to end when a process is stopped or replaced."""
 
 
+class Pages(Section, frozen=True):
+    """Pages of your own for visitors of a domain whose origin is not asked: HTML files, up to 256 KiB each, which are read when
+    the edge starts or reloads. {{host}} in one is the name that was asked for, {{request_id}} the id in the access log.
+    Programs that ask for JSON get a problem document instead."""
+
+    maintenance: Page = Page("")
+    """The file shown, with status 503, where a domain's `maintenance` is on. Empty: a page of the edge's own."""
+
+    suspended: Page = Page("")
+    """The file shown, with status 403, for a domain that is suspended. Empty: a page of the edge's own."""
+
+    setup: Page = Page("")
+    """The file shown, with status 503, for a domain that was verified and is not active yet. A browser looks again after 10 s.
+    Empty: a page of the edge's own."""
+
+    setup_until_active: bool = False
+    """When `setup` is shown. false: only where the origin does not answer; a domain whose origin does is served as soon as
+    it is verified. true: to every visitor until the domain is active. Domains that the operator adds without verification are
+    always served."""
+
+
 class Log(Section, frozen=True):
     """Logs."""
 
@@ -433,6 +455,7 @@ class Config(Section, frozen=True):
     tls: Tls = Tls()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    pages: Pages = Pages()
     log: Log = Log()
     metrics: Metrics = Metrics()
 

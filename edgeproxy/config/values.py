@@ -200,7 +200,8 @@ def _store(text: str) -> str:
     return text
 
 
-def _path(text: str) -> str:
+def absolute_path(text: str) -> str:
+    """The rule of paths. Raises ValueError."""
     if not text.startswith("/") or "\0" in text:
         raise ValueError(f'{text!r} is not an absolute path; write it from the root, like "/var/lib/edgeproxy"')
     return text
@@ -311,7 +312,7 @@ RULES: dict[str, Rule] = {
     "process.user": _user,
     "process.worker_user": _user,
     "process.group": _user,
-    "state.directory": _path,
+    "state.directory": absolute_path,
     "state.key": _key,
     "store.url": _store,
     "admin.socket": _admin_socket,
@@ -324,10 +325,10 @@ RULES: dict[str, Rule] = {
     "origin.url": _origin,
     "origin.allow": _network_or_name,
     "origin.header": _header,
-    "origin.ca_bundle": _path,
+    "origin.ca_bundle": absolute_path,
     "issuance.directory": _directory,
     "issuance.fallback": _acme_directory,
-    "issuance.ca_bundle": _path,
+    "issuance.ca_bundle": absolute_path,
     "issuance.email": _email,
     "issuance.challenges": _challenge,
     "issuance.eab.hmac_key": _eab_key,

@@ -8,9 +8,11 @@ import msgspec
 
 from edgeproxy.control.store.rows import SiteFacts
 from edgeproxy.control.store.store import Store
-from edgeproxy.model import SERVED, covers
+from edgeproxy.model import ANSWERED, DomainState, covers
 from edgeproxy.published.records import Site
 from edgeproxy.published.writer import Key, Put
+
+_NOT_YET_ACTIVE = frozenset((DomainState.VERIFIED, DomainState.AWAITING_CUTOVER, DomainState.ISSUING))
 
 
 class Settings(msgspec.Struct, frozen=True, array_like=True):
@@ -30,9 +32,7 @@ def site_for(facts: SiteFacts, settings: Settings) -> Site | None:
     if facts.hostname in settings.edge_names:
         return Site(certificate=certificate, source="edge")
     if facts.state is not None:
-        if facts.state not in SERVED:
-            return None
-        return Site(workspace=facts.workspace_id or "", origin=facts.origin or "", certificate=certificate)
+        return _registered(facts, certificate)
     if facts.fresh_until is not None:
         return Site(
             workspace=facts.gate_workspace_id or "",
@@ -44,6 +44,26 @@ def site_for(facts: SiteFacts, settings: Settings) -> Site | None:
     if facts.own_certificate and any(covers(pattern, facts.hostname) for pattern in settings.patterns):
         return Site(certificate=certificate, source="pattern")
     return None
+
+
+def _registered(facts: SiteFacts, certificate: str) -> Site | None:
+    """What the map says of a registered name.
+
+    One that awaits its cut-over is served as soon as it has its certificate: whose DNS comes here then must not find an error
+    until somebody has looked. It gets none by a visitor's coming, though.
+    """
+    if facts.state not in ANSWERED and not (facts.state == DomainState.AWAITING_CUTOVER and certificate):
+        return None
+    return Site(
+        workspace=facts.workspace_id or "",
+        origin=facts.origin or "",
+        certificate=certificate,
+        redirect_to=facts.redirect_to or "",
+        maintenance=bool(facts.maintenance),
+        suspended=facts.state == DomainState.SUSPENDED,
+        # Where the operator's word was enough there is nothing that it could become.
+        new=bool(facts.method) and facts.state in _NOT_YET_ACTIVE,
+    )
 
 
 class MapContent:

@@ -1,4 +1,4 @@
-"""One request and its response: admit → route → forward → respond.
+"""One request and its response: admit → route → (answer instead) → forward → respond.
 
 The origin's side (upstream.connection) and the front that speaks with the client call in here. What goes to the client goes
 through methods that a subclass has for its protocol: exchange1 and exchange2. One object for both sides, since every request
@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgeproxy.edge import forwarding
 from edgeproxy.edge.forwarding import Destination, origin_head
 from edgeproxy.edge.headers import RequestHead, ResponseHead, trailer_lines
 from edgeproxy.edge.http1 import chunk, last_chunk
-from edgeproxy.edge.respond import API_NOT_READY, Text, page
+from edgeproxy.edge.instead import Instead
+from edgeproxy.edge.redirect import redirect
+from edgeproxy.edge.respond import API_NOT_READY, Template, Text, moved, page
 from edgeproxy.errors import MapError
 from edgeproxy.limits import RELAY_BUFFER
 
 if TYPE_CHECKING:
     from edgeproxy.edge.connection import Connection
+    from edgeproxy.edge.route import Route
     from edgeproxy.edge.upstream.connection import OriginConnection
     from edgeproxy.edge.upstream.pool import Pool
 
@@ -100,10 +104,42 @@ class Exchange(msgspec.Struct, eq=False):
         if route.api:
             self.refuse(503, "the API is not served here yet", API_NOT_READY)
             return None
+        if route.instead is not None:
+            self._answer_instead(route, route.instead)
+            return None
         destination, request_id = connection.destination_for(request, route)
         if request_id is not None:
             self.request_id = request_id
         return destination
+
+    # answer instead
+
+    def _answer_instead(self, route: Route, instead: Instead) -> None:
+        """The domain redirects, or shows a page of its operator's.
+
+        The connection does not keep such a destination, so that the next request comes here again: a route that asks its
+        origin pays nothing for there being others.
+        """
+        connection, request = self.connection, self.request
+        self.destination, request_id = forwarding.destination(
+            connection.peer, request, route, trusted=connection.trusted, own_host=False
+        )
+        if request_id is not None:
+            self.request_id = request_id
+        if instead.redirect_to:
+            port = connection.worker.config.listen.public_https_port
+            location = redirect(instead.redirect_to, request.target, known=True, https_port=port)
+            if location is None:  # "*", the only target that is no path, is of the server and not of a page
+                self.refuse(404, "a redirect needs a path")
+            else:
+                self._reply(308, instead.reason, *moved(location))
+        else:
+            self._show(instead)
+
+    def _show(self, instead: Instead) -> None:
+        """One of the operator's pages."""
+        notice = self.connection.worker.notices[instead.page]
+        self.refuse(notice.text.status, instead.reason, notice.text, notice.template)
 
     # forward
 
@@ -120,7 +156,10 @@ class Exchange(msgspec.Struct, eq=False):
     def not_connected(self, reason: str, *, timeout: bool) -> None:
         """Pool: none to be had."""
         self._pool = None
-        self.refuse(504 if timeout else 502, reason)
+        if self.destination.route.new:  # type: ignore[union-attr]  # found in `start`
+            self._show(Instead(page="setup", reason=reason))
+        else:
+            self.refuse(504 if timeout else 502, reason)
 
     def body(self, data: bytes) -> None:
         """A part of the request's body, or of a tunnel. Only between release_body and hold_body."""
@@ -237,10 +276,14 @@ class Exchange(msgspec.Struct, eq=False):
         else:
             self.refuse(502, f"{target}: {reason}")
 
-    def refuse(self, status: int, reason: str, text: Text | None = None) -> None:
-        """The edge answers by itself; where the origin's answer has begun it is cut off visibly."""
-        if self._over:
-            return
+    def refuse(self, status: int, reason: str, text: Text | None = None, template: Template | None = None) -> None:
+        """The edge answers by itself, with a page; where the origin's answer has begun it is cut off visibly."""
+        if not self._over:
+            request_id = self.request_id.decode("ascii")
+            self._reply(status, reason, *page(status, self.request.accept, request_id, self.request.host, text, template))
+
+    def _reply(self, status: int, reason: str, fields: Fields, body: bytes) -> None:
+        """An answer of the edge's own, and the end of the exchange."""
         self._over = True
         self.error = reason
         self._leave_origin()
@@ -248,7 +291,6 @@ class Exchange(msgspec.Struct, eq=False):
             self.truncate()
         else:
             self.status = status
-            fields, body = page(status, self.request.accept, self.request_id.decode("ascii"), self.request.host, text)
             self.bytes_out = len(body)
             self.send_page(status, fields, body)
         self.connection.worker.record(self)

@@ -39,6 +39,8 @@ class Text(msgspec.Struct, frozen=True):
     retryable: bool = False
     retry_after: int = 0
     """Seconds; 0: not said."""
+    refresh: int = 0
+    """Seconds after which a browser looks again by itself; 0: never."""
 
 
 _OWNER: Final = "If this is your site, the request ID below leads your platform’s support to the reason."
@@ -190,29 +192,53 @@ _POLICY: Final = (
     + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 ).encode()
 
+_OPERATORS_POLICY: Final = b"object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+"""For the operator's own pages, which may bring styles, pictures and scripts; nobody else may frame them."""
+_HTML: Final = b"text/html; charset=utf-8"
+_VARIABLE: Final = re.compile(r"\{\{ *(host|request_id) *\}\}")
+
 _ID: Final = re.compile(r"[!-~]{1,128}\Z").match
 _RANGE: Final = re.compile(r"\s*([!#$%&'*+.^_`|~0-9a-z-]+)/([!#$%&'*+.^_`|~0-9a-z-]+)\s*((?:;[^,;]*)*)\Z").match
 _QUALITY: Final = re.compile(r";\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*(?:;|\Z)").search
 _RANGES_MAX: Final = 32
 
 
-def page(status: int, accept: bytes, request_id: str, host: str, text: Text | None = None) -> tuple[Fields, bytes]:
+class Template:
+    """A page of the operator's own: HTML in which {{host}} and {{request_id}} stand for the request's, escaped."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, source: str) -> None:
+        self._parts = _VARIABLE.split(source)  # text, variable, text, …, text
+
+    def filled(self, host: str, request_id: str) -> bytes:
+        """The page for one request."""
+        parts, values = list(self._parts), {"host": html.escape(host), "request_id": html.escape(request_id)}
+        parts[1::2] = [values[name] for name in parts[1::2]]
+        return "".join(parts).encode()
+
+
+def page(
+    status: int, accept: bytes, request_id: str, host: str, text: Text | None = None, template: Template | None = None
+) -> tuple[Fields, bytes]:
     """An answer of the edge's own: header fields, content-length included, and body.
 
     `accept` is the request's Accept field; the page is JSON where JSON is preferred over HTML by it, else HTML. `host` is
-    shown where it is not empty; everything shown is escaped. `text` is for words other than the status's usual ones. The
-    caller leaves the body out for HEAD.
+    shown where it is not empty; everything shown is escaped. `text` is for words other than the status's usual ones;
+    `template` takes the place of the HTML that would be made of them. The caller leaves the body out for HEAD.
     """
     chosen = text or text_for(status)
     if not _ID(request_id):
         request_id = ""
     if b"json" in accept.lower() and prefers_json(accept):
         return _answer(chosen, b"application/problem+json", _problem(chosen, request_id, host), request_id)
+    if template is not None:
+        return _answer(chosen, _HTML, template.filled(host, request_id), request_id, _OPERATORS_POLICY)
     before, middle, after = _html(chosen)
     shown = f" · {html.escape(host)}" if host else ""
     reference = f"Request ID: <code>{html.escape(request_id)}</code>" if request_id else ""
     body = b"".join((before, shown.encode(), middle, reference.encode(), after))
-    return _answer(chosen, b"text/html; charset=utf-8", body, request_id)
+    return _answer(chosen, _HTML, body, request_id)
 
 
 def text_for(status: int) -> Text:
@@ -286,15 +312,17 @@ def plain_http_answer() -> bytes:
     return b"\r\n".join(lines)
 
 
-def _answer(text: Text, kind: bytes, body: bytes, request_id: str) -> tuple[Fields, bytes]:
+def _answer(text: Text, kind: bytes, body: bytes, request_id: str, policy: bytes = _POLICY) -> tuple[Fields, bytes]:
     fields = [
         (b"content-type", kind),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
         (b"vary", b"accept"),
         (b"x-content-type-options", b"nosniff"),
-        (b"content-security-policy", _POLICY),
+        (b"content-security-policy", policy),
     ]
+    if text.refresh and kind is _HTML:
+        fields.append((b"refresh", b"%d" % text.refresh))
     if text.retry_after:
         fields.append((b"retry-after", b"%d" % text.retry_after))
     if request_id:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from edgeproxy.config.structs import Config
+from edgeproxy.edge.instead import Instead, instead_of
 from edgeproxy.edge.upstream.target import Target, for_workspace, parse_target
 from edgeproxy.errors import InvalidName, MapError
 from edgeproxy.model import WORKSPACE_ID, wildcard_of
@@ -20,10 +21,31 @@ _STALE = -1
 class Route:
     """Where the requests for one hostname go. Immutable but for its bookkeeping."""
 
-    __slots__ = ("api", "epoch", "fresh_until", "known", "pool", "refreshing", "target", "workspace", "workspace_line")
+    __slots__ = (
+        "api",
+        "epoch",
+        "fresh_until",
+        "instead",
+        "known",
+        "new",
+        "pool",
+        "refreshing",
+        "target",
+        "workspace",
+        "workspace_line",
+    )
 
     def __init__(
-        self, *, known: bool, workspace: str, target: Target, header: str, api: bool = False, fresh_until: float = 0.0
+        self,
+        *,
+        known: bool,
+        workspace: str,
+        target: Target,
+        header: str,
+        api: bool = False,
+        fresh_until: float = 0.0,
+        instead: Instead | None = None,
+        new: bool = False,
     ) -> None:
         self.known = known
         """Whether a workspace was found; otherwise `origin.on_unknown` decides."""
@@ -32,6 +54,10 @@ class Route:
         self.workspace = workspace
         self.workspace_line = f"{header}: {workspace}\r\n".encode("ascii") if workspace else b""
         self.target = target
+        self.instead = instead
+        """What the edge answers by itself; None: the origin is asked."""
+        self.new = new
+        """Its domain is not active yet: an origin that does not answer is not told as a failure."""
         self.fresh_until = fresh_until
         self.refreshing = False
         self.pool: Pool | None = None
@@ -122,7 +148,7 @@ class Routes:
             site = self._site(wildcard_of(host))
         if site is None or not site.workspace:
             return self._nobody()
-        return self._route(site)
+        return self._route(site, instead_of(site, host, setup=config.pages.setup_until_active))
 
     def platform_workspace(self, host: str) -> str:
         """The workspace of `<workspace>.<platform.name>`; "" for other and reserved names."""
@@ -133,7 +159,7 @@ class Routes:
             return ""
         return label
 
-    def _route(self, site: Site) -> Route:
+    def _route(self, site: Site, instead: Instead | None = None) -> Route:
         config = self._config
         try:
             target = parse_target(site.origin, restricted=site.source == "gate") if site.origin else self._default
@@ -142,5 +168,11 @@ class Routes:
         if config.origin.routing == "subdomain" and not site.origin:
             target = for_workspace(target, site.workspace)
         return Route(
-            known=True, workspace=site.workspace, target=target, header=config.origin.header, fresh_until=site.fresh_until
+            known=True,
+            workspace=site.workspace,
+            target=target,
+            header=config.origin.header,
+            fresh_until=site.fresh_until,
+            instead=instead,
+            new=site.new,
         )

@@ -25,6 +25,7 @@ from edgeproxy.edge.headers import RequestHead, RequestLines, ResponseLines
 from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME
 from edgeproxy.edge.http2 import unindexed
 from edgeproxy.edge.http2_fields import RequestFields
+from edgeproxy.edge.instead import notices
 from edgeproxy.edge.obtain import Obtaining
 from edgeproxy.edge.reception import Reception
 from edgeproxy.edge.route import Route, Routes
@@ -83,6 +84,7 @@ class Worker:
         """Where every read of the process lands; used up before the next read."""
         self.ciphertext = memoryview(bytearray(RELAY_BUFFER))
         """The same for what origins send over TLS."""
+        self.notices = notices(start.config.pages)
         self.request_lines = RequestLines(start.config.origin.header)
         self.response_lines = ResponseLines(unindexed)
         self.request_fields = RequestFields(self.request_lines, self.limits)

@@ -44,6 +44,15 @@ class Site(Record, frozen=True):
     fresh_until: float = 0.0
     """Unix time until which a gate's answer counts; served on after it, while the worker has the controller ask again.
     0: always."""
+    redirect_to: str = ""
+    """The hostname that visitors are sent to instead. Empty: none."""
+    maintenance: bool = False
+    """Visitors are told to come back later."""
+    suspended: bool = False
+    """Visitors are told that it is switched off."""
+    new: bool = False
+    """It was verified and is not active yet: where no origin answers, or `pages.setup_until_active` says so, visitors are told
+    that it is being set up."""
 
 
 class Companion(Record, frozen=True):

@@ -9,7 +9,7 @@ import pytest
 from edgeproxy.control.map_content import MapContent, Settings, site_for
 from edgeproxy.control.store import Store
 from edgeproxy.control.store.rows import SiteFacts
-from edgeproxy.model import SERVED, DomainState
+from edgeproxy.model import ANSWERED, SERVED, DomainState
 from edgeproxy.published.records import Challenge, Site, Tickets
 from tests.control.publishing import EDGE, PATTERNS, add
 from tests.control.store.making import DAY, NOW, certificate
@@ -37,8 +37,31 @@ def test_a_registered_name_is_served_in_the_states_for_it_and_on_no_other_ground
         fresh_until=9.0,
         own_certificate="c",
     )
-    expected = Site(workspace="one", origin="http://o", certificate="c") if state in SERVED else None
+    served = state in ANSWERED or state is DomainState.AWAITING_CUTOVER
+    suspended = state is DomainState.SUSPENDED
+    expected = Site(workspace="one", origin="http://o", certificate="c", suspended=suspended) if served else None
     assert site_for(known, Settings(patterns=PATTERNS)) == expected
+
+
+def test_a_name_that_awaits_its_cut_over_is_served_once_it_has_its_certificate_and_gets_none_by_a_visit() -> None:
+    waiting = {"state": "awaiting_cutover", "workspace_id": "one"}
+    assert site_for(facts("a.example.com", **waiting), Settings()) is None
+    site = site_for(facts("a.example.com", **waiting, wildcard_certificate="w"), Settings())
+    assert site == Site(workspace="one", certificate="w")
+
+
+@pytest.mark.parametrize("state", sorted(SERVED | {DomainState.AWAITING_CUTOVER}))
+def test_a_customers_name_is_new_until_it_is_active_and_one_by_the_operators_word_never(state: DomainState) -> None:
+    known = {"state": state.value, "workspace_id": "one", "own_certificate": "c"}
+    site = site_for(facts("a.example.com", **known, method="cname"), Settings())
+    assert site is not None
+    assert site.new == (state not in (DomainState.ACTIVE, DomainState.ATTENTION))
+    assert site_for(facts("a.example.com", **known, method=""), Settings()) == Site(workspace="one", certificate="c")
+
+
+def test_redirect_and_maintenance_are_in_the_map() -> None:
+    known = facts("a.example.com", state="active", workspace_id="one", redirect_to="b.example.com", maintenance=True)
+    assert site_for(known, Settings()) == Site(workspace="one", redirect_to="b.example.com", maintenance=True)
 
 
 def test_a_route_from_the_gate_is_served_with_its_freshness() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
@@ -11,7 +12,8 @@ from typing import cast
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Api, Origin, Timeouts
+from edgeproxy.config.pages import Page
+from edgeproxy.config.structs import Api, Origin, Pages, Timeouts
 from edgeproxy.edge.exchange import Exchange
 from edgeproxy.errors import MapError
 from edgeproxy.limits import Limits
@@ -31,6 +33,13 @@ class Outcome(msgspec.Struct):
     status: int
     body: bytes
     complete: bool
+    fields: list[tuple[bytes, bytes]]
+
+    def field(self, name: bytes) -> bytes | None:
+        """The only value of a field; None where there is none."""
+        values = [value for each, value in self.fields if each == name]
+        assert len(values) < 2
+        return values[0] if values else None
 
 
 class Visitor:
@@ -49,7 +58,7 @@ class Visitor:
             lines = [b"%b: %b" % field for field in fields]
             client.send(request(f"{method} {target}".encode(), *lines, host=host.encode()))
             got = await client.answer(method.encode())
-        return Outcome(got.status, got.body, got.complete)
+        return Outcome(got.status, got.body, got.complete, got.fields)
 
     def leave(self) -> None:
         """Drops the connection."""
@@ -81,7 +90,8 @@ def following(edge: Edge) -> list[Exchange]:
 
 async def test_a_request_reaches_the_origin_with_its_workspace(edge: Edge, script: Script, protocol: str) -> None:
     async with visiting(edge, protocol) as ask:
-        assert await ask("/path?q=1") == Outcome(200, b"hello", True)
+        answer = await ask("/path?q=1")
+        assert (answer.status, answer.body, answer.complete) == (200, b"hello", True)
     (head,) = script.heads
     assert head.lower().startswith(b"get /path?q=1 http/1.1\r\nhost: gallery.test\r\n")
     assert b"\r\nworkspace-id: spandantest\r\n" in head
@@ -286,12 +296,146 @@ async def test_an_origin_that_is_not_there_is_a_502_with_a_request_id(edge: Edge
     assert b"127.0.0.1" not in answer.body  # where the origin is, is for the log only
 
 
+async def test_a_new_domain_whose_origin_is_not_there_yet_is_being_set_up(edge: Edge, protocol: str) -> None:
+    edge.add_certificate("new", "new.test")
+    edge.publish(("sites", "new.test", Site(workspace="w", certificate="new", origin="http://127.0.0.1:1", new=True)))
+    told = following(edge)
+    async with visiting(edge, protocol, "new.test") as ask:
+        answer = await ask(fields=((b"accept", b"application/json"),))
+        edge.publish(("sites", "new.test", Site(workspace="w", certificate="new", new=True)))
+        assert (await ask()).status == 200  # the origin is there: it is asked, though the domain is not active yet
+    assert (answer.status, json.loads(answer.body)["code"]) == (503, "setting_up")
+    assert "http://127.0.0.1:1 cannot be reached" in told[0].error
+
+
 async def test_a_malformed_trailer_of_the_origin_cuts_the_answer_off(edge: Edge, script: Script, protocol: str) -> None:
     script.response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nno trailer\r\n\r\n"
     told = following(edge)
     async with visiting(edge, protocol) as ask:
         assert not (await ask()).complete
     assert "malformed trailer" in told[0].error
+
+
+# What is answered instead of the origin
+
+
+def gallery(**how: object) -> tuple[str, str, Site]:
+    """The site of gallery.test, as it is now."""
+    return "sites", "gallery.test", Site(workspace="spandantest", certificate="cert-gallery.test", **how)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("target", ["/", "/a/b?c=d&e=%0d%0aSet-Cookie:x", "//elsewhere.test/x", "/\\elsewhere.test", "/.//x"])
+async def test_a_redirect_keeps_path_and_query_and_leads_nowhere_else(
+    edge: Edge, script: Script, protocol: str, target: str
+) -> None:
+    edge.publish(gallery(redirect_to="www.gallery.test"))
+    told = following(edge)
+    async with visiting(edge, protocol) as ask:
+        for method in ("GET", "HEAD", "DELETE"):
+            answer = await ask(target, method=method)
+            assert answer.status == 308
+            assert answer.field(b"location") == b"https://www.gallery.test:8443" + target.encode()
+            assert answer.field(b"set-cookie") is None
+    assert not script.connections
+    assert {(over.error, over.destination.route.workspace) for over in told if over.destination is not None} == {
+        ("redirected to www.gallery.test", "spandantest")
+    }
+
+
+async def test_a_redirect_that_is_no_hostname_is_not_sent(edge: Edge, protocol: str) -> None:
+    async with visiting(edge, protocol) as ask:
+        for wrong in ("evil.test/x", "a.test\r\nset-cookie: x", "a.test:1", "*.a.test", "user@a.test"):
+            edge.publish(gallery(redirect_to=wrong))
+            answer = await ask()
+            assert (answer.status, answer.field(b"location"), answer.field(b"set-cookie")) == (404, None, None)
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "code", "after"),
+    [
+        ({"maintenance": True}, 503, "maintenance", b"120"),
+        ({"maintenance": True, "redirect_to": "www.gallery.test"}, 503, "maintenance", b"120"),
+        ({"suspended": True, "maintenance": True, "redirect_to": "www.gallery.test"}, 403, "suspended", None),
+    ],
+)
+async def test_a_page_is_shown_from_the_next_request_on_and_until_the_switch_is_turned_back(
+    edge: Edge, script: Script, protocol: str, how: dict[str, object], status: int, code: str, after: bytes | None
+) -> None:
+    told = following(edge)
+    async with visiting(edge, protocol) as ask:
+        assert (await ask()).status == 200
+        edge.publish(gallery(**how))
+        answer = await ask(fields=((b"accept", b"application/json"),))
+        assert (answer.status, answer.field(b"retry-after")) == (status, after)
+        document = json.loads(answer.body)
+        assert (document["code"], document["host"]) == (code, "gallery.test")
+        assert b"<h1>" in (await ask(fields=((b"accept", b"text/html"),))).body
+        assert (await ask(method="HEAD")).body == b""
+        edge.publish(gallery())
+        assert (await ask()).status == 200
+    assert len(script.heads) == 2
+    assert document["request_id"] == told[1].request_id.decode()
+    assert told[1].error.startswith("the domain is ")
+    assert told[1].origin_seconds == 0
+
+
+async def test_a_body_that_nobody_takes_does_not_keep_a_page_from_its_visitor(edge: Edge, script: Script) -> None:
+    edge.publish(gallery(maintenance=True))
+    async with client1.connected(edge) as client:
+        client.send(request(b"POST /", b"Content-Length: 100000", body=b"x" * 100000))
+        assert (await client.answer()).status == 503
+    async with client2.connected(edge) as two:
+        number = two.request(client2.get(method="POST"), None)
+        two.send(number, b"x" * 16000)
+        assert (await two.answer(number)).status == 503
+    assert not script.connections
+
+
+async def test_a_websocket_is_answered_with_the_page_too(edge: Edge, script: Script) -> None:
+    edge.publish(gallery(maintenance=True))
+    upgrade = (
+        b"Connection: Upgrade",
+        b"Upgrade: websocket",
+        b"Sec-WebSocket-Version: 13",
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    )
+    async with client1.connected(edge) as client:
+        assert (await client.get(b"/chat", *upgrade)).status == 503
+    connect = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *client2.get("/chat")[1:]]
+    async with client2.connected(edge) as two:
+        answer = await two.answer(two.request([*connect, (b"sec-websocket-version", b"13")]))
+        assert (answer.status, answer.complete) == (503, True)
+    edge.publish(gallery(redirect_to="www.gallery.test"))
+    async with client2.connected(edge) as two:
+        answer = await two.answer(two.request([*connect, (b"sec-websocket-version", b"13")]))
+        assert answer.status == 308
+    assert not script.connections
+
+
+async def test_the_operators_own_page_is_shown_with_host_and_request_id(
+    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int], protocol: str
+) -> None:
+    pages = Pages(suspended=Page("/p.html", "<title>{{host}}</title><p>Ask us: {{ request_id }}"), setup_until_active=True)
+    edge = edge_with(tmp_path, maps, origin[1], pages=pages)
+    async with edge.running(), visiting(edge, protocol) as ask:
+        told = following(edge)
+        edge.publish(gallery(suspended=True))
+        answer = await ask()
+        edge.publish(gallery(new=True))
+        assert (await ask()).status == 503
+    request_id = told[0].request_id.decode()
+    assert answer.body.decode() == f"<title>gallery.test</title><p>Ask us: {request_id}"
+    assert answer.field(b"x-request-id") == request_id.encode()
+
+
+async def test_a_trusted_proxys_request_id_is_in_the_page(
+    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int], protocol: str
+) -> None:
+    listen = msgspec.structs.replace(config_for(origin[1]).listen, trusted_proxies=("127.0.0.0/8",))
+    edge = edge_with(tmp_path, maps, origin[1], listen=listen)
+    async with edge.running(), visiting(edge, protocol) as ask:
+        edge.publish(gallery(maintenance=True))
+        assert b"theirs-7" in (await ask(fields=((b"x-request-id", b"theirs-7"),))).body
 
 
 # Who leaves

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Api, Config, Origin, Platform
+from edgeproxy.config.structs import Api, Config, Origin, Pages, Platform
 from edgeproxy.edge.route import Routes
 from edgeproxy.errors import MapError
 from edgeproxy.limits import Limits
@@ -56,6 +56,31 @@ def test_a_route_tells_target_and_header():
     assert route is not None
     assert str(route.target) == "https://own.example"
     assert route.workspace_line == b"workspace-id: w\r\n"
+
+
+def test_what_is_answered_instead_of_an_origin_is_found_with_the_route():
+    sites = {
+        "a.test": Site(workspace="w", redirect_to="b.test"),
+        "*.test": Site(workspace="w", redirect_to="www.test"),
+        "b.test": Site(workspace="w", maintenance=True),
+        "c.test": Site(workspace="w", new=True),
+    }
+    found, _, _ = routes(sites)
+    told = {host: found.find(host) for host in ("a.test", "b.test", "c.test", "other.test", "www.test")}
+    instead = {host: None if route is None or route.instead is None else route.instead.reason for host, route in told.items()}
+    assert instead == {
+        "a.test": "redirected to b.test",
+        "b.test": "the domain is in maintenance",
+        "c.test": None,
+        "other.test": "redirected to www.test",
+        "www.test": None,
+    }
+    assert [host for host, route in told.items() if route is not None and route.new] == ["c.test"]
+    found, _, _ = routes(sites, pages=Pages(setup_until_active=True))
+    route = found.find("c.test")
+    assert route is not None
+    assert route.instead is not None
+    assert route.instead.page == "setup"
 
 
 def test_workspaces_of_the_platform_need_no_site():

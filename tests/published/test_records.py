@@ -35,6 +35,12 @@ def test_fields_that_a_later_version_appended_are_ignored(record: Record, more: 
     assert same(msgspec.msgpack.decode(msgspec.msgpack.encode(fields + more), type=type(record)), record)
 
 
+def test_a_site_of_the_version_before_redirects_is_a_site_that_is_served() -> None:
+    before = ["one", "http://o", "c", "registered", 0.0]
+    site = msgspec.msgpack.decode(msgspec.msgpack.encode(before), type=Site)
+    assert (site.redirect_to, site.maintenance, site.suspended, site.new) == ("", False, False, False)
+
+
 def test_fields_that_an_earlier_version_did_not_have_take_their_defaults() -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(["one"]), type=Site) == Site(workspace="one")
 

@@ -26,7 +26,7 @@ from edgeproxy.control.domains.reserved import check_operator_origin, check_rese
 from edgeproxy.control.issuance.policy import not_registered, served_unregistered
 from edgeproxy.control.issuance.scheduler import described
 from edgeproxy.errors import EdgeError, NotFound
-from edgeproxy.model import SERVED, DomainState, hostname
+from edgeproxy.model import ANSWERED, DomainState, hostname
 
 if TYPE_CHECKING:
     from edgeproxy.control.plane import Plane
@@ -146,7 +146,7 @@ async def _views(context: Context, plane: Plane, domains: list[Domain]) -> list[
     certificates = await plane.store.current_certificate_ids(names, context.now())
     failures = await plane.store.failures(names)
     records = await plane.issuance.records(names)
-    served = {domain.hostname: certificates.get(domain.hostname) for domain in domains if domain.state in SERVED}
+    served = {domain.hostname: certificates.get(domain.hostname) for domain in domains if domain.state in ANSWERED}
     return [
         DomainOut(
             domain=domain.hostname,

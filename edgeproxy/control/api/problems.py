@@ -32,6 +32,7 @@ from edgeproxy.errors import (
     LinkError,
     MapError,
     NotFound,
+    Outdated,
     StateError,
 )
 
@@ -44,6 +45,7 @@ _STATUS: tuple[tuple[type[EdgeError], int], ...] = (
     (InvalidName, 422),
     (InvalidCertificate, 422),
     (NotFound, 404),
+    (Outdated, 412),
     (Conflict, 409),
     (IssuanceDenied, 403),
     (Queued, 503),

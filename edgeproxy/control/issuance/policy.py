@@ -10,7 +10,7 @@ import enum
 from typing import Literal
 
 from edgeproxy.config.structs import Config
-from edgeproxy.model import SERVED, DomainState, covers, wildcard_of, wire_hostname
+from edgeproxy.model import ANSWERED, DomainState, covers, wildcard_of, wire_hostname
 
 Source = Literal["registered", "gate", "pattern", "edge"]
 
@@ -57,7 +57,7 @@ def admit(hostname: str, config: Config, registration: Registration | None) -> A
     if not wildcard and hostname in own_names(config):
         return Admission(Verdict.ALLOWED, hostname, "edge", f"{hostname} is a name of this edge itself.")
     if registration is not None:
-        if registration.state not in SERVED:
+        if registration.state not in ANSWERED:
             return _denied(f"{registration.hostname} is registered but {_STATES[registration.state]}.")
         if config.issuance.allow.registered:
             return Admission(Verdict.ALLOWED, registration.hostname, "registered", f"{registration.hostname} is registered.")
@@ -121,7 +121,6 @@ def _denied(reason: str) -> Admission:
 _STATES = {
     DomainState.PENDING_VALIDATION: "not verified yet",
     DomainState.AWAITING_CUTOVER: "its DNS does not point here yet",
-    DomainState.SUSPENDED: "suspended",
     DomainState.PARKED: "parked, because its DNS does not point here",
     DomainState.REMOVED: "removed",
 }

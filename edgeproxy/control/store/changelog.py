@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import case, delete, func, select, union
+from sqlalchemy import ColumnElement, case, delete, func, select, union
 
 from edgeproxy.control.store import schema
 from edgeproxy.control.store.base import Part, fields, listed, page, wildcard
@@ -17,6 +17,18 @@ DAY = 86_400.0
 
 UPLOADED_LEFT = ((0, "expired"), (1, "1_day"), (7, "7_days"), (30, "30_days"))
 """Classes of uploaded certificates by what is left of their lives: at most so many days. Above the last: "longer"."""
+
+
+def _redirects() -> ColumnElement[bool]:
+    """Whether a row of `domains` redirects, to a name that its workspace (still) has: what has become of a target that was
+    removed is somebody else's to say."""
+    domains, targets = schema.domains, schema.domains.alias("targets")
+    wanted = domains.c.redirect_to
+    own, above = (
+        select(targets.c.workspace_id).where(targets.c.hostname == name).correlate(domains).scalar_subquery()
+        for name in (wanted, wildcard(wanted))
+    )
+    return (wanted != "") & (func.coalesce(own, above) == domains.c.workspace_id)
 
 
 class ChangeLog(Part):
@@ -81,6 +93,9 @@ class ChangeLog(Part):
             domains.c.state,
             domains.c.workspace_id,
             domains.c.origin,
+            domains.c.method,
+            case((_redirects(), domains.c.redirect_to), else_=""),
+            domains.c.maintenance,
             routes.c.workspace_id,
             routes.c.origin,
             routes.c.fresh_until,
@@ -97,11 +112,14 @@ class ChangeLog(Part):
                 state=row[1],
                 workspace_id=row[2],
                 origin=row[3],
-                gate_workspace_id=row[4],
-                gate_origin=row[5],
-                fresh_until=row[6],
-                own_certificate=row[7],
-                wildcard_certificate=row[8],
+                method=row[4],
+                redirect_to=row[5],
+                maintenance=row[6],
+                gate_workspace_id=row[7],
+                gate_origin=row[8],
+                fresh_until=row[9],
+                own_certificate=row[10],
+                wildcard_certificate=row[11],
             )
             for row in rows
         ]

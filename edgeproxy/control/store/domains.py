@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -11,9 +12,10 @@ from sqlalchemy.dialects.sqlite import insert
 from edgeproxy.control.store.base import Part, fields, map_key, page, parent_of
 from edgeproxy.control.store.certificates import remove
 from edgeproxy.control.store.database import Write
-from edgeproxy.control.store.rows import AuditEntry, Domain
+from edgeproxy.control.store.redirects import check_redirect, target_changed
+from edgeproxy.control.store.rows import AuditEntry, Domain, DomainChange
 from edgeproxy.control.store.schema import audit, certificate_names, domains, gate_routes
-from edgeproxy.errors import Conflict, NotFound
+from edgeproxy.errors import Conflict, NotFound, Outdated
 from edgeproxy.model import SERVED, DomainState, wildcard_of
 
 COLUMNS = [column for column in domains.c if column.name != "parent"]
@@ -23,29 +25,63 @@ class Domains(Part):
     """Hostnames are normalised (`model.hostname`) by the caller."""
 
     async def add_domain(
-        self, hostname: str, workspace_id: str, *, origin: str = "", state: DomainState, actor: str, now: float
+        self,
+        hostname: str,
+        workspace_id: str,
+        *,
+        origin: str = "",
+        redirect_to: str = "",
+        metadata: str = "",
+        partner: str = "",
+        state: DomainState,
+        actor: str,
+        now: float,
     ) -> Domain:
-        """Registers a hostname or a wildcard. Raises Conflict where it is registered already, by anybody."""
+        """Registers a hostname or a wildcard; with it `partner` (its www, or its apex), which redirects to it. Raises Conflict
+        where either is registered already, by anybody, and InvalidName for a `redirect_to` that is not possible."""
         domain = Domain(
             hostname=map_key(hostname),
             workspace_id=workspace_id,
             origin=origin,
+            redirect_to=redirect_to,
+            metadata=metadata,
+            include_www=bool(partner),
             state=state,
             created_at=now,
             updated_at=now,
             verified_at=now if state in SERVED else None,
         )
         async with self.database.write() as write:
-            values = {name: getattr(domain, name) for name in domain.__struct_fields__}
-            statement = insert(domains).values(**(values | {"state": state.value, "parent": parent_of(hostname)}))
-            if not (await write.connection.execute(statement.on_conflict_do_nothing())).rowcount:
-                raise Conflict(
-                    f"{hostname} is registered already. `edgeproxy domains show {hostname}` says for whom; to give it to "
-                    f"another workspace, remove it first: `edgeproxy domains remove {hostname}`."
-                )
-            await audited(write, now, actor, "domain.added", hostname, f"workspace {workspace_id}, {state.value}")
-            write.changed("sites", hostname)
+            await _add(write, domain, actor, now)
+            if partner:
+                await _add(write, msgspec.structs.replace(domain, hostname=partner, redirect_to=hostname), actor, now)
         return domain
+
+    async def change_domain(
+        self, hostname: str, change: DomainChange, *, actor: str, now: float, versions: Collection[int] | None = None
+    ) -> Domain:
+        """Changes what its workspace or the operator may change. Raises NotFound, InvalidName for a `redirect_to` that is not
+        possible, and, where its version is none of `versions`, Outdated."""
+        async with self.database.write() as write:
+            before = await _existing(write, hostname)
+            if versions is not None and before.version not in versions:
+                raise Outdated(f"{hostname} was changed meanwhile. Look at what it is now, and decide anew.")
+            wished = msgspec.structs.asdict(change)
+            values = {name: new for name, new in wished.items() if new is not None and new != getattr(before, name)}
+            if not values:
+                return before
+            if target := values.get("redirect_to"):
+                await check_redirect(write, hostname, before.workspace_id, target)
+            after = msgspec.structs.replace(before, **values, version=before.version + 1, updated_at=now)
+            await write.connection.execute(
+                domains.update()
+                .where(domains.c.hostname == hostname)
+                .values(**values, version=after.version, updated_at=after.updated_at)
+            )
+            await audited(write, now, actor, "domain.changed", hostname, _changes(before, values))
+            if values.keys() & {"origin", "redirect_to", "maintenance"}:
+                write.changed("sites", hostname)
+        return after
 
     async def get_domain(self, hostname: str) -> Domain | None:
         """The registration of exactly this name."""
@@ -93,7 +129,7 @@ class Domains(Part):
                 .values(state=state.value, updated_at=now, verified_at=verified_at)
             )
             await audited(write, now, actor, "domain.state", hostname, f"{before.state.value} to {state.value}")
-            if (before.state in SERVED) != (state in SERVED):
+            if before.state != state:
                 write.changed("sites", hostname)
         return msgspec.structs.replace(before, state=state, updated_at=now, verified_at=verified_at)
 
@@ -111,6 +147,7 @@ class Domains(Part):
                 await destroy_keys_of(write, hostname, actor, now)
             await audited(write, now, actor, "domain.removed", hostname, f"workspace {domain.workspace_id}")
             write.changed("sites", hostname)
+            await target_changed(write, hostname)
         return domain
 
     async def list_audit(self, limit: int, after: int = 0, subject: str | None = None) -> list[AuditEntry]:
@@ -137,6 +174,37 @@ async def destroy_keys_of(write: Write, hostname: str, actor: str, now: float) -
     store needs."""
     for certificate_id in await _needed_by_nobody(write, hostname):
         await remove(write, certificate_id, now, by=actor, why="its domain was removed")
+
+
+async def _add(write: Write, domain: Domain, actor: str, now: float) -> None:
+    hostname, workspace_id = domain.hostname, domain.workspace_id
+    if domain.redirect_to:
+        await check_redirect(write, hostname, workspace_id, domain.redirect_to)
+    values = {name: getattr(domain, name) for name in domain.__struct_fields__}
+    statement = insert(domains).values(**(values | {"state": domain.state.value, "parent": parent_of(hostname)}))
+    if not (await write.connection.execute(statement.on_conflict_do_nothing())).rowcount:
+        raise Conflict(
+            f"{hostname} is registered already. `edgeproxy domains show {hostname}` says for whom; to give it to "
+            f"another workspace, remove it first: `edgeproxy domains remove {hostname}`."
+        )
+    await audited(write, now, actor, "domain.added", hostname, f"workspace {workspace_id}, {domain.state.value}")
+    write.changed("sites", hostname)
+    await target_changed(write, hostname)
+
+
+def _changes(before: Domain, values: Mapping[str, Any]) -> str:
+    """What was changed, for the audit log. What a workspace keeps in its metadata is its own."""
+    told = []
+    for name, new in values.items():
+        old = getattr(before, name)
+        told.append(name if name == "metadata" else f"{name}: {_told(old)} to {_told(new)}")
+    return ", ".join(told)
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value) or "none"
 
 
 async def _existing(write: Write, hostname: str) -> Domain:

@@ -94,6 +94,15 @@ class Removal(Row, frozen=True, kw_only=True):
     """From then on it cannot, and its keys are destroyed."""
 
 
+class DomainChange(Row, frozen=True, kw_only=True):
+    """What is to be changed of a domain; None: it stays. Names and meanings are those of `Domain`."""
+
+    origin: str | None = None
+    redirect_to: str | None = None
+    maintenance: bool | None = None
+    metadata: str | None = None
+
+
 class Companion(Row, frozen=True, kw_only=True):
     """A certificate with an RSA key beside one with an ECDSA key: for clients that know no ECDSA."""
 
@@ -474,6 +483,10 @@ class SiteFacts(Row, frozen=True, kw_only=True):
     """Of its registration, a DomainState; None: not registered."""
     workspace_id: str | None
     origin: str | None
+    method: str | None
+    redirect_to: str | None
+    """Empty, too, where its workspace has no such domain (any more)."""
+    maintenance: bool | None
     gate_workspace_id: str | None
     gate_origin: str | None
     fresh_until: float | None

@@ -4,7 +4,7 @@ import pytest
 
 from edgeproxy.config.structs import Allow, Api, Config, Issuance, Platform, Tls
 from edgeproxy.control.issuance.policy import Registration, Verdict, admit, edge_names, own_names, served_unregistered
-from edgeproxy.model import SERVED, DomainState
+from edgeproxy.model import ANSWERED, DomainState
 
 
 def config(*, platform="", patterns=(), gate="", registered=True, cname_target="", api="", default="") -> Config:
@@ -20,13 +20,13 @@ def verdict(name, settings, registration=None):
     return admit(name, settings, registration).verdict
 
 
-@pytest.mark.parametrize("state", sorted(SERVED))
-def test_a_registered_name_in_a_served_state_may(state):
+@pytest.mark.parametrize("state", sorted(ANSWERED))
+def test_a_registered_name_that_is_answered_may(state):
     admission = admit("shop.example", config(), Registration("shop.example", state))
     assert (admission.verdict, admission.certificate, admission.source) == (Verdict.ALLOWED, "shop.example", "registered")
 
 
-@pytest.mark.parametrize("state", sorted(set(DomainState) - SERVED))
+@pytest.mark.parametrize("state", sorted(set(DomainState) - ANSWERED))
 def test_a_registered_name_in_any_other_state_may_not_whatever_else_would_admit_it(state):
     settings = config(patterns=("*.example",), gate="http://gate/", platform="example")
     admission = admit("shop.example", settings, Registration("shop.example", state))

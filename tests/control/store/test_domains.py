@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from edgeproxy.control.store import Domain, Store
-from edgeproxy.errors import Conflict, InvalidName, NotFound
-from edgeproxy.model import SERVED, DomainState
+from edgeproxy.control.store import Domain, DomainChange, Store
+from edgeproxy.errors import Conflict, InvalidName, NotFound, Outdated
+from edgeproxy.model import DomainState
 from tests.control.store.making import NOW, logged
 
 VERIFIED, PENDING = DomainState.VERIFIED, DomainState.PENDING_VALIDATION
@@ -85,14 +85,67 @@ async def test_what_is_not_registered_cannot_be_removed_or_moved(store: Store) -
 
 
 @pytest.mark.parametrize("before", list(DomainState))
-async def test_only_a_step_into_or_out_of_being_served_concerns_the_map(store: Store, before: DomainState) -> None:
+async def test_each_step_concerns_the_map(store: Store, before: DomainState) -> None:
     for number, after in enumerate(DomainState):
         await add(store, f"n{number}.example.com", state=before)
         head = await store.head_change()
         moved = await store.set_domain_state(f"n{number}.example.com", after, actor="test", now=NOW + 1)
         assert await store.get_domain(f"n{number}.example.com") == moved
-        concerned = (before in SERVED) != (after in SERVED)
-        assert await logged(store, head) == ([("sites", f"n{number}.example.com")] if concerned else [])
+        assert await logged(store, head) == ([("sites", f"n{number}.example.com")] if before is not after else [])
+
+
+async def test_a_pair_is_registered_whole_or_not_at_all(store: Store) -> None:
+    added = await store.add_domain("b.example", "one", partner="www.b.example", state=VERIFIED, actor="test", now=NOW)
+    other = await store.get_domain("www.b.example")
+    assert other is not None
+    assert (added.include_www, added.redirect_to, other.redirect_to, other.workspace_id) == (True, "", "b.example", "one")
+    await add(store, "www.c.example", "two")
+    with pytest.raises(Conflict, match=r"^www\.c\.example is registered already"):
+        await store.add_domain("c.example", "one", partner="www.c.example", state=VERIFIED, actor="test", now=NOW)
+    assert await store.get_domain("c.example") is None
+
+
+async def test_a_change_is_one_version_more_with_its_entry_and_its_place_in_the_map(store: Store) -> None:
+    added = await add(store, "a.example.com")
+    head = await store.head_change()
+    change = DomainChange(origin="http://o.example", maintenance=True, metadata='{"plan":"gold"}')
+    changed = await store.change_domain("a.example.com", change, actor="uid:0", now=NOW + 1)
+    assert await store.get_domain("a.example.com") == changed
+    assert (changed.origin, changed.maintenance, changed.metadata) == ("http://o.example", True, '{"plan":"gold"}')
+    assert (changed.version, changed.updated_at, changed.created_at) == (added.version + 1, NOW + 1, NOW)
+    assert await logged(store, head) == [("sites", "a.example.com")]
+    entry = (await store.list_audit(10))[-1]
+    assert (entry.actor, entry.action) == ("uid:0", "domain.changed")
+    assert entry.detail == "origin: none to http://o.example, maintenance: off to on, metadata"
+
+
+async def test_what_workers_need_not_know_does_not_concern_the_map(store: Store) -> None:
+    await add(store, "a.example.com")
+    head = await store.head_change()
+    changed = await store.change_domain("a.example.com", DomainChange(metadata='{"a":"b"}'), actor="t", now=NOW + 1)
+    assert (changed.version, await logged(store, head)) == (1, [])
+
+
+async def test_a_change_to_what_is_so_already_is_none(store: Store) -> None:
+    added = await add(store, "a.example.com")
+    before = await store.list_audit(10)
+    change = DomainChange(origin="", maintenance=False, redirect_to="")
+    assert await store.change_domain("a.example.com", change, actor="t", now=NOW + 1) == added
+    assert await store.change_domain("a.example.com", DomainChange(), actor="t", now=NOW + 1) == added
+    assert await store.list_audit(10) == before
+
+
+async def test_of_two_changes_of_one_version_the_second_is_refused(store: Store) -> None:
+    await add(store, "a.example.com")
+    on, off = DomainChange(maintenance=True), DomainChange(origin="http://o.example")
+    await store.change_domain("a.example.com", on, actor="t", now=NOW, versions=(0,))
+    with pytest.raises(Outdated, match="changed meanwhile"):
+        await store.change_domain("a.example.com", off, actor="t", now=NOW, versions=(0,))
+    with pytest.raises(NotFound):
+        await store.change_domain("b.example.com", off, actor="t", now=NOW)
+    found = await store.get_domain("a.example.com")
+    assert found is not None
+    assert (found.maintenance, found.origin, found.version) == (True, "", 1)
 
 
 async def test_each_change_is_in_the_audit_log_with_who_made_it(store: Store) -> None:

@@ -23,6 +23,7 @@ def upgrade() -> None:
     for name in ("next_look", "looking_since", "looked_at", "active_at", "parked_at", "suspended_at"):
         op.add_column("domains", sa.Column(name, sa.Float()))
     op.create_index("domains_by_next_look", "domains", ["next_look"], unique=False)
+    op.create_index("domains_by_redirect", "domains", ["redirect_to"], unique=False, sqlite_where=sa.text("redirect_to <> ''"))
     op.create_table(
         "holders",
         sa.Column("hostname", sa.String(), nullable=False),

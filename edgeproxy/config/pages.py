@@ -1,0 +1,45 @@
+"""Pages of the operator's own: HTML files that are read with the configuration."""
+
+from __future__ import annotations
+
+import re
+from typing import Self
+
+PAGE_BYTES = 256 * 1024
+"""Bytes of a page. Each worker keeps it, and a visitor who is to come back later waits for it: room for a picture inside."""
+
+VARIABLES = ("host", "request_id")
+"""What may stand in one as {{host}}: the name that the visitor asked for, and the id that leads to the line of the log."""
+
+_BRACES = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+
+
+class Page(str):
+    """The path of an HTML file, and what stood in it when the configuration was read; both empty for no file."""
+
+    __slots__ = ("html",)
+
+    html: str
+
+    def __new__(cls, path: str, html: str = "") -> Self:
+        """`html` has no variables but `VARIABLES`."""
+        made = super().__new__(cls, path)
+        made.html = html
+        return made
+
+
+def page(path: str, data: bytes) -> Page:
+    """A page from what its file holds. Raises ValueError with "what is wrong; what would be right"."""
+    try:
+        html = data.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}: line {line} is not UTF-8; save the file as UTF-8 text") from None
+    if "<" not in html:
+        raise ValueError(f"{path}: there is no HTML in it; visitors are to see a page")
+    for found in _BRACES.finditer(html):
+        if found[1].strip(" ") not in VARIABLES:
+            line = html.count("\n", 0, found.start()) + 1
+            known = " and ".join(f"{{{{{name}}}}}" for name in VARIABLES)
+            raise ValueError(f"{path}: line {line} has {found[0][:80]!r}, which is nothing here; write {known} or other braces")
+    return Page(path, html)
