@@ -73,6 +73,10 @@ class AdminClient:
         """POST with a JSON body."""
         return self._whole("POST", path, body)
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """PATCH with a JSON body."""
+        return self._whole("PATCH", path, body)
+
     def delete(self, path: str) -> dict[str, Any]:
         """DELETE."""
         return self._whole("DELETE", path)

@@ -19,6 +19,20 @@ _WorkspaceFilter = Annotated[
     str | None, typer.Option("--workspace", "-w", metavar="ID", help="Only this workspace's.", show_default=False)
 ]
 
+_RedirectTo = Annotated[
+    str | None,
+    typer.Option(
+        "--redirect-to",
+        metavar="HOST",
+        help="A domain of the same workspace that visitors are sent to instead.",
+        show_default=False,
+    ),
+]
+_Metadata = Annotated[
+    list[str] | None,
+    typer.Option("--metadata", metavar="KEY=VALUE", help="The workspace's own words, as often as needed.", show_default=False),
+]
+
 
 @app.command()
 def add(
@@ -30,11 +44,23 @@ def add(
     origin: Annotated[
         str, typer.Option("--origin", metavar="URL", help="The domain's own origin. Else the platform's.", show_default=False)
     ] = "",
+    redirect_to: _RedirectTo = None,
+    include_www: Annotated[
+        bool, typer.Option("--include-www", help="Add its www, or for a www its apex, too: it redirects to this one.")
+    ] = False,
+    metadata: _Metadata = None,
     json: Json = False,
     socket: Socket = None,
 ) -> None:
     """Add a domain. It is the operator's word: served at once."""
-    answer = admin(socket).post(DOMAINS, {"domain": host, "workspace_id": workspace, "origin": origin})
+    body: dict[str, Any] = {"domain": host, "workspace_id": workspace, "origin": origin}
+    if redirect_to is not None:
+        body["redirect_to"] = redirect_to
+    if include_www:
+        body["include_www"] = True
+    if metadata:
+        body["metadata"] = _pairs(metadata)
+    answer = admin(socket).post(DOMAINS, body)
     if json:
         as_json(answer)
         return
@@ -72,6 +98,60 @@ def show(host: Host, json: Json = False, socket: Socket = None) -> None:
         return
     fields(domain | _certificate(domain), leave_out=frozenset(("dns_records", "error", "queued")))
     zone_lines(domain)
+
+
+@app.command("set")
+def set_domain(
+    host: Host,
+    maintenance: Annotated[
+        bool | None,
+        typer.Option(
+            "--maintenance/--no-maintenance", help="Whether visitors are told to come back later (503).", show_default=False
+        ),
+    ] = None,
+    redirect_to: _RedirectTo = None,
+    no_redirect: Annotated[bool, typer.Option("--no-redirect", help="Redirect no more.")] = False,
+    origin: Annotated[
+        str | None,
+        typer.Option("--origin", metavar="URL", help="The domain's own origin; '' for the platform's.", show_default=False),
+    ] = None,
+    metadata: _Metadata = None,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """Change a domain. Every worker does so at once."""
+    if no_redirect and redirect_to:
+        raise typer.BadParameter("--redirect-to and --no-redirect together make no sense; give one of them.")
+    body: dict[str, Any] = {"maintenance": maintenance, "redirect_to": "" if no_redirect else redirect_to, "origin": origin}
+    body = {name: value for name, value in body.items() if value is not None}
+    if metadata:
+        body["metadata"] = _pairs(metadata)
+    if not body:
+        raise typer.BadParameter("nothing is to be changed; say what, like --maintenance.")
+    answer = admin(socket).patch(_path(host), body)
+    if json:
+        as_json(answer)
+        return
+    changed = answer.get("domain_config", {})
+    later = "" if answer.get("published", True) else " It is stored, and will be so in a moment."
+    say(f"{changed.get('domain', host)} {_does(changed)}.{later}")
+
+
+def _does(domain: dict[str, Any]) -> str:
+    """What visitors of a domain meet."""
+    if domain.get("maintenance"):
+        return "is in maintenance: visitors are told to come back later"
+    if domain.get("redirect_to"):
+        return f"redirects to {domain['redirect_to']}"
+    return f"goes to {domain.get('origin') or 'the platform’s origin'}"
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    """Metadata as it is typed: "key=value"."""
+    pairs = [text.partition("=") for text in texts]
+    if wrong := [text for text, (key, equals, _) in zip(texts, pairs, strict=True) if not (key and equals)]:
+        raise typer.BadParameter(f"{wrong[0]!r} is not KEY=VALUE, like plan=gold.")
+    return {key: value for key, _, value in pairs}
 
 
 @app.command()

@@ -76,6 +76,50 @@ def test_show_and_remove_name_the_domain_in_the_path(cli, edge):
     assert cli("domains", "remove", "gallery.example.com") == (main.DONE, "", "gallery.example.com is removed.\n")
 
 
+def test_add_takes_what_may_be_changed_later_too(cli, edge):
+    edge.answers[f"POST {BASE}"] = (201, {"domain_config": DOMAIN, "published": True})
+    options = ("--redirect-to", "www.example.com", "--include-www", "--metadata", "plan=gold", "--metadata", "note=a=b")
+    assert cli("domains", "add", "gallery.example.com", "-w", "w", *options)[0] == main.DONE
+    sent = edge.asked[0][2]
+    assert (sent["redirect_to"], sent["include_www"]) == ("www.example.com", True)
+    assert sent["metadata"] == {"plan": "gold", "note": "a=b"}
+
+
+@pytest.mark.parametrize(
+    ("options", "sent", "config", "said"),
+    [
+        (["--maintenance"], {"maintenance": True}, {"maintenance": True}, "is in maintenance: visitors are told"),
+        (["--no-maintenance"], {"maintenance": False}, {"origin": "http://o"}, "goes to http://o."),
+        (["--redirect-to", "b.test"], {"redirect_to": "b.test"}, {"redirect_to": "b.test"}, "redirects to b.test."),
+        (["--no-redirect"], {"redirect_to": ""}, {}, "goes to the platform’s origin."),
+        (["--origin", "", "--metadata", "a=b"], {"origin": "", "metadata": {"a": "b"}}, {}, "goes to the platform’s origin."),
+    ],
+)
+def test_set_changes_only_what_is_said(cli, edge, options, sent, config, said):
+    answer = {"domain_config": {**DOMAIN, **config}, "published": True}
+    edge.answers[f"PATCH {BASE}/gallery.example.com"] = (200, answer)
+    status, out, err = cli("domains", "set", "gallery.example.com", *options)
+    assert (status, out, edge.asked[0][2]) == (main.DONE, "", sent)
+    assert err.startswith("gallery.example.com ")
+    assert said in err
+    assert json.loads(cli("domains", "set", "gallery.example.com", *options, "--json")[1]) == answer
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "nothing is to be changed"),
+        (["--redirect-to", "b.test", "--no-redirect"], "make no sense"),
+        (["--metadata", "gold"], "'gold' is not KEY=VALUE"),
+        (["--metadata", "=gold"], "'=gold' is not KEY=VALUE"),
+    ],
+)
+def test_set_says_what_it_does_not_understand(cli, edge, options, said):
+    status, out, err = cli("domains", "set", "gallery.example.com", *options)
+    assert (status, out, edge.asked) == (main.USAGE, "", [])
+    assert said in err
+
+
 QUEUED = "queued, position about 12, expected at about 2026-11-21 17:20 UTC"
 AT_ONCE = "at once by `edgeproxy certs issue gallery.example.com`"
 FAILED = {

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import structlog
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from edgeproxy.control.api.context import Context, actor_of, context_of
+from edgeproxy.control.api.preconditions import etag_of, versions_of
 from edgeproxy.control.api.shapes import (
     DomainAdded,
+    DomainChanged,
     DomainIn,
     DomainOut,
     DomainPage,
+    DomainPatch,
     DomainQuery,
     DomainRemoved,
     ErrorOut,
@@ -22,9 +26,12 @@ from edgeproxy.control.api.shapes import (
     moment,
     to_cursor,
 )
+from edgeproxy.control.domains.pairs import partner_of
 from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_workspace
 from edgeproxy.control.issuance.policy import not_registered, served_unregistered
+from edgeproxy.control.issuance.registered import registered_domain
 from edgeproxy.control.issuance.scheduler import described
+from edgeproxy.control.store import DomainChange
 from edgeproxy.errors import EdgeError, NotFound
 from edgeproxy.model import ANSWERED, DomainState, hostname
 
@@ -40,7 +47,7 @@ PUBLISH_SECONDS = 5.0
 
 
 @router.post("/domains", status_code=201, summary="Add a domain")
-async def add_domain(request: Request, body: DomainIn) -> DomainAdded:
+async def add_domain(request: Request, response: Response, body: DomainIn) -> DomainAdded:
     """Registers a domain for a workspace. Unless `verify` is true every worker serves it when this answers."""
     context = context_of(request)
     plane = context.open_plane()
@@ -48,10 +55,22 @@ async def add_domain(request: Request, body: DomainIn) -> DomainAdded:
     check_reserved(name, context.config)
     workspace = check_workspace(body.workspace_id, context.config)
     origin = check_operator_origin(body.origin, context.config)
+    partner = partner_of(name, registered_domain) if body.include_www else ""
+    if partner:
+        check_reserved(partner, context.config)
     state = DomainState.PENDING_VALIDATION if body.verify else DomainState.VERIFIED
     domain = await plane.store.add_domain(
-        name, workspace, origin=origin, state=state, actor=actor_of(request), now=context.now()
+        name,
+        workspace,
+        origin=origin,
+        redirect_to=hostname(body.redirect_to) if body.redirect_to else "",
+        metadata=_metadata(body.metadata),
+        partner=partner,
+        state=state,
+        actor=actor_of(request),
+        now=context.now(),
     )
+    response.headers["etag"] = etag_of(domain)
     published = await wait_published(plane)
     log.info("domain added", domain=name, workspace=workspace, state=state.value, actor=actor_of(request))
     return DomainAdded(
@@ -74,11 +93,12 @@ async def list_domains(request: Request, query: Annotated[DomainQuery, Query()])
 
 
 @router.get("/domains/{domain}", summary="Show a domain")
-async def show_domain(request: Request, domain: str) -> DomainOut:
-    """One domain."""
+async def show_domain(request: Request, response: Response, domain: str) -> DomainOut:
+    """One domain. Its ETag is what If-Match of a change may have."""
     context = context_of(request)
     plane = context.open_plane()
     existing = await _existing(plane, domain, to_add=True)
+    response.headers["etag"] = etag_of(existing)
     view = await _view(context, plane, existing)
     mistake = await plane.issuance.failure(existing.hostname)  # those by a wrong setting are not in the store
     if mistake is not None:
@@ -86,6 +106,41 @@ async def show_domain(request: Request, domain: str) -> DomainOut:
     turn = await plane.issuance.turn_of(existing.hostname)
     view.queued = None if turn is None else described(turn)
     return view
+
+
+@router.patch("/domains/{domain}", summary="Change a domain")
+async def change_domain(
+    request: Request,
+    response: Response,
+    domain: str,
+    body: DomainPatch,
+    if_match: Annotated[
+        str | None, Header(max_length=1_024, description="Only where the domain has this ETag; else 412")
+    ] = None,
+) -> DomainChanged:
+    """Changes where a domain's requests go and what its visitors see. Every worker does so when this answers."""
+    context = context_of(request)
+    plane = context.open_plane()
+    existing = await _existing(plane, domain, to_add=True)
+    versions = versions_of(if_match, existing)
+    given = body.model_fields_set
+    change = DomainChange(
+        origin=check_operator_origin(body.origin or "", context.config) if "origin" in given else None,
+        redirect_to=(hostname(body.redirect_to) if body.redirect_to else "") if "redirect_to" in given else None,
+        maintenance=body.maintenance if "maintenance" in given else None,
+        metadata=_metadata(body.metadata or {}) if "metadata" in given else None,
+    )
+    changed = await plane.store.change_domain(
+        existing.hostname,
+        change,
+        actor=actor_of(request),
+        now=context.now(),
+        versions=versions,
+    )
+    published = await wait_published(plane)
+    log.info("domain changed", domain=existing.hostname, changed=sorted(given), actor=actor_of(request))
+    response.headers["etag"] = etag_of(changed)
+    return DomainChanged(domain_config=await _view(context, plane, changed), published=published)
 
 
 @router.delete("/domains/{domain}", summary="Remove a domain")
@@ -154,6 +209,10 @@ async def _views(context: Context, plane: Plane, domains: list[Domain]) -> list[
             state=domain.state,
             origin=domain.origin,
             routing=context.config.origin.routing,
+            redirect_to=domain.redirect_to or None,
+            include_www=domain.include_www,
+            maintenance=domain.maintenance,
+            metadata=msgspec.json.decode(domain.metadata) if domain.metadata else {},
             created_at=certain_moment(domain.created_at),
             verified_at=moment(domain.verified_at),
             dns_records=[record.shown() for record in records[domain.hostname]],
@@ -162,6 +221,11 @@ async def _views(context: Context, plane: Plane, domains: list[Domain]) -> list[
         )
         for domain in domains
     ]
+
+
+def _metadata(given: dict[str, str]) -> str:
+    """As the store has it."""
+    return msgspec.json.encode(given).decode() if given else ""
 
 
 def _error(context: Context, domain: Domain, failure: Failure | None, certificate: str | None) -> ErrorOut | None:

@@ -37,6 +37,19 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+METADATA = 16
+"""Entries of a domain's metadata."""
+
+Redirect = Annotated[str, Field(max_length=260, examples=["www.example.com"])]
+Metadata = Annotated[
+    dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")],
+        Annotated[str, Field(max_length=512)],
+    ],
+    Field(max_length=METADATA, examples=[{"plan": "gold"}]),
+]
+
+
 class DomainIn(Body):
     """POST …/domains."""
 
@@ -48,6 +61,26 @@ class DomainIn(Body):
         default=False,
         description="False: the operator's word, served at once. True: it waits for verification, and is not served until then",
     )
+    redirect_to: Redirect = Field(
+        default="", description="A domain of the same workspace that visitors are sent to instead. Empty: none"
+    )
+    include_www: bool = Field(
+        default=False, description="Whether www.DOMAIN, or for www.DOMAIN the apex, is added too, and redirects to this one"
+    )
+    metadata: Metadata = Field(default={}, description="The workspace's own strings, echoed in events")
+
+
+class DomainPatch(Body):
+    """PATCH …/domains/{domain}. What is left out stays as it is."""
+
+    origin: str | None = Field(
+        default=None, max_length=2_048, description="The domain's own origin. null or \"\": the platform's"
+    )
+    redirect_to: Redirect | None = Field(
+        default=None, description='A domain of the same workspace that visitors are sent to instead. null or "": none'
+    )
+    maintenance: bool = Field(default=False, description="Whether visitors get 503 and a page that says to come back later")
+    metadata: Metadata | None = Field(default=None, description="Replaces all that was there. null: none")
 
 
 class DomainQuery(Query):
@@ -141,6 +174,13 @@ class DomainAdded(BaseModel):
     domain_config: DomainOut
     verification_required: bool
     published: bool = Field(description="Whether every worker serves it now. False: stored, and served a little later")
+
+
+class DomainChanged(BaseModel):
+    """The answer to PATCH …/domains/{domain}."""
+
+    domain_config: DomainOut
+    published: bool = Field(description="Whether every worker does so now. False: stored, and done a little later")
 
 
 class DomainRemoved(BaseModel):

@@ -90,6 +90,114 @@ async def test_a_removed_domain_is_out_of_the_map_when_the_answer_comes(world):
     assert document["detail"] == "gallery.example.com is not registered here. `edgeproxy domains list` shows what is."
 
 
+async def change(world, domain: str, if_match: str = "", **body: object):
+    headers = {"if-match": if_match} if if_match else {}
+    return await world.client.patch(f"{DOMAINS}/{domain}", json=body, headers=headers)
+
+
+async def test_a_changed_domain_is_so_in_the_map_when_the_answer_comes(world):
+    await add(world, "www.example.com")
+    await add(world, "example.com")
+    everything = {
+        "origin": "http://10.0.0.7:8080/",
+        "redirect_to": "WWW.example.com.",
+        "maintenance": True,
+        "metadata": {"plan": "gold"},
+    }
+    answer = await change(world, "example.com", **everything)
+    assert answer.status_code == 200
+    assert answer.json()["published"] is True
+    config = answer.json()["domain_config"]
+    assert {name: config[name] for name in everything} == {
+        "origin": "http://10.0.0.7:8080",
+        "redirect_to": "www.example.com",
+        "maintenance": True,
+        "metadata": {"plan": "gold"},
+    }
+    site = world.site("example.com")
+    assert (site.origin, site.redirect_to, site.maintenance) == ("http://10.0.0.7:8080", "www.example.com", True)
+    answer = await change(world, "example.com", maintenance=False)
+    assert answer.json()["domain_config"]["redirect_to"] == "www.example.com"  # what is left out stays
+    answer = await change(world, "example.com", origin=None, redirect_to=None, metadata=None)
+    config = answer.json()["domain_config"]
+    assert (config["origin"], config["redirect_to"], config["maintenance"], config["metadata"]) == ("", None, False, {})
+    assert (await world.client.get(f"{DOMAINS}/example.com")).json() == config
+    site = world.site("example.com")
+    assert (site.origin, site.redirect_to, site.maintenance) == ("", "", False)
+    entries = [entry.action for entry in await world.store.list_audit(100, subject="example.com")]
+    assert entries == ["domain.added", "domain.changed", "domain.changed", "domain.changed"]
+
+
+async def test_a_change_may_be_wanted_only_of_what_was_seen(world):
+    added = await add(world, "example.com")
+    seen = (await world.client.get(f"{DOMAINS}/example.com")).headers["etag"]
+    assert added.headers["etag"] == seen
+    changed = await change(world, "example.com", seen, maintenance=True)
+    assert (changed.status_code, changed.headers["etag"] != seen) == (200, True)
+    document = problem_of(await change(world, "example.com", seen, maintenance=False), 412, "precondition_failed")
+    assert "Get it, decide anew" in document["detail"]
+    assert world.site("example.com").maintenance is True
+    assert (await change(world, "example.com", changed.headers["etag"], maintenance=False)).status_code == 200
+    assert (await change(world, "example.com", "*")).status_code == 200
+    answers = await asyncio.gather(*(change(world, "example.com", "*", metadata={"n": str(n)}) for n in range(4)))
+    assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_a_domain_is_added_with_its_www_which_redirects_to_it(world):
+    answer = await add(world, "example.com", include_www=True, metadata={"plan": "gold"})
+    assert answer.status_code == 201
+    config = answer.json()["domain_config"]
+    assert (config["include_www"], config["redirect_to"], config["metadata"]) == (True, None, {"plan": "gold"})
+    assert world.site("www.example.com").redirect_to == "example.com"
+    assert world.site("example.com").redirect_to == ""
+    await add(world, "www.example.org", include_www=True)
+    assert world.site("example.org").redirect_to == "www.example.org"
+    problem_of(await add(world, "gallery.example.com", include_www=True), 422, "no_pair")
+    problem_of(await add(world, "*.example.net", include_www=True), 422, "no_pair")
+    problem_of(await add(world, "www.example.com", include_www=True), 409, "conflict")
+    answer = await add(world, "old.example.com", redirect_to="example.com")
+    assert answer.json()["domain_config"]["redirect_to"] == "example.com"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        ({"redirect_to": "other.example.com"}, "invalid_redirect", "not a domain of its workspace"),
+        ({"redirect_to": "nobodys.example.com"}, "invalid_redirect", "not a domain of its workspace"),
+        ({"redirect_to": "example.com"}, "invalid_redirect", "redirect to itself"),
+        ({"redirect_to": "*.example.com"}, "invalid_name", "not a valid hostname"),
+        ({"redirect_to": "https://www.example.com/"}, "invalid_name", "without scheme"),
+        ({"redirect_to": "www.example.com\r\nset-cookie: x"}, "invalid_name", "not a valid hostname"),
+        ({"redirect_to": "x" * 300}, "invalid_request", "body.redirect_to"),
+        ({"redirect_to": 7}, "invalid_request", "body.redirect_to"),
+        ({"origin": "ftp://example.com"}, "invalid_origin", "scheme"),
+        ({"maintenance": None}, "invalid_request", "body.maintenance"),
+        ({"maintenance": "yes"}, "invalid_request", "body.maintenance"),
+        ({"metadata": {"a": 7}}, "invalid_request", "body.metadata"),
+        ({"metadata": {"a b": "c"}}, "invalid_request", "body.metadata"),
+        ({"metadata": {"": "c"}}, "invalid_request", "body.metadata"),
+        ({"metadata": {"a": "x" * 513}}, "invalid_request", "body.metadata"),
+        ({"metadata": {str(n): "x" for n in range(17)}}, "invalid_request", "body.metadata"),
+        ({"metadata": ["a"]}, "invalid_request", "body.metadata"),
+        ({"workspace_id": "thief"}, "invalid_request", "body.workspace_id: is not a field"),
+        ({"state": "active"}, "invalid_request", "body.state: is not a field"),
+    ],
+)
+async def test_a_change_that_is_not_possible_is_told_and_changes_nothing(world, body, code, said):
+    await add(world, "example.com")
+    await add(world, "other.example.com", "another")
+    before = await world.client.get(f"{DOMAINS}/example.com")
+    document = problem_of(await change(world, "example.com", **({"maintenance": True} | body)), 422, code)
+    assert said in document["detail"]
+    after = await world.client.get(f"{DOMAINS}/example.com")
+    assert (after.json(), after.headers["etag"]) == (before.json(), before.headers["etag"])
+
+
+async def test_only_what_is_registered_can_be_changed(world):
+    document = problem_of(await change(world, "example.com", maintenance=True), 404, "not_found")
+    assert "`edgeproxy domains add example.com" in document["detail"]
+
+
 async def test_two_at_once_for_one_name_make_one_domain(world):
     answers = await asyncio.gather(*(add(world, "gallery.example.com", f"w{n}") for n in range(4)))
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
