@@ -21,6 +21,7 @@ TEXTS: Final = {
         Fault.OPERATOR,
         retryable=True,
         retry_after=120,
+        intended=True,
     ),
     "suspended": Text(
         403,
@@ -29,9 +30,10 @@ TEXTS: Final = {
         "The site at this address has been switched off.",
         (
             "If you are a visitor, get in touch with the site’s owner another way.",
-            "If this is your site, sign in to your account: what is needed to switch it on again stands there.",
+            "If this is your site, your account says what is needed to switch it on again.",
         ),
         Fault.OPERATOR,
+        intended=True,
     ),
     "setup": Text(
         503,
@@ -46,6 +48,7 @@ TEXTS: Final = {
         retryable=True,
         retry_after=10,
         refresh=10,
+        intended=True,
     ),
 }
 """The built-in words of each page, by its name in [pages]. Programs that ask for JSON get them with the operator's page too."""

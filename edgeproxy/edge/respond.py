@@ -41,6 +41,8 @@ class Text(msgspec.Struct, frozen=True):
     """Seconds; 0: not said."""
     refresh: int = 0
     """Seconds after which a browser looks again by itself; 0: never."""
+    intended: bool = False
+    """Nothing has failed: the page does not begin with its status."""
 
 
 _OWNER: Final = "If this is your site, the request ID below leads your platform’s support to the reason."
@@ -235,7 +237,9 @@ def page(
     if template is not None:
         return _answer(chosen, _HTML, template.filled(host, request_id), request_id, _OPERATORS_POLICY)
     before, middle, after = _html(chosen)
-    shown = f" · {html.escape(host)}" if host else ""
+    shown = html.escape(host)
+    if host and not chosen.intended:
+        shown = f" · {shown}"
     reference = f"Request ID: <code>{html.escape(request_id)}</code>" if request_id else ""
     body = b"".join((before, shown.encode(), middle, reference.encode(), after))
     return _answer(chosen, _HTML, body, request_id)
@@ -350,15 +354,16 @@ def _problem(text: Text, request_id: str, host: str) -> bytes:
 @cache
 def _html(text: Text) -> tuple[bytes, bytes, bytes]:
     """A page in three parts: between them come the host and the request id."""
-    advice = "".join(f"<li>{html.escape(line, quote=False)}</li>" for line in text.advice)
+    lines = [html.escape(line, quote=False) for line in text.advice]
+    advice = f"<p>{lines[0]}</p>" if len(lines) == 1 else f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
     title = html.escape(text.title, quote=False)
     before = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width,initial-scale=1">\n<meta name="robots" content="noindex">\n'
         f'<title>{title}</title>\n<link rel="icon" href="data:,">\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n'
-        f'<p class="where">{text.status}'
+        f'<p class="where">{"" if text.intended else text.status}'
     )
-    middle = f"</p>\n<h1>{title}</h1>\n<p>{html.escape(text.detail, quote=False)}</p>\n<ul>{advice}</ul>\n<footer>"
+    middle = f"</p>\n<h1>{title}</h1>\n<p>{html.escape(text.detail, quote=False)}</p>\n{advice}\n<footer>"
     return before.encode(), middle.encode(), b"</footer>\n</main>\n</body>\n</html>\n"
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import html.parser
 import json
 import re
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from edgeproxy.edge import respond
 from edgeproxy.edge.respond import API_NOT_READY, TEXTS, moved, page, plain_http_answer, prefers_json, text_for
+from edgeproxy.errors import Fault
 
 STATUSES = (400, 404, 408, 413, 414, 421, 429, 431, 500, 502, 503, 504)
 BROWSER = b"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
@@ -41,6 +43,27 @@ class Reader(html.parser.HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] != "style":
             self.words.append(data)
+
+
+def test_a_page_for_what_is_intended_does_not_begin_with_a_status() -> None:
+    text = respond.Text(503, "c", "Closed", "For a while.", ("Come back.",), Fault.OPERATOR, intended=True, refresh=7)
+    fields, body = page(503, BROWSER, "7f3a-1", "gallery.example.com", text)
+    said = Reader(body.decode()).words
+    assert [word for word in said if word.strip()][:3] == ["Closed", "gallery.example.com", "Closed"]
+    assert "503" not in "".join(said)
+    assert dict(fields)[b"refresh"] == b"7"
+    fields, _ = page(503, b"application/json", "7f3a-1", "gallery.example.com", text)
+    assert b"refresh" not in dict(fields)
+
+
+@given(st.text(max_size=30), st.text(alphabet="{}hostreqi_d <", max_size=40))
+def test_what_stands_in_an_operators_page_is_its_own_but_for_the_variables_which_are_escaped(host: str, rest: str) -> None:
+    template = respond.Template("<p>{{host}}|{{ request_id }}|" + rest)
+    begin = f"<p>{html.escape(host)}|&lt;id&gt;|"
+    filled = template.filled(host, "<id>").decode()
+    assert filled.startswith(begin)
+    if "{{" not in rest:
+        assert filled == begin + rest
 
 
 def fields_of(answer: tuple[respond.Fields, bytes]) -> dict[bytes, bytes]:

@@ -12,8 +12,8 @@ def etag_of(domain: Domain) -> str:
 
 
 def versions_of(if_match: str | None, domain: Domain) -> tuple[int, ...] | None:
-    """The versions of which a change is wanted; None: of any. Raises Outdated where If-Match has tags, and not that of the domain
-    as it is. Weak ones never match."""
+    """The versions of which a change is wanted; None: of any. Raises Outdated where If-Match has tags, and not that of the
+    domain as it is. Weak ones never match."""
     if if_match is None or if_match.strip() == "*":
         return None
     tags = [tag.strip() for tag in if_match.split(",")]

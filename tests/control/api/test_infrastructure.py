@@ -90,7 +90,7 @@ async def test_a_removed_domain_is_out_of_the_map_when_the_answer_comes(world):
     assert document["detail"] == "gallery.example.com is not registered here. `edgeproxy domains list` shows what is."
 
 
-async def change(world, domain: str, if_match: str = "", **body: object):
+async def change(world, domain: str, if_match: object = "", **body: object):
     headers = {"if-match": if_match} if if_match else {}
     return await world.client.patch(f"{DOMAINS}/{domain}", json=body, headers=headers)
 
