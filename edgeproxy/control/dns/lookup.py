@@ -33,6 +33,12 @@ QUESTIONS = 64
 RECORDS = 64
 """Records of one answer that are looked at."""
 
+CNAME = 5
+"""The type's number (RFC 1035 section 3.2.2)."""
+
+LONGEST_TTL = 604_800
+"""Seconds for which anything is remembered at most: resolvers cap what they are told (RFC 8767 section 4)."""
+
 
 class DnsUnavailable(EdgeError):
     """The DNS gave no answer, neither yes nor no: a server was silent, or said that something is broken."""
@@ -71,6 +77,10 @@ class Answer:
     detail: str = ""
     """For BROKEN and SILENT: what happened, one plain sentence."""
     fault: Fault = Fault.CUSTOMER_DNS
+    ttl: int = 0
+    """Seconds for which whoever answered goes on saying so; where there are no records, by the zone's SOA (RFC 2308)."""
+    authentic: bool = False
+    """Whether the resolver vouches for it by DNSSEC (the AD flag, RFC 6840 section 5.8)."""
 
     @property
     def certain(self) -> bool:
@@ -81,10 +91,12 @@ class Answer:
 class Lookup:
     """Asks DNS resolvers. Nothing is remembered: each call is a question, or more where servers do not answer."""
 
-    def __init__(self, resolvers: Sequence[str] = (), *, patience: float = PATIENCE) -> None:
+    def __init__(self, resolvers: Sequence[str] = (), *, patience: float = PATIENCE, checking: bool = True) -> None:
         """`resolvers` as in `dns.resolvers`: "ADDRESS:PORT". None: the system's, as they are configured at each call.
 
-        `patience` is what one question may take, in seconds."""
+        `patience` is what one question may take, in seconds. Without `checking` resolvers are to answer even where DNSSEC
+        tells them not to (the CD flag): where that helps, it is DNSSEC that is broken."""
+        self._checking = checking
         self.resolvers = tuple(resolvers)
         self._patience = patience
         self._turns = asyncio.Semaphore(QUESTIONS)
@@ -157,7 +169,8 @@ class Lookup:
                 full = await self._resolver().resolve(name, kind, search=False, raise_on_no_answer=False)
             return _read(name, kind, full)
         except dns.resolver.NXDOMAIN as error:
-            return Answer(name=name, kind=kind, said=Said.NO_NAME, chain=_led(error)), []
+            chain, ttl = _led(error)
+            return Answer(name=name, kind=kind, said=Said.NO_NAME, chain=chain, ttl=ttl), []
         except dns.resolver.NoNameservers as error:
             detail = f"The DNS is broken for {name}: {_worst(error)}. Look at the domain's name servers."
             if unreached := _unreached(error):
@@ -175,12 +188,14 @@ class Lookup:
 
     def _resolver(self) -> Resolver:
         from dns.asyncresolver import Resolver
+        from dns.flags import AD, CD, RD
         from dns.nameserver import Do53Nameserver
 
         resolver = Resolver(configure=not self.resolvers)
         if self.resolvers:
             resolver.nameservers = [Do53Nameserver(*socket_address(server)) for server in self.resolvers]
         resolver.timeout, resolver.lifetime = min(SERVER_TIME, self._patience), self._patience
+        resolver.set_flags(RD | AD if self._checking else RD | AD | CD)
         return resolver
 
 
@@ -197,32 +212,69 @@ def _known(answer: Answer) -> Answer:
 
 
 def _read(name: str, kind: str, full: FullAnswer) -> tuple[Answer, list[Any]]:
+    from dns.flags import AD
+
     records = [] if full.rrset is None else list(full.rrset)[:RECORDS]
     said = Said.RECORDS if records else Said.NO_DATA
-    chain = () if kind == "CNAME" else _chain(full.response)
-    return Answer(name=name, kind=kind, said=said, records=tuple(_shown(record) for record in records), chain=chain), records
+    answer = Answer(
+        name=name,
+        kind=kind,
+        said=said,
+        records=tuple(shown(record) for record in records),
+        chain=() if kind == "CNAME" else chain_of(full.response, name),
+        ttl=lifetime_of(full.response),
+        authentic=bool(full.response.flags & AD),
+    )
+    return answer, records
 
 
-def _shown(record: Any) -> str:
+def shown(record: Any) -> str:
+    """A record's data as in an `Answer`. Of a TXT: its strings, joined."""
+    if hasattr(record, "strings"):
+        return b"".join(record.strings).decode("utf-8", "replace")
     text = str(record.to_text())
     return text.lower().removesuffix(".") if hasattr(record, "target") else text
 
 
-def _chain(response: Any) -> tuple[str, ...]:
-    """Where the CNAMEs of an answer lead, in order."""
+def chain_of(response: Any, name: str) -> tuple[str, ...]:
+    """Where the CNAMEs of an answer lead from a name, in order, at most ALIASES. Where they lead in a circle, its last is a
+    name that was there before."""
+    aliases = {
+        _plain(rrset.name): _plain(record.target)
+        for rrset in response.answer
+        for record in rrset
+        if hasattr(record, "target") and record.rdtype == CNAME
+    }
+    found: list[str] = []
+    at = name.lower()
+    while (at := aliases.get(at, "")) and len(found) < ALIASES:
+        found.append(at)
+        if at in found[:-1] or at == name.lower():
+            break
+    return tuple(found)
+
+
+def lifetime_of(response: Any) -> int:
+    """Seconds for which an answer counts: the shortest TTL on its way, or what the SOA says of that there is nothing."""
     import dns.exception
 
     try:
-        found = response.resolve_chaining().cnames
+        found = response.resolve_chaining().minimum_ttl
     except dns.exception.DNSException:
-        return ()
-    return tuple(str(record.target).lower().removesuffix(".") for alias in found[:ALIASES] for record in alias)
+        return 0
+    return min(int(found), LONGEST_TTL)
 
 
-def _led(error: Exception) -> tuple[str, ...]:
-    """The same for a name whose CNAME leads to one that does not exist."""
+def _plain(name: Any) -> str:
+    return str(name).lower().removesuffix(".")
+
+
+def _led(error: Exception) -> tuple[tuple[str, ...], int]:
+    """The same for a name, or the end of its CNAMEs, that does not exist."""
     responses = getattr(error, "kwargs", {}).get("responses") or {}
-    return next((_chain(response) for response in responses.values()), ())
+    for asked, response in responses.items():
+        return chain_of(response, _plain(asked)), lifetime_of(response)
+    return (), 0
 
 
 def _text(data: bytes) -> str:

@@ -34,20 +34,23 @@ class DnsRecord(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool | None = None
     reason: str = ""
     zone_line: str
+    hint: str = ""
+    """What to type where at the DNS provider that the domain's name servers tell of. Empty: they tell of none that we know."""
 
     def shown(self) -> dict[str, Any]:
         """For JSON."""
         return msgspec.structs.asdict(self) | {"seen": list(self.seen)}
 
 
-def record(purpose: str, kind: str, name: str, value: str, *, required: bool, reason: str = "") -> DnsRecord:
-    """A record whose other fields follow from these. `value` of a TXT is its text, without quotes."""
-    data = f'"{value}"' if kind == "TXT" else f"{value}."
+def record(purpose: str, kind: str, name: str, value: str, *, required: bool, reason: str = "", zone: str = "") -> DnsRecord:
+    """A record whose other fields follow from these. `value` of a TXT is its text, without quotes. `zone`: where the name
+    stands, if that is known better than by the public suffix list."""
+    data = f'"{value}"' if kind == "TXT" else f"{value}." if kind == "CNAME" else value
     return DnsRecord(
         purpose=purpose,
         type=kind,
         name=name,
-        host_field=host_field(name),
+        host_field=host_field(name, zone),
         value=value,
         required=required,
         reason=reason,
@@ -92,9 +95,16 @@ def _cname(hostname: str, config: Config, *, required: bool) -> DnsRecord | None
     return record("acme", "CNAME", name, f"{zone_label(hostname)}.{zone}", required=required, reason=reason)
 
 
-def host_field(name: str) -> str:
-    """A name without its registered domain, which DNS providers add by themselves."""
-    domain = _suffixes().privatesuffix(name)
+def registered(name: str) -> str:
+    """The domain that somebody registered for a name: "example.co.uk" for "*.shop.example.co.uk"; a public suffix itself
+    stands for itself. Names under private suffixes (github.io) are their owner's: what counts here is the registry."""
+    name = name.removeprefix("*.")
+    return str(_suffixes().privatesuffix(name) or name)
+
+
+def host_field(name: str, zone: str = "") -> str:
+    """A name without its zone, which DNS providers add by themselves. `zone`: by default its registered domain."""
+    domain = zone or registered(name)
     return "@" if name == domain else name.removesuffix(f".{domain}")
 
 

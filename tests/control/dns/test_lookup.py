@@ -122,6 +122,31 @@ async def test_a_broken_level_counts_only_where_it_is_the_closest(dns, lookup):
         await lookup.caa("blog.example.com")
 
 
+async def test_for_how_long_it_is_remembered_and_who_vouches_for_it(dns, lookup):
+    dns.zone = {
+        ("a.example", "CNAME"): ["b.example"],
+        ("b.example", "A"): ["127.0.0.1"],
+        ("example", "NS"): ["ns.example"],
+        ("t.example", "TXT"): ['"a b" "c"'],
+    }
+    dns.ttls = {"a.example": 300, "b.example": 20, "none.example": 900}
+    dns.signed.add("a.example")
+    answer = await lookup.ask("a.example", "A")
+    assert (answer.ttl, answer.authentic) == (20, True)
+    assert (await lookup.ask("t.example", "TXT")).records == ("a bc",)
+    none = await lookup.ask("none.example", "A")
+    assert (none.said, none.ttl, none.authentic) == (Said.NO_NAME, 900, False)
+    dns.ttls["b.example"] = dns.ttls["a.example"] = 2**31 - 1
+    assert (await lookup.ask("a.example", "A")).ttl == 604_800
+
+
+async def test_without_checking_a_zone_with_broken_signatures_answers(dns, lookup):
+    dns.zone = {("a.example", "A"): ["127.0.0.1"]}
+    dns.bogus.add("a.example")
+    assert (await lookup.ask("a.example", "A")).said is Said.BROKEN
+    assert (await Lookup([dns.address], patience=5, checking=False).ask("a.example", "A")).records == ("127.0.0.1",)
+
+
 async def test_a_cname_that_leads_in_a_circle_ends(dns, lookup):
     dns.zone = {("a.example", "CNAME"): ["b.example"], ("b.example", "CNAME"): ["a.example"]}
     assert await lookup.aliases("a.example") == ["b.example", "a.example"]

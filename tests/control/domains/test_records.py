@@ -31,6 +31,7 @@ def test_the_cname_is_that_which_dns_01_looks_for():
         "ok": None,
         "reason": "Lets this edge answer the CA's questions about the name in the DNS; set once and for good.",
         "zone_line": "_acme-challenge.gallery.client-domain.co.uk. 300 IN CNAME fm77ru5oirzvi7tc6rgaa5hwki.acme.ve.ai.",
+        "hint": "",
     }
     assert msgspec.json.encode(shown)
 

@@ -1,0 +1,274 @@
+"""The mistakes that people make with DNS records, each known by its name and told in its own sentence. Pure."""
+
+from __future__ import annotations
+
+from edgeproxy.control.dns.lookup import Said
+from edgeproxy.control.domains.verification.case import Case, listed, named, present, printable
+from edgeproxy.control.domains.verification.providers import proxy_of
+from edgeproxy.control.domains.verification.reading import Leads, Route, Text, route, text
+from edgeproxy.control.domains.verification.seen import FileSaid, Problem, Serving, State, View
+from edgeproxy.control.domains.verification.wanted import PATH
+from edgeproxy.errors import Fault
+
+
+def unmeasurable() -> Problem:
+    """Nobody has said what pointing here means."""
+    return Problem(
+        state=State.UNSURE,
+        code="target_not_configured",
+        detail="This edge does not know what customers point their names at. Its operator has to set platform.cname_target.",
+        fault=Fault.OPERATOR,
+    )
+
+
+def zone_problem(case: Case) -> Problem | None:
+    """What is wrong above the name: no such domain, or nobody who serves it."""
+    zone = case.seen.zone
+    if zone is None:
+        return None
+    if not zone.exists:
+        return Problem(
+            state=State.PENDING,
+            code="domain_missing",
+            detail=f"The domain {zone.name} does not exist: its registry does not know it. Register it, or look at its "
+            f"registrar whether it has expired or is on hold; then set the record for {case.host}: {case.routing}.",
+            what=f"the domain {zone.name}",
+            present="does not exist",
+            wanted="registered",
+        )
+    states = {server.serving for server in zone.servers}
+    answered = any(answer.certain for view in case.seen.resolvers for answer in view.answers)
+    if not states or answered or not states <= {Serving.REFUSES, Serving.NOWHERE}:
+        return None
+    servers = named(zone.names)
+    why = "they do not exist" if states == {Serving.NOWHERE} else "they do not serve it"
+    return Problem(
+        state=State.WRONG,
+        code="zone_not_served",
+        detail=f"The registry sends all questions for {zone.name} to {servers}, but {why}, so that nobody finds any "
+        f"record of it. At the registrar of {zone.name}, change its name servers from {servers} to those of the provider "
+        "where its DNS "
+        f"records are kept, or create the zone there.",
+        what=f"the name servers of {zone.name}",
+        present=servers,
+        wanted="name servers that serve the zone",
+    )
+
+
+def misdelegated(case: Case) -> Problem | None:
+    """The registry names other servers than the zone does: the record was perhaps made where nobody looks."""
+    zone = case.seen.zone
+    if zone is None or not zone.delegated or not zone.own or set(zone.delegated) & set(zone.own):
+        return None
+    registry, own = named(zone.delegated), named(zone.own)
+    return Problem(
+        state=State.WRONG,
+        code="nameservers_differ",
+        detail=f"The registry sends all questions for {zone.name} to {registry}, but the zone itself names {own}. A "
+        f"record that is made at the one is not seen where the other is asked. At the registrar of {zone.name}, change its "
+        "name servers from "
+        f"{registry} to {own}, if that is where the records of {case.host} are kept; else make the record at {registry}.",
+        what=f"the name servers of {zone.name}",
+        present=registry,
+        wanted=own,
+    )
+
+
+def doubled(case: Case) -> Problem | None:
+    """The right record, at HOST.ZONE: the provider added the domain to a name that had it already."""
+    view = case.seen.doubled
+    if view is None:
+        return None
+    found = route(view, case.wanted, case.seen)
+    by_text = case.wanted.method == "dns"
+    if by_text and text(view, case.wanted) is Text.PROVEN:
+        name, kind = case.wanted.text_name, "TXT"
+    elif not by_text and found is not None and found.leads is Leads.HERE:
+        name, kind = case.host, present(view).split(" ", 1)[0]
+    else:
+        return None
+    wrong = f"{name}.{case.zone}"
+    short = "@" if name == case.zone else name.removesuffix(f".{case.zone}")
+    return Problem(
+        state=State.WRONG,
+        code="record_doubled",
+        detail=f"The {kind} record is at {wrong}: {case.keeper} adds {case.zone} to each name by itself, so that the domain is "
+        f"there twice. Change the record's name from {name} to {short}.{case.hint(name)}",
+        what=f"the name of the record {wrong}",
+        present=name,
+        wanted=short,
+    )
+
+
+def misrouted(case: Case, found: Route) -> Problem:
+    """The name leads elsewhere, by a view that is sure of it."""
+    if found.leads is Leads.CIRCLE:
+        return _circle(case, found)
+    if found.leads is Leads.FOREIGN:
+        return _foreign(case, found)
+    if found.leads is Leads.PARTLY:
+        return _leftover(case, found)
+    proxy = None if found.view.chain else proxy_of(found.strange)
+    if proxy is not None:
+        return Problem(
+            state=State.WRONG,
+            code="proxied",
+            detail=f"{proxy.name} stands before {case.host}: the name has {proxy.name}'s own addresses "
+            f"({listed(found.strange)}), which hide the record behind them. At {proxy.name}, {proxy.cure} for {case.host}, so "
+            "that everybody sees "
+            f"{case.routing}. Or prove the name by TXT.",
+            what=_records(case),
+            present=f"{present(found.view)} ({proxy.name})",
+            wanted=case.routing,
+        )
+    return _elsewhere(case, found)
+
+
+def missing(case: Case) -> Problem:
+    """No record yet."""
+    return Problem(
+        state=State.PENDING,
+        code="no_record",
+        detail=f"{case.host} has no record yet. Add at {case.keeper}: {case.host} {case.routing}.{case.hint(case.host)}",
+        what=_records(case),
+        present="no record",
+        wanted=case.routing,
+    )
+
+
+def text_missing(case: Case) -> Problem:
+    """No TXT record yet."""
+    name = case.wanted.text_name
+    return Problem(
+        state=State.PENDING,
+        code="no_record",
+        detail=f'{name} has no TXT record yet. Add at {case.keeper}: {name} TXT "{case.wanted.proof}".{case.hint(name)}',
+        what=f"the TXT record of {name}",
+        present="no record",
+        wanted=f'TXT "{case.wanted.proof}"',
+    )
+
+
+def text_differs(case: Case, view: View) -> Problem:
+    """A TXT record with something else."""
+    name = case.wanted.text_name
+    values = view.text.records if view.text is not None else ()
+    has = " and ".join(f'"{printable(value)}"' for value in values[:2])
+    return Problem(
+        state=State.WRONG,
+        code="txt_differs",
+        detail=f'The TXT record of {name} is {has}. At {case.keeper}, change it to "{case.wanted.proof}", or add that '
+        "beside it.",
+        what=f"the TXT record of {name}",
+        present=f"TXT {has}",
+        wanted=f'TXT "{case.wanted.proof}"',
+    )
+
+
+def file_problem(case: Case) -> Problem | None:
+    """What keeps the file from being seen; None where each try found it."""
+    bad = [each for each in case.seen.files if each.said is not FileSaid.FOUND]
+    url, proof = case.wanted.file_url, case.wanted.proof
+    if not case.seen.files:
+        return Problem(
+            state=State.PENDING,
+            code="no_record",
+            detail=f"{case.host} has no address yet, so that its file cannot be fetched. The file is proof only while a "
+            "server of yours answers for the name; without one, use a CNAME or TXT record.",
+            what=f"the file {url}",
+            present="no address",
+            wanted=proof,
+        )
+    if not bad:
+        return None
+    state, code = {
+        FileSaid.MISSING: (State.PENDING, "file_missing"),
+        FileSaid.DIFFERS: (State.WRONG, "file_differs"),
+        FileSaid.REFUSED: (State.WRONG, "file_refused"),
+        FileSaid.FAILED: (State.UNSURE, "file_unreachable"),
+    }[bad[0].said]
+    return Problem(
+        state=state,
+        code=code,
+        detail=f"{bad[0].detail} Put a file at {PATH}{proof} of the server that answers for {case.host}, with nothing in "
+        f"it but {proof}.",
+        what=f"the file {url}",
+        present=bad[0].said.value,
+        wanted=proof,
+        fault=Fault.CUSTOMER_DNS,
+    )
+
+
+def caa_forbids(case: Case) -> Problem | None:
+    """All is right but for the CA, which may not issue."""
+    ruling = case.seen.caa
+    if ruling is None or ruling.allowed:
+        return None
+    return Problem(
+        state=State.WRONG,
+        code="caa_forbids",
+        detail=f"{case.host} is set up rightly, but no certificate can be had for it. {ruling.sentence}",
+        what=f"the CAA records of {ruling.name}",
+        present=" and ".join(ruling.present),
+        wanted=f"{ruling.wanted} beside them, or no CAA record" if ruling.wanted else "without that record",
+    )
+
+
+def _circle(case: Case, found: Route) -> Problem:
+    chain = " → ".join([case.wanted.asked, *found.view.chain])
+    return Problem(
+        state=State.WRONG,
+        code="cname_loop",
+        detail=f"The CNAMEs of {case.host} lead in a circle, or on and on: {chain}. At {case.keeper}, change the record of "
+        f"{case.host} from CNAME {found.view.chain[0]} to {case.routing}.",
+        what=_records(case),
+        present=f"CNAME {found.view.chain[0]}",
+        wanted=case.routing,
+    )
+
+
+def _foreign(case: Case, found: Route) -> Problem:
+    return Problem(
+        state=State.WRONG,
+        code="cname_of_another",
+        detail=f"{case.host} leads to {named(found.view.chain)}, which is the target of another workspace. At "
+        f"{case.keeper}, change its record from CNAME {found.view.chain[0]} to {case.routing}.",
+        what=_records(case),
+        present=f"CNAME {found.view.chain[0]}",
+        wanted=case.routing,
+    )
+
+
+def _leftover(case: Case, found: Route) -> Problem:
+    right = [address for address in found.view.addresses if address not in found.strange]
+    many = len(found.strange) > 1
+    return Problem(
+        state=State.WRONG,
+        code="leftover_record",
+        detail=f"Beside the right record ({listed(right)}) {case.host} still has {listed(found.strange)}, which "
+        f"{'are' if many else 'is'} not this edge: some visitors, and the CA, come out there. At {case.keeper}, delete "
+        f"{listed(found.strange)}.",
+        what=_records(case),
+        present=present(found.view),
+        wanted=f"only {listed(right)}",
+    )
+
+
+def _elsewhere(case: Case, found: Route) -> Problem:
+    has = present(found.view)
+    alias = found.view.chain[0] if found.view.chain else ""
+    gone = alias and not found.view.addresses and found.view.ipv4 is not None and found.view.ipv4.said is Said.NO_NAME
+    behind = ", which does not exist" if gone else ""
+    return Problem(
+        state=State.WRONG,
+        code="cname_differs" if alias else "address_differs",
+        detail=f"{case.host} has {has}{behind}, which is not this edge. At {case.keeper}, change its record from "
+        f"{f'CNAME {alias}' if alias else has} to {case.routing}.{case.hint(case.host)}",
+        what=_records(case),
+        present=has,
+        wanted=case.routing,
+    )
+
+
+def _records(case: Case) -> str:
+    return f"the DNS records of {case.host}"

@@ -1,0 +1,97 @@
+"""`dns_records`: each record that is wanted, what is there instead, and how it is typed. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgeproxy.control.domains.records import DnsRecord, record
+from edgeproxy.control.domains.verification.case import Case, printable
+from edgeproxy.control.domains.verification.reading import Leads, Text
+from edgeproxy.control.domains.verification.seen import Problem, Proof, Seen, State, View
+from edgeproxy.control.domains.verification.wanted import Wanted
+
+ROUTED = (Proof.CNAME, Proof.WORKSPACE_CNAME, Proof.ADDRESS)
+
+SEEN = 8
+"""Values that are shown as seen."""
+
+
+def wanted_records(wanted: Wanted, seen: Seen | None = None) -> tuple[DnsRecord, ...]:
+    """What a name's owner has to set, before anybody has looked."""
+    return records(Case(wanted=wanted, seen=seen or Seen(), now=0.0), frozenset(), None, looked=False)
+
+
+def records(case: Case, proven: frozenset[Proof], problem: Problem | None, *, looked: bool = True) -> tuple[DnsRecord, ...]:
+    """All of them. One is required: of a name that is proven by TXT or a file, where it points is only once it is proven."""
+    wanted = case.wanted
+    owned = {"dns": Proof.TXT in proven, "file": Proof.FILE in proven}.get(wanted.method, True)
+    found = [_routed(case, each, proven, problem, looked=looked) for each in _routing(case, required=owned)]
+    if wanted.proof:
+        found.append(_owning(case, problem, required=not owned and wanted.method == "dns", looked=looked))
+    return tuple(found)
+
+
+def _routing(case: Case, *, required: bool) -> list[DnsRecord]:
+    """At the top of a zone one for each of our addresses, of which the first is required."""
+    name, target, zone = case.host, case.wanted.target, case.zone
+    if case.apex and case.addresses:
+        return [
+            record("routing", "AAAA" if ":" in each else "A", name, each, required=required and not number, zone=zone)
+            for number, each in enumerate(case.addresses)
+        ]
+    if target:
+        return [record("routing", "CNAME", name, target, required=required, zone=zone)]
+    return [
+        record("routing", "AAAA" if ":" in each else "A", name, each, required=required and not number, zone=zone)
+        for number, each in enumerate(case.addresses)
+    ]
+
+
+def _routed(case: Case, made: DnsRecord, proven: frozenset[Proof], problem: Problem | None, *, looked: bool) -> DnsRecord:
+    ok: bool | None = any(each in proven for each in ROUTED) if looked else None
+    routes = case.authority or case.resolvers
+    if not ok and (not routes or all(each.leads is Leads.UNSURE for each in routes)):
+        ok = None
+    if ok and made.type in ("A", "AAAA") and not made.required:  # another of ours may be there in its place
+        ok = any(made.value in each.view.addresses for each in routes) or None
+    reason = "" if ok else _reason(case, problem, made)
+    return msgspec.structs.replace(
+        made,
+        seen=_seen([each.view for each in routes]),
+        ok=ok,
+        reason=reason,
+        hint=case.hint(made.name).strip(),
+    )
+
+
+def _reason(case: Case, problem: Problem | None, made: DnsRecord) -> str:
+    if problem is not None and made.required:
+        return problem.detail
+    if case.apex and made.type == "CNAME":
+        return "A CNAME cannot stand at the top of a zone: make it an ALIAS, an ANAME or a flattened CNAME, whichever there is."
+    return ""
+
+
+def _owning(case: Case, problem: Problem | None, *, required: bool, looked: bool) -> DnsRecord:
+    made = record("ownership", "TXT", case.wanted.text_name, case.wanted.proof, required=required, zone=case.zone)
+    texts = case.authority_texts or case.resolver_texts
+    said = {each for _, each in texts}
+    ok = None if not looked or said <= {Text.UNSURE} else said <= {Text.PROVEN, Text.UNSURE}
+    values = [value for view, _ in texts if view.text is not None for value in view.text.records]
+    told = problem.detail if problem is not None and required and problem.state is not State.VERIFIED else ""
+    return msgspec.structs.replace(
+        made,
+        seen=tuple(printable(value) for value in dict.fromkeys(values))[:SEEN],
+        ok=ok,
+        reason="" if ok else told,
+        hint=case.hint(made.name).strip(),
+    )
+
+
+def _seen(views: list[View]) -> tuple[str, ...]:
+    """Values, each with its type, since it may be another than the wanted one."""
+    found: list[str] = []
+    for view in views:
+        found += [f"CNAME {view.chain[0]}"] if view.chain else []
+        found += [f"{'AAAA' if ':' in address else 'A'} {address}" for address in view.addresses]
+    return tuple(dict.fromkeys(found))[:SEEN]

@@ -1,0 +1,104 @@
+"""`dns_records`."""
+
+import msgspec
+import pytest
+
+from edgeproxy.config.structs import Platform
+from edgeproxy.control.dns.lookup import Said
+from edgeproxy.control.domains.verification.shown import wanted_records
+from tests.control.domains.verification.cases import (
+    HOST,
+    NOTHING,
+    OURS,
+    OURS6,
+    PROOF,
+    RIGHT,
+    SILENT,
+    STRANGE,
+    TARGET,
+    ZONE,
+    seen,
+    verdict,
+    view,
+    wanted,
+    zone,
+)
+
+
+def test_before_anybody_has_looked_the_records_are_known():
+    routing, owning = wanted_records(wanted())
+    assert (routing.purpose, routing.type, routing.name, routing.value) == ("routing", "CNAME", HOST, TARGET)
+    assert (routing.host_field, routing.required, routing.ok, routing.seen) == ("gallery", True, None, ())
+    assert routing.zone_line == f"{HOST}. 300 IN CNAME {TARGET}."
+    assert (owning.purpose, owning.type, owning.required, owning.ok) == ("ownership", "TXT", False, None)
+    assert owning.zone_line == f'_edgeproxy-verify.{HOST}. 300 IN TXT "{PROOF}"'
+    assert msgspec.json.encode([routing.shown(), owning.shown()])
+
+
+@pytest.mark.parametrize(
+    ("host", "method", "platform"),
+    [
+        (HOST, "cname", Platform(cname_target=TARGET)),
+        (HOST, "dns", Platform(cname_target=TARGET)),
+        (f"*.{ZONE}", "dns", Platform(cname_target=TARGET)),
+        (ZONE, "cname", Platform(cname_target=TARGET, addresses=(OURS, OURS6))),
+        (ZONE, "cname", Platform(cname_target=TARGET)),
+        (HOST, "cname", Platform(addresses=(OURS, OURS6))),
+    ],
+)
+def test_exactly_one_is_required(host, method, platform):
+    assert [each.required for each in wanted_records(wanted(host, method, platform=platform))].count(True) == 1
+
+
+def test_an_apex_has_a_record_for_each_of_our_addresses():
+    ipv4, ipv6, _ = wanted_records(wanted(ZONE, platform=Platform(cname_target=TARGET, addresses=(OURS6, OURS))))
+    assert (ipv4.type, ipv4.value, ipv4.host_field, ipv4.required) == ("A", OURS, "@", True)
+    assert ipv4.zone_line == f"{ZONE}. 300 IN A {OURS}"
+    assert (ipv6.type, ipv6.value, ipv6.required) == ("AAAA", OURS6, False)
+    alias, _ = wanted_records(wanted(ZONE))
+    assert (alias.type, alias.value) == ("CNAME", TARGET)
+    assert "ALIAS" in alias.reason
+
+
+def test_what_is_there_is_shown_beside_what_has_to_be():
+    found = verdict(seen(view(STRANGE, chain=["other.test"]), zone=zone("ns01.domaincontrol.com")))
+    routing = found.records[0]
+    assert (routing.ok, routing.seen) == (False, ("CNAME other.test", f"A {STRANGE}"))
+    assert routing.reason == found.detail
+    assert routing.hint == "At GoDaddy: Name: gallery, without the domain."
+    right = verdict(seen(RIGHT, resolvers=[RIGHT])).records[0]
+    assert (right.ok, right.reason) == (True, "")
+    assert verdict(seen(SILENT)).records[0].ok is None
+    nothing = verdict(seen(NOTHING)).records[0]
+    assert (nothing.ok, nothing.seen) == (False, ())
+
+
+def test_once_a_name_is_proven_by_text_its_route_is_required():
+    before = verdict(seen(view(STRANGE, texts=["old"])), method="dns").records
+    assert [(each.purpose, each.required, each.ok) for each in before] == [
+        ("routing", False, False),
+        ("ownership", True, False),
+    ]
+    assert before[1].seen == ("old",)
+    assert "change it to" in before[1].reason
+    proven = view(STRANGE, texts=[PROOF])
+    after = verdict(seen(proven, resolvers=[proven]), method="dns").records
+    assert [(each.purpose, each.required, each.ok) for each in after] == [
+        ("routing", True, False),
+        ("ownership", False, True),
+    ]
+    broken = view(texts=[], said=Said.BROKEN)
+    assert verdict(seen(broken), method="dns").records[1].ok is None
+
+
+def test_an_address_that_is_not_needed_is_not_said_to_be_there():
+    platform = Platform(cname_target=TARGET, addresses=(OURS, OURS6))
+    found = verdict(seen(view(OURS), resolvers=[view(OURS)]), ZONE, platform=platform)
+    assert [(each.type, each.ok) for each in found.records[:2]] == [("A", True), ("AAAA", None)]
+
+
+def test_a_delegated_part_has_its_own_host_fields():
+    found = verdict(seen(NOTHING, zone=zone(name="example.com")), "a.b.example.com")
+    assert found.records[0].host_field == "a.b"
+    found = verdict(seen(NOTHING, zone=zone(name="b.example.com")), "a.b.example.com")
+    assert found.records[0].host_field == "a"
