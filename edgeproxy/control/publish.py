@@ -174,6 +174,8 @@ class Publisher:
         keys: dict[str, dict[str, None]] = {"sites": {}, "certificates": {}, "challenges": {}, "tickets": {}}
         for entry in entries:
             keys[entry.database][entry.key] = None
+        if keys["sites"]:
+            keys["sites"] |= dict.fromkeys(await self._store.redirecting_to(list(keys["sites"])))
         if keys["challenges"]:
             await self._tell_challenges(list(keys["challenges"]))
         puts: list[Put] = []

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from edgeproxy.control import publish
 from edgeproxy.control.publish import Publisher
-from edgeproxy.control.store import GateRoute, Store
+from edgeproxy.control.store import DomainChange, GateRoute, Store
 from edgeproxy.errors import MapError, StateError
 from edgeproxy.model import DomainState
 from edgeproxy.published import layout
@@ -42,6 +42,30 @@ async def test_what_is_added_is_in_the_map_and_what_is_removed_is_not(store: Sto
             await store.remove_domain("a.example.com", actor="test", now=NOW)
             await up_to_date(publisher, store)
             assert reader.ask("reader.site('a.example.com')") == "None"
+
+
+@pytest.mark.parametrize(("registered", "target"), [("b.example.com", "b.example.com"), ("*.b.example.com", "x.b.example.com")])
+async def test_who_redirects_to_a_name_does_so_as_long_as_it_is_its_workspaces(
+    store: Store, tmp_path: Path, registered: str, target: str
+) -> None:
+    await add(store, registered)
+    await add(store, "a.example.com")
+    async with publishing(store, tmp_path) as publisher:
+        with peer(tmp_path) as reader:
+            await store.change_domain("a.example.com", DomainChange(redirect_to=target), actor="test", now=NOW)
+            await up_to_date(publisher, store)
+            assert f"redirect_to='{target}'" in reader.ask("reader.site('a.example.com')")
+            await store.remove_domain(registered, actor="test", now=NOW)
+            await up_to_date(publisher, store)
+            assert "redirect_to=''" in reader.ask("reader.site('a.example.com')")
+            assert "a.example.com" in reader.ask("[c.key for c in reader.changes()]")
+            await add(store, registered, "another")
+            await up_to_date(publisher, store)
+            assert "redirect_to=''" in reader.ask("reader.site('a.example.com')")
+            await store.remove_domain(registered, actor="test", now=NOW)
+            await add(store, registered)
+            await up_to_date(publisher, store)
+            assert f"redirect_to='{target}'" in reader.ask("reader.site('a.example.com')")
 
 
 async def test_a_domain_added_or_removed_is_seen_by_another_process_within_a_tenth_of_a_second(

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 from edgeproxy.control.store.base import Part, fields, map_key, page, parent_of
 from edgeproxy.control.store.certificates import remove
 from edgeproxy.control.store.database import Write
-from edgeproxy.control.store.redirects import check_redirect, target_changed
+from edgeproxy.control.store.redirects import check_redirect
 from edgeproxy.control.store.rows import AuditEntry, Domain, DomainChange
 from edgeproxy.control.store.schema import audit, certificate_names, domains, gate_routes
 from edgeproxy.errors import Conflict, NotFound, Outdated
@@ -147,7 +147,6 @@ class Domains(Part):
                 await destroy_keys_of(write, hostname, actor, now)
             await audited(write, now, actor, "domain.removed", hostname, f"workspace {domain.workspace_id}")
             write.changed("sites", hostname)
-            await target_changed(write, hostname)
         return domain
 
     async def list_audit(self, limit: int, after: int = 0, subject: str | None = None) -> list[AuditEntry]:
@@ -189,7 +188,6 @@ async def _add(write: Write, domain: Domain, actor: str, now: float) -> None:
         )
     await audited(write, now, actor, "domain.added", hostname, f"workspace {workspace_id}, {domain.state.value}")
     write.changed("sites", hostname)
-    await target_changed(write, hostname)
 
 
 def _changes(before: Domain, values: Mapping[str, Any]) -> str:

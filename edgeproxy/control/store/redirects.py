@@ -1,10 +1,13 @@
-"""Redirects between domains, within the transaction that sets one or takes its target away."""
+"""Redirects between domains: what is looked at before one is set, and who redirects where."""
 
 from __future__ import annotations
 
-from sqlalchemy import or_, select
+from collections.abc import Sequence
+
+from sqlalchemy import select
 
 from edgeproxy.control.domains.pairs import RedirectCheck
+from edgeproxy.control.store.base import Part, listed, wildcard
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.schema import REDIRECTS, domains
 from edgeproxy.model import wildcard_of
@@ -22,11 +25,16 @@ async def check_redirect(write: Write, hostname: str, workspace_id: str, target:
         check.found(*(("", "", "") if row is None else row))
 
 
-async def target_changed(write: Write, hostname: str) -> None:
-    """Has the map say anew what redirects to a name that was registered, or whose registration ended, just now: only to a name
-    of its own workspace a domain redirects."""
-    here = domains.c.redirect_to == hostname
-    if hostname.startswith("*."):
-        here = or_(here, domains.c.redirect_to.endswith(hostname[1:], autoescape=True))
-    for name in (await write.connection.scalars(select(domains.c.hostname).where(REDIRECTS, here))).all():
-        write.changed("sites", name)
+class Redirects(Part):
+    """Who redirects where."""
+
+    async def redirecting_to(self, hostnames: Sequence[str]) -> list[str]:
+        """The domains that redirect to some names, or, for a wildcard, to a name beneath it: what the map says of them depends
+        on who has those names, since a domain redirects only within its workspace."""
+        names, wanted = listed(hostnames), domains.c.redirect_to
+        queries = [select(domains.c.hostname).where(REDIRECTS, wanted.in_(select(names.c.value)))]
+        if any(name.startswith("*.") for name in hostnames):
+            queries.append(select(domains.c.hostname).where(REDIRECTS, wildcard(wanted).in_(select(names.c.value))))
+        async with self.database.read() as connection:
+            found = [name for query in queries for name in await connection.scalars(query)]
+        return found

@@ -16,6 +16,7 @@ from edgeproxy.control.store.domain_life import DomainLife
 from edgeproxy.control.store.domains import Domains
 from edgeproxy.control.store.lifecycle import Lifecycle
 from edgeproxy.control.store.orders import Accounts, Challenges, Failures
+from edgeproxy.control.store.redirects import Redirects
 from edgeproxy.control.store.renewals import Renewals
 from edgeproxy.control.store.routes import GateRoutes
 from edgeproxy.control.store.secrets import Secrets
@@ -29,6 +30,7 @@ from edgeproxy.published.seal import Sealer
 class Store(
     Domains,
     DomainLife,
+    Redirects,
     Renewals,
     Lifecycle,
     Companions,

@@ -11,7 +11,7 @@ from edgeproxy.control.store import DomainChange, Store
 from edgeproxy.control.store.schema import REDIRECTS, domains
 from edgeproxy.errors import InvalidName
 from edgeproxy.model import DomainState
-from tests.control.store.making import NOW, logged
+from tests.control.store.making import NOW
 
 
 async def add(store: Store, hostname: str, workspace: str = "one", redirect_to: str = "") -> None:
@@ -55,16 +55,13 @@ async def test_a_target_that_is_gone_or_anothers_is_not_redirected_to(store: Sto
     await add(store, registered)
     await add(store, "a.example.com", redirect_to=target)
     await add(store, "unconcerned.example.com")
-    head = await store.head_change()
+    assert await store.redirecting_to(["nothing.example.com", registered]) == ["a.example.com"]
     await store.remove_domain(registered, actor="test", now=NOW)
-    assert await logged(store, head) == [("sites", registered), ("sites", "a.example.com")]
     assert await published(store, "a.example.com") == ""
     await add(store, registered, "two")
     assert await published(store, "a.example.com") == ""
     await store.remove_domain(registered, actor="test", now=NOW)
-    head = await store.head_change()
     await add(store, registered)  # its own workspace has it again
-    assert await logged(store, head) == [("sites", registered), ("sites", "a.example.com")]
     assert await published(store, "a.example.com") == target
 
 
