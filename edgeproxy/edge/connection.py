@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+import fcntl
 import math
 import ssl
+import termios
 from typing import TYPE_CHECKING, Protocol
 
 from edgeproxy.edge import forwarding
@@ -35,9 +38,8 @@ TICKET_MAX = 1024
 """Bytes that a session ticket may have on the wire, to wait for the first answer. They have about 250."""
 
 LINGER_SECONDS = 2.0
-"""How long a refused client may go on sending before the connection ends: closing at once would reset it, and the answer
-could be lost on the way (RFC 9112 section 9.6)."""
-
+"""How long a client that was told the end may go on sending before the connection ends: closing at once would reset it, and the
+answer could be lost on the way (RFC 9112 section 9.6). As long as it takes what was sent it has `timeouts.write` more."""
 
 NOWHERE = Destination(b"", Route(known=False, workspace="", target=parse_target("http://127.0.0.1"), header=""), b"")
 """Before the first request, which always has an authority."""
@@ -81,6 +83,7 @@ class Connection(asyncio.BufferedProtocol):
         "_lingering",
         "_names",
         "_reading",
+        "_sent_left",
         "_ticket_waits",
         "_tls",
         "_waiting",
@@ -131,6 +134,8 @@ class Connection(asyncio.BufferedProtocol):
         self._handshake_left = 0.0
         self._reading = True
         self._lingering = False
+        self._sent_left = math.inf
+        """Bytes that the client had not taken yet when a lingering connection was last looked at."""
         self.trusted = bool(worker.trusted) and forwarding.is_trusted(peer, worker.trusted)
         """A proxy of the operator's (listen.trusted_proxies): many clients have its address."""
         self.destination = NOWHERE
@@ -369,7 +374,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def expired(self) -> None:
         """The sweep: a deadline has passed."""
-        if self.closing or self.front is None:
+        if self._lingering and self._still_takes():
+            self.write_deadline = self.deadline = self.worker.now + self.worker.timeouts.write
+        elif self.closing or self.front is None:
             if self.front is None and not self.closing:
                 self.worker.count_handshake("timeout")
             self.abort()
@@ -414,6 +421,14 @@ class Connection(asyncio.BufferedProtocol):
             self._reading = True
             self.transport.resume_reading()
         self.transport.write_eof()
+
+    def _still_takes(self) -> bool:
+        """Whether the client has yet to take some of what was sent, and has taken some since this was last asked. What the
+        kernel holds counts: there a whole download may lie."""
+        queued = array.array("i", [0])
+        fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
+        before, self._sent_left = self._sent_left, queued[0] + self.transport.get_write_buffer_size()
+        return 0 < self._sent_left < before
 
     # towards the origin
 

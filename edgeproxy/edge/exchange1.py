@@ -45,7 +45,8 @@ class Exchange1(Exchange, eq=False):
             body = chunk(body)
         if front.close:
             parts.append(b"connection: close")
-        send = self.connection.send_last if done and front.close and self.body_complete else self.connection.send
+        last = done and front.close and self.body_complete and not front.more
+        send = self.connection.send_last if last else self.connection.send
         send(b"\r\n".join((*parts, b"", body)))
 
     def send_data(self, data: bytes | memoryview, done: bool) -> None:
@@ -105,7 +106,7 @@ class Exchange1(Exchange, eq=False):
         connection.expect(connection.worker.timeouts.tunnel_idle)
 
     def close_tunnel(self) -> None:
-        self.connection.close()
+        self.connection.close(linger=not self.connection.client_closed)
 
     def room(self) -> int:
         return 0 if self.connection.full else RELAY_BUFFER

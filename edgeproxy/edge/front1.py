@@ -59,6 +59,11 @@ class Front1:
         """Nothing is under way."""
         return self.exchange is None and not self._buffer
 
+    @property
+    def more(self) -> bool:
+        """The client has sent more than the request under way: it may go on sending."""
+        return bool(self._buffer)
+
     # from the connection
 
     def received(self, data: bytes) -> None:
@@ -275,7 +280,7 @@ class Front1:
             exchange.front = None
         connection = self.connection
         if self.close:
-            connection.close(linger=exchange is not None and not exchange.body_complete)
+            connection.close(linger=self.more or (exchange is not None and not exchange.body_complete))
             return
         worker = connection.worker
         connection.expect(worker.idle_grace if worker.draining else worker.timeouts.idle)

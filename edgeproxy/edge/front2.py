@@ -159,7 +159,7 @@ class Front2:
         if not self.streams:
             self.http2.goaway()
             self._flush()
-            connection.close()
+            connection.close(linger=True)
             return
         self._watching = False
         connection.expect_nothing()
@@ -356,9 +356,9 @@ class Front2:
         if output:
             connection.send(output)
         if http2.ended:
-            # Whoever broke the protocol may still be sending, and a connection that is closed then is reset: the client might
-            # never see the GOAWAY that says why.
-            connection.close(linger=http2.failed)
+            # A client speaks as long as it reads (WINDOW_UPDATE, PING), and a connection that is closed then is reset, with
+            # what the kernel holds of an answer, or the GOAWAY that says what was wrong.
+            connection.close(linger=http2.failed or not connection.client_closed)
             return
         if queued or self.paused:
             self.watch()

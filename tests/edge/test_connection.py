@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,7 +22,8 @@ from edgeproxy.link.messages import LinkMessage, Obtain, Obtained
 from edgeproxy.published.records import Challenge, Site
 from edgeproxy.units import Duration
 from tests.certificates import self_signed
-from tests.edge.harness import Edge, MapProcess, Script, config_for, fields
+from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, fields, until
+from tests.http2_peer import PREFACE
 
 GET = b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n"
 UNRECOGNIZED_NAME = "unrecognized name"
@@ -387,9 +389,11 @@ async def test_an_idle_connection_makes_room_for_a_new_one(tmp_path: Path, origi
             writer.close()
 
 
+@pytest.mark.parametrize("linger", [False, True])
 async def test_a_client_that_never_takes_the_last_bytes_of_a_closed_connection_is_dropped(
-    tmp_path: Path, maps: MapProcess, script: Script
+    tmp_path: Path, maps: MapProcess, script: Script, linger: bool, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr("edgeproxy.edge.connection.LINGER_SECONDS", 0.1)
     async with script.listening() as port:
         edge = Edge(tmp_path, config_for(port, timeouts=Timeouts(drain=Duration(1), write=Duration(0.5))), maps)
         async with edge.running():
@@ -405,11 +409,73 @@ async def test_a_client_that_never_takes_the_last_bytes_of_a_closed_connection_i
                 connection.send(bytes(16 * 1024))
                 await asyncio.sleep(0)
             assert not connection.full
-            connection.close()
+            connection.close(linger=linger)
             async with asyncio.timeout(30):
                 while edge.worker.connections:
                     await asyncio.sleep(0.01)
             writer.transport.abort()
+
+
+def slow_visit(port: int, context: ssl.SSLContext, request: bytes, closing: threading.Event, more: bytes) -> bytes:
+    """What a client reads, to the end, that begins to read when the edge has closed, and goes on speaking."""
+    answer = b""
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        plain.settimeout(30)
+        plain.connect(("127.0.0.1", port))
+        with context.wrap_socket(plain, server_hostname="gallery.test") as tls:
+            tls.sendall(request)
+            closing.wait(30)
+            with contextlib.suppress(OSError):
+                tls.sendall(more)
+                while piece := tls.recv(16384):
+                    answer += piece
+    return answer
+
+
+LARGE = b"x" * 300_000 + b"!"
+WEBSOCKET = b"GET / HTTP/1.1\r\nHost: gallery.test\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+PING = b"\0\0\x08\x06\0\0\0\0\0" + bytes(8)
+WIDE = b"\0\0\x06\4\0\0\0\0\0\0\4\0\x10\0\0" + b"\0\0\4\x08\0\0\0\0\0\0\x10\0\0"
+"""SETTINGS and WINDOW_UPDATE for a window of a MiB."""
+HPACK = b"\x82\x84\x87\x41\x0cgallery.test"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "request_", "more"),
+    [
+        ("h2", PREFACE + WIDE + b"\0\0%c\1\5\0\0\0\1" % len(HPACK) + HPACK, PING),
+        ("http/1.1", GET % b"gallery.test" + b"GET /next HTTP/1.1\r\n", b"Host: gallery.test\r\n\r\n"),
+        ("http/1.1", WEBSOCKET, b"a frame"),
+    ],
+    ids=["h2", "pipelined", "websocket"],
+)
+async def test_who_still_speaks_when_the_connection_is_closed_gets_all_that_was_sent(
+    edge: Edge, script: Script, protocol: str, request_: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    async def answer(reader: Reader, writer: Writer) -> None:
+        if b"websocket" in await script.read_head(reader):
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(LARGE))
+        writer.write(LARGE)
+
+    script.handler = answer
+    monkeypatch.setattr("edgeproxy.edge.connection.LINGER_SECONDS", 0.1)
+    closing = threading.Event()
+    context = edge.client_context(protocol)
+    visit = asyncio.ensure_future(asyncio.to_thread(slow_visit, edge.port, context, request_, closing, more))
+    await until(lambda: script.heads)
+    (connection,) = cast(list[Connection], list(edge.worker.connections))
+    if protocol == "h2":
+        connection.drain()
+    await until(lambda: connection.closing)
+    await until(lambda: connection.deadline > edge.worker.now + 1)  # it has not run out at once
+    closing.set()
+    answered = await asyncio.wait_for(visit, 30)
+    assert answered.count(b"x") >= len(LARGE) - 1
+    assert b"!" in answered[-100:]
+    await until(lambda: not edge.worker.connections)
 
 
 _DATA_SEGMENTS_IN = 152
