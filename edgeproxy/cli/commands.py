@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgeproxy import __version__
-from edgeproxy.cli import certs, doctor, domains, local, process, state, tokens
+from edgeproxy.cli import certs, doctor, domains, events, local, process, state, tokens, webhooks
 from edgeproxy.cli.main import DONE, USAGE
 
 app = typer.Typer(
@@ -42,6 +42,8 @@ doctor.register(app)
 app.add_typer(domains.app, name="domains")
 app.add_typer(certs.app, name="certs")
 app.add_typer(tokens.app, name="tokens")
+app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(events.app, name="events")
 app.add_typer(state.app, name="state")
 
 

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from edgeproxy.config import nameservers, proving
+from edgeproxy.config import nameservers, proving, webhooks
 from edgeproxy.config.structs import Config
 from edgeproxy.config.values import socket_address
 
@@ -27,7 +27,7 @@ def together(config: Config) -> Iterator[Problem]:
     yield from _issuance(config)
     yield from _keys(config)
     yield from _names(config)
-    for faults in (nameservers.faults, proving.faults):
+    for faults in (nameservers.faults, proving.faults, webhooks.faults):
         yield from (Problem(*fault) for fault in faults(config))
     yield from _origin_fits(config)
     yield from _limits(config)

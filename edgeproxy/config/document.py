@@ -60,17 +60,35 @@ def _tables(
         value = getattr(section, field.name)
         if isinstance(value, msgspec.Struct):
             _tables(value, (*path, field.name), write, parts)
+        elif kind := _repeated(field.type):
+            here = (*path, field.name)
+            parts.extend([_example(kind, here)] if write is _documented else [_plain(each, here, "[[{}]]") for each in value])
 
 
 def _keys(section: msgspec.Struct) -> typing.Iterator[tuple[str, Any]]:
     for field in msgspec.structs.fields(section):
         value = getattr(section, field.name)
-        if not isinstance(value, msgspec.Struct):
+        if not isinstance(value, msgspec.Struct) and not _repeated(field.type):
             yield field.name, value
 
 
-def _plain(section: msgspec.Struct, path: tuple[str, ...]) -> str:
-    lines = [f"[{'.'.join(path)}]"]
+def _repeated(hint: Any) -> type[msgspec.Struct] | None:
+    """The kind of the tables in an array of them; None for a key of another kind."""
+    kind = next(iter(typing.get_args(hint)), None) if typing.get_origin(hint) is tuple else None
+    return kind if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None
+
+
+def _example(kind: type[msgspec.Struct], path: tuple[str, ...]) -> str:
+    """One table of an array of them, all of it in comments: there is none by default."""
+    manual = docstrings(kind)
+    lines = ["", *_comment((kind.__doc__ or "").partition("\n\n")[0]), f"#[[{'.'.join(path)}]]"]
+    for name, value in _keys(kind()):
+        lines += ["#", *_comment(manual[name]), f"#  {name} = {literal(value)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(section: msgspec.Struct, path: tuple[str, ...], head: str = "[{}]") -> str:
+    lines = [head.format(".".join(path))]
     for name, value in _keys(section):
         shown = "(not shown)" if value and _is_secret(".".join((*path, name)), value) else value
         lines.append(f"{name} = {literal(shown)}")

@@ -13,7 +13,8 @@ _ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", '"': '"', "\\
 
 
 def lines_of(text: str) -> dict[Path, int]:
-    """Line numbers, from 1, by key path. Of a repeated array of tables the last place counts."""
+    """Line numbers, from 1, by key path. Of a repeated array of tables the last place counts; each of them is there besides
+    under its number, from "0": ("webhooks", "endpoints", "0", "url")."""
     return _Scanner(text).scan()
 
 
@@ -24,6 +25,7 @@ class _Scanner:
         self._text = text.replace("\r\n", "\n") + "\n"
         self._at = 0
         self._lines: dict[Path, int] = {}
+        self._repeated: dict[Path, int] = {}
 
     def scan(self) -> dict[Path, int]:
         table: Path = ()
@@ -34,12 +36,24 @@ class _Scanner:
             if self._peek() == "#":
                 self._to_line_end()
             elif self._peek() == "[":
+                start = self._at
                 self._skip("[")
+                repeats = self._at - start > 1
                 table = self._key(())
+                if repeats:
+                    table = self._numbered(table)
                 self._to_line_end()
             else:
                 self._key_and_value(table)
                 self._to_line_end()
+
+    def _numbered(self, table: Path) -> Path:
+        """The path of one more table of an array."""
+        number = self._repeated.get(table, -1) + 1
+        self._repeated[table] = number
+        path = (*table, str(number))
+        self._lines[path] = self._lines[table]
+        return path
 
     def _peek(self) -> str:
         return self._text[self._at : self._at + 1]

@@ -87,7 +87,7 @@ class _Reader:
 
     def fault(self, key: Key, text: str) -> None:
         """Notes a fault of the key, at the line or variable where it, or its table, is set."""
-        self.faulty.add(".".join(key))
+        self.faulty.add(".".join(key))  # with the number of its table, where the table is one of several
         place, number = str(self._path) if self._path else "configuration", 0
         for length in range(len(key), 0, -1):
             if variable := self._variables.get(key[:length]):
@@ -96,7 +96,7 @@ class _Reader:
             if line := self._lines.get(key[:length]):
                 place, number = f"{self._path}:{line}", line
                 break
-        self.faults.append(_Fault(place, number, ".".join(key), text))
+        self.faults.append(_Fault(place, number, _name(key), text))
 
     # the file
 
@@ -176,6 +176,8 @@ class _Reader:
                 self.fault(key, f"{_shown(value)} stands where a table belongs; write [{'.'.join(key)}] and its keys below")
                 return _WRONG
             return self.section(kind, value, key)
+        if typing.get_origin(kind) is tuple and _is_section(typing.get_args(kind)[0]):
+            return self._sections(typing.get_args(kind)[0], value, key)
         before = len(self.faults)
         if typing.get_origin(kind) is tuple:
             if not isinstance(value, list):
@@ -187,9 +189,16 @@ class _Reader:
             converted = self._scalar(kind, value, key)
         return converted if len(self.faults) == before else _WRONG
 
+    def _sections(self, kind: type[msgspec.Struct], value: Any, key: Key) -> Any:
+        """An array of tables."""
+        if not isinstance(value, list) or not all(isinstance(element, dict) for element in value):
+            self.fault(key, f"{_shown(value)} stands where tables belong; write [[{_name(key)}]] and the keys of one below")
+            return _WRONG
+        return tuple(self.section(kind, element, (*key, str(number))) for number, element in enumerate(value))
+
     def _scalar(self, kind: Any, value: Any, key: Key, *, in_list: bool = False) -> Any:
         """One text, number, switch, duration or size; notes the fault and gives _WRONG where it is none."""
-        name = ".".join(key)
+        name = _name(key)
         read_from = ""
         try:
             if kind is Page:
@@ -227,6 +236,15 @@ class _Reader:
         if name in values.MUST_NOT_BE_EMPTY:
             raise ValueError("the text is empty; leave the key out for its default")
         return value
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _name(key: Key) -> str:
+    """A key as people write it: of tables in an array without their numbers."""
+    return ".".join(part for part in key if not part.isdigit())
 
 
 def _converted(kind: Any, value: Any, name: str) -> Any:
@@ -407,7 +425,7 @@ def _unknown(key: Key, known: list[str]) -> str:
     elsewhere = [place for place in _places(Config, ()) if place[-1] == name]
     if elsewhere:
         return f"there is no such key here; did you mean {'.'.join(elsewhere[0])!r}?"
-    what = f"[{'.'.join(key[:-1])}] has" if len(key) > 1 else "the tables are"
+    what = f"[{_name(key[:-1])}] has" if len(key) > 1 else "the tables are"
     return f"there is no such key; {what} {', '.join(known)}"
 
 

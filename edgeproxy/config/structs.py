@@ -334,6 +334,38 @@ class Dns(Section, frozen=True):
     rfc2136: Rfc2136 = Rfc2136()
 
 
+class Endpoint(Section, frozen=True):
+    """An endpoint of webhooks; one table for each, with the secret in a file of its own. Others are added while the edge runs:
+    `edgeproxy webhooks add`."""
+
+    url: str = ""
+    """Where its events are sent: "https://HOST/PATH", or http. The operator's word: private addresses too."""
+
+    secret: str = ""
+    """What events are signed with, as Standard Webhooks has it: "whsec_" and the base64 of 24 to 64 random bytes; better
+    "file:PATH"."""
+
+    events: tuple[str, ...] = ()
+    """Which events it gets: "domain.verified", "domain.*", "certificate.*", "*". Empty: all."""
+
+    label: str = ""
+    """What `edgeproxy webhooks list` and faults call it. Empty: its url."""
+
+    def __repr__(self) -> str:
+        return f"Endpoint(url={self.url!r}, events={self.events!r}, label={self.label!r})"
+
+
+class Webhooks(Section, frozen=True):
+    """Events that are sent to the platform by HTTP POST, signed as Standard Webhooks has it."""
+
+    allow: tuple[str, ...] = ()
+    """CIDRs and names that endpoints added by the API may point at beside public addresses. Endpoints of this file may point
+    anywhere."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    """Endpoints, each in a table of its own."""
+
+
 class Http(Section, frozen=True):
     """HTTP towards visitors."""
 
@@ -451,6 +483,7 @@ class Config(Section, frozen=True):
     origin: Origin = Origin()
     issuance: Issuance = Issuance()
     dns: Dns = Dns()
+    webhooks: Webhooks = Webhooks()
     http: Http = Http()
     tls: Tls = Tls()
     timeouts: Timeouts = Timeouts()

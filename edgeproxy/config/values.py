@@ -11,7 +11,7 @@ from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
 from edgeproxy import model
-from edgeproxy.config import nameservers
+from edgeproxy.config import nameservers, webhooks
 from edgeproxy.errors import InvalidName
 from edgeproxy.units import Duration, Size
 
@@ -170,6 +170,22 @@ def _gate(text: str) -> str:
     example = "http://127.0.0.1:3000/edge/allow"
     if _split(text, example).scheme not in ("http", "https"):
         raise ValueError(f'{text!r} is neither http nor https; write a URL like "{example}"')
+    return text
+
+
+def receiver(text: str) -> str:
+    """Where webhooks are sent."""
+    example = "https://example.com/hooks/edge"
+    if len(text) > webhooks.URL_CHARACTERS:
+        raise ValueError(f"the URL has more than {webhooks.URL_CHARACTERS} characters; choose a shorter one")
+    if _split(text, example).scheme not in ("http", "https"):
+        raise ValueError(f'{text!r} is neither http nor https; write a URL like "{example}"')
+    return text
+
+
+def _hook_label(text: str) -> str:
+    if len(text) > webhooks.LABEL_CHARACTERS or not text.isprintable():
+        raise ValueError(f"a label has at most {webhooks.LABEL_CHARACTERS} printable characters; choose a shorter one")
     return text
 
 
@@ -343,6 +359,11 @@ RULES: dict[str, Rule] = {
     "dns.rfc2136.zone": _hostname,
     "dns.rfc2136.key_name": _tsig_name,
     "dns.rfc2136.key_secret": _tsig_secret,
+    "webhooks.allow": _network_or_name,
+    "webhooks.endpoints.url": receiver,
+    "webhooks.endpoints.secret": webhooks.secret,
+    "webhooks.endpoints.events": webhooks.event_filter,
+    "webhooks.endpoints.label": _hook_label,
     "tls.default_hostname": _hostname,
     "log.access": _access_log,
     "metrics.listen": _listen,
@@ -364,7 +385,6 @@ LATER = {
     "entitlement": "asking whether a workspace has paid",
     "verification": "verification of domains",
     "mail": "mail",
-    "webhooks": "outgoing webhooks",
     "alerts": "alerts",
     "tls.hsts": "HSTS",
 }
@@ -393,11 +413,13 @@ _RANGES: dict[str, tuple[int, int]] = {
 _LONGEST = Duration(365 * 86400)
 
 
-SECRET = frozenset(("state.key", "issuance.eab.hmac_key", "issuance.eab.fallback", "dns.rfc2136.key_secret"))
+SECRET = frozenset(
+    ("state.key", "issuance.eab.hmac_key", "issuance.eab.fallback", "dns.rfc2136.key_secret", "webhooks.endpoints.secret")
+)
 """Keys whose values are never shown, in a fault or elsewhere."""
 
 
-PRIVATE_FILES = frozenset(("issuance.eab.hmac_key", "issuance.eab.fallback"))
+PRIVATE_FILES = frozenset(("issuance.eab.hmac_key", "issuance.eab.fallback", "webhooks.endpoints.secret"))
 """Keys whose files nobody else may read."""
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from edgeproxy.config.structs import Config
 
 DOMAIN_EVENTS = tuple(
     f"domain.{what}" for what in ("registered", "verified", "active", "attention", "suspended", "parked", "removed")
@@ -39,6 +41,13 @@ PREFIX = "whsec_"
 
 SECRET_BYTES = (24, 64)
 """Least and most bytes of a secret, by the specification of Standard Webhooks."""
+
+URL_CHARACTERS = 2_048
+
+LABEL_CHARACTERS = 100
+
+CONFIGURED = 32
+"""Endpoints in the configuration."""
 
 
 def event_filter(text: str) -> str:
@@ -75,3 +84,27 @@ def secret(text: str) -> str:
     """Checks a secret. Raises ValueError, never quoting it."""
     secret_bytes(text)
     return text
+
+
+def faults(config: Config) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Key, what is wrong and what would be right, and the other keys looked at, of endpoints that lack something."""
+    if len(config.webhooks.endpoints) > CONFIGURED:
+        text = f"there are {len(config.webhooks.endpoints)} endpoints, and at most {CONFIGURED} can be; take some out"
+        yield "webhooks.endpoints", text, ()
+    seen: set[str] = set()
+    for number, endpoint in enumerate(config.webhooks.endpoints):
+        key = f"webhooks.endpoints.{number}"
+        if not endpoint.url:
+            text = 'the endpoint has no url; write where its events go, like url = "https://example.com/hooks"'
+            yield f"{key}.url", text, ()
+        elif endpoint.url in seen:
+            text = "there is an endpoint with this url already; give each its own, or write one with both filters"
+            yield f"{key}.url", text, ()
+        seen.add(endpoint.url)
+        if not endpoint.secret:
+            text = (
+                "the endpoint has no secret, so that its receiver could not tell our events from forged ones; write "
+                'secret = "file:/etc/edgeproxy/webhook.secret", and into that file '
+                f'"{PREFIX}" and the output of: openssl rand -base64 32'
+            )
+            yield f"{key}.secret", text, ()

@@ -7,6 +7,7 @@ goes on being served, and its successor continues from the store.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import os
 import signal
@@ -168,6 +169,7 @@ class Controller:
             server = DnsServer(plane.authority, self._start.sockets, rate=rate, metrics=self.metrics)
             tasks.start_soon(self.keep, "dns", server.run)
         tasks.start_soon(self.keep, "probe", plane.probe.run)
+        tasks.start_soon(self.keep, "webhooks", functools.partial(plane.webhooks.run, self.faults))
         self.desk.obtainer = plane.issuance
 
     async def _get_ready(self, plane: Plane | None) -> None:

@@ -61,6 +61,12 @@ class Snapshot:
     """Who waits for a certificate; None while the store cannot be opened."""
     authorities: dict[str, float] = dataclasses.field(default_factory=dict)
     """How each CA stands, by host: 0 it is used, 1 it is to be tried, 2 it is left alone. Empty where there is one alone."""
+    webhooks: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Tries to deliver an event, by how they ended."""
+    webhooks_pending: int | None = None
+    """Deliveries that wait; None: not known."""
+    events_dropped: int = 0
+    """Events that were lost before they were stored for webhooks."""
     now: float = 0.0
     """Unix time."""
 
@@ -182,6 +188,7 @@ class Metrics:
         yield self._issuance_seconds.family("issuance_seconds", "From the wish for a certificate to having it.")
         if snapshot.issuance is not None:
             yield from _queue_families(snapshot.issuance, snapshot.now)
+        yield from _webhook_families(snapshot)
         yield _counter("gate_total", "Answers of the gate.", ("result",), _named(self._gate))
         refused = _alone(self._new_names_limited)
         yield _counter("new_names_limited_total", "New names not begun, from networks above limits.new_names.", (), refused)
@@ -218,6 +225,16 @@ def _queue_families(queue: QueueState, now: float) -> Iterator[Metric]:
     if math.isfinite(queue.next_at):
         next_turn = _alone(max(0.0, queue.next_at - now))
         yield _gauge("issuance_next_turn_seconds", "Until the next name's turn.", (), next_turn)
+
+
+def _webhook_families(snapshot: Snapshot) -> Iterator[Metric]:
+    tried = "Tries to deliver an event: delivered, failed (and tried again), given_up."
+    yield _counter("webhook_deliveries_total", tried, ("result",), _named(snapshot.webhooks))
+    if snapshot.webhooks_pending is not None:
+        pending = _alone(snapshot.webhooks_pending)
+        yield _gauge("webhook_deliveries_pending", "Deliveries of events that wait.", (), pending)
+    dropped = _alone(snapshot.events_dropped)
+    yield _counter("events_dropped_total", "Events that were lost before they were stored for webhooks.", (), dropped)
 
 
 def _worker_families(sums: dict[Key, float]) -> Iterator[Metric]:

@@ -22,6 +22,7 @@ from edgeproxy.control.probe.daily import Probe
 from edgeproxy.control.publish import Publisher
 from edgeproxy.control.store import Store
 from edgeproxy.control.tickets import TicketSecrets
+from edgeproxy.control.webhooks.delivery import Webhooks
 from edgeproxy.errors import ConfigError
 from edgeproxy.link.start import ChildStart
 from edgeproxy.published.seal import Sealer
@@ -39,12 +40,14 @@ class Plane:
     lifecycle: Lifecycle
     tickets: TicketSecrets
     probe: Probe
+    webhooks: Webhooks
     authority: Authority | None = None
     """What our zone says; None where there is none."""
 
     async def close(self) -> None:
         """Ends them. What issuance had under way is continued by the next process."""
         await self.issuance.close()
+        await self.webhooks.close()
         await run_sync(self.writer.close)
         await self.store.close()
 
@@ -82,6 +85,7 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
         tickets=TicketSecrets(store, map_sealer, now),
         authority=authority,
         probe=Probe(config, store, now),
+        webhooks=Webhooks(config, store, now),
     )
 
 

@@ -120,7 +120,7 @@ def test_what_is_not_toml_is_told_with_its_line(write, text, told):
     [
         ('listen.proxy_protocol = ["10.0.0.0/8"]', "listen.proxy_protocol: this is not built yet; leave it out"),
         ('tls.hsts = "1d"', "tls.hsts: HSTS is not built yet; leave it out"),
-        ("webhooks.x = 1", "webhooks: outgoing webhooks is not built yet; leave it out"),
+        ("alerts.x = 1", "alerts: alerts is not built yet; leave it out"),
         ('store.url = "postgresql://db/edge"', 'store.url: PostgreSQL is not built yet; write "sqlite:///edgeproxy.db"'),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 
 import edgeproxy
 from edgeproxy.config import values
-from edgeproxy.config.structs import Config, Dns, Eab, Issuance, Rfc2136, State
+from edgeproxy.config.structs import Config, Dns, Eab, Endpoint, Issuance, Rfc2136, State, Webhooks
 from edgeproxy.units import decode_hook
 
 PROMISED = """
@@ -92,12 +92,14 @@ def test_secrets_are_not_in_a_configurations_repr() -> None:
         "issuance.eab.hmac_key": "c2VjcmV0",
         "issuance.eab.fallback": "aG1hYw",
         "dns.rfc2136.key_secret": "Z2VoZWlt",
+        "webhooks.endpoints.secret": "whsec_Z2VoZWlt",
     }
     assert secrets.keys() == values.SECRET
     config = Config(
         state=State(key="ab" * 32),
         issuance=Issuance(eab=Eab(key_id="seen", hmac_key="c2VjcmV0", fallback=("https://ca.example/dir k aG1hYw",))),
         dns=Dns(rfc2136=Rfc2136(key_name="known", key_secret="Z2VoZWlt")),
+        webhooks=Webhooks(endpoints=(Endpoint(url="https://a.example/", secret="whsec_Z2VoZWlt"),)),
     )
     shown = repr(config)
     assert not [key for key, value in secrets.items() if value in shown]

@@ -1,6 +1,6 @@
 """The rules for values."""
 
-from typing import get_origin, get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
@@ -108,6 +108,8 @@ def texts(section=Config(), path=()):  # noqa: B008  # never changed
         value = getattr(section, name)
         if isinstance(value, msgspec.Struct):
             yield from texts(value, (*path, name))
+        elif get_origin(hint) is tuple and issubclass(get_args(hint)[0], msgspec.Struct):
+            yield from texts(get_args(hint)[0](), (*path, name))
         elif hint is str or get_origin(hint) is tuple:
             yield ".".join((*path, name))
 

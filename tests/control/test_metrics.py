@@ -151,3 +151,13 @@ def test_questions_to_our_zone_are_counted_by_answer() -> None:
     assert value(found, "edgeproxy_dns_queries_total", rcode="nxdomain", transport="tcp") == 1
     assert value(found, "edgeproxy_dns_queries_total", rcode="none", transport="udp") == 1
     assert value(found, "edgeproxy_dns_limited_total", action="dropped") == 1
+
+
+def test_deliveries_of_events_are_counted_by_how_they_ended() -> None:
+    known = Snapshot(webhooks={"delivered": 5, "failed": 2}, webhooks_pending=3, events_dropped=1)
+    found = samples(Metrics("1", 10), known)
+    assert found["edgeproxy_webhook_deliveries_total", (("result", "delivered"),)] == 5
+    assert found["edgeproxy_webhook_deliveries_total", (("result", "failed"),)] == 2
+    assert found["edgeproxy_webhook_deliveries_pending", ()] == 3
+    assert found["edgeproxy_events_dropped_total", ()] == 1
+    assert ("edgeproxy_webhook_deliveries_pending", ()) not in samples(Metrics("1", 10))

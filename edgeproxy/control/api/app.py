@@ -5,7 +5,17 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 import edgeproxy
-from edgeproxy.control.api import admin, certificates, doctor, infrastructure, observe, problems, tokens
+from edgeproxy.control.api import (
+    admin,
+    certificates,
+    doctor,
+    events,
+    infrastructure,
+    observe,
+    problems,
+    tokens,
+    webhooks,
+)
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.guard import Guard
 
@@ -26,6 +36,8 @@ def admin_app(context: Context) -> FastAPI:
     app.include_router(certificates.router)
     app.include_router(doctor.router)
     app.include_router(tokens.router)
+    app.include_router(webhooks.router)
+    app.include_router(events.router)
     app.include_router(observe.router)
     app.state.admin = True
     return app

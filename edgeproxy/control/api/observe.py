@@ -59,6 +59,7 @@ async def snapshot(context: Context) -> Snapshot:
     try:
         summary = await plane.store.summary(now)
         behind = max(0, await plane.store.head_change() - plane.publisher.reached)
+        pending = sum((await plane.store.pending_deliveries()).values())
     except EdgeError as error:
         context.faults.fails("store", error, now)
         return Snapshot(worker_restarts=restarts, faults=len(context.faults))
@@ -75,5 +76,8 @@ async def snapshot(context: Context) -> Snapshot:
         map_behind=behind,
         issuance=plane.issuance.queue(),
         authorities={each.host: CA_STATES[each.state] for each in plane.issuance.authorities()},
+        webhooks=dict(plane.webhooks.results),
+        webhooks_pending=pending,
+        events_dropped=plane.webhooks.dropped,
         now=now,
     )

@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import re
 import socket
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from edgeproxy.config.structs import Config
@@ -75,13 +76,23 @@ async def resolve_origin(url: str, config: Config) -> None:
 
 def address_allowed(address: Address, config: Config) -> bool:
     """Whether an origin may be at this address: public, or within a CIDR of `origin.allow`."""
-    for entry in config.origin.allow:
+    return is_public(address) or in_networks(address, config.origin.allow)
+
+
+def in_networks(address: Address, entries: Iterable[str]) -> bool:
+    """Whether an address is within one of the CIDRs of a list, which may have names too."""
+    for entry in entries:
         try:
             network = ipaddress.ip_network(entry, strict=False)
         except ValueError:
             continue  # a name
         if address.version == network.version and address in network:
             return True
+    return False
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address is everybody's, and not one of a private or special network."""
     if isinstance(address, ipaddress.IPv6Address):
         # an IPv4 address in IPv6 clothes is as private as it is without them
         inner = address.ipv4_mapped or address.sixtofour
@@ -89,12 +100,19 @@ def address_allowed(address: Address, config: Config) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None and not inner.is_global:
             return False
+        if address.is_site_local or (address.is_reserved and address not in _NAT64):
+            return False  # ::127.0.0.1 and fec0::/10, which `is_global` lets pass
     return address.is_global and not address.is_multicast
 
 
 def name_allowed(name: str, config: Config) -> bool:
     """Whether `origin.allow` lists the name, itself or by a pattern like "*.internal.example"."""
-    return any(covers(entry.lower(), name) for entry in config.origin.allow)
+    return name_listed(name, config.origin.allow)
+
+
+def name_listed(name: str, entries: Iterable[str]) -> bool:
+    """Whether a list of CIDRs and names has this name, itself or by a pattern."""
+    return any(covers(entry.lower(), name) for entry in entries)
 
 
 def _literal(host: str) -> Address | None:

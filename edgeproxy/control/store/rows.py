@@ -13,6 +13,9 @@ Database = Literal["sites", "certificates", "challenges", "tickets"]
 CUSTOM = "custom"
 """`StoredCertificate.issuer` of what somebody uploaded."""
 
+ANSWERED_GONE = "It answered 410: it wants no more events."
+"""`Endpoint.disabled_why` of one whose receiver said so."""
+
 LAST_DAY = 86_400.0
 """Seconds before an uploaded certificate's end from which the edge's own may take its place: a day has room for the
 retries after 1, 10 and 100 minutes."""
@@ -425,6 +428,11 @@ class Endpoint(Row, frozen=True, kw_only=True):
     def name(self) -> str:
         """For people."""
         return self.label or self.url
+
+    @property
+    def disabled_by_receiver(self) -> bool:
+        """Whether it is disabled since its receiver answered 410."""
+        return self.disabled_at is not None and self.disabled_why == ANSWERED_GONE
 
 
 class Delivery(Row, frozen=True, kw_only=True):

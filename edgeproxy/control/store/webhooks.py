@@ -15,7 +15,7 @@ from edgeproxy.control.store.base import Part, fields, page
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.domains import audited
 from edgeproxy.control.store.outbox import emitted
-from edgeproxy.control.store.rows import Delivery, Endpoint, Event, Tried
+from edgeproxy.control.store.rows import ANSWERED_GONE, Delivery, Endpoint, Event, Tried
 from edgeproxy.control.store.schema import deliveries, domains, endpoints, outbox
 from edgeproxy.errors import Conflict, NotFound
 from edgeproxy.model import wildcard_of
@@ -386,11 +386,10 @@ async def _note_state(write: Write, each: Tried) -> None:
     else:
         await write.connection.execute(mine.where(endpoints.c.failing_since.is_(None)).values(failing_since=each.at))
     if each.gone:
-        why = "It answered 410: it wants no more events."
-        disabled = mine.where(endpoints.c.disabled_at.is_(None)).values(disabled_at=each.at, disabled_why=why)
+        disabled = mine.where(endpoints.c.disabled_at.is_(None)).values(disabled_at=each.at, disabled_why=ANSWERED_GONE)
         if (await write.connection.execute(disabled)).rowcount:
             await _give_up(write, each.endpoint_id, "The endpoint is disabled: it answered 410.")
-            await audited(write, each.at, "edge", "webhook.disabled", each.endpoint_id, why)
+            await audited(write, each.at, "edge", "webhook.disabled", each.endpoint_id, ANSWERED_GONE)
 
 
 async def _give_up(write: Write, endpoint_id: str, why: str) -> None:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from edgeproxy.config.structs import Config, Dns, Issuance, Listen, Platform, State
+from edgeproxy.config.structs import Webhooks as Hooks
 from edgeproxy.control.api.app import admin_app
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.server import AdminProtocol, Server
@@ -34,6 +35,7 @@ from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.probe.daily import Probe
 from edgeproxy.control.publish import Publisher
 from edgeproxy.control.store import Failure, Store, StoredCertificate
+from edgeproxy.control.webhooks.delivery import Webhooks
 from edgeproxy.errors import EdgeError
 from edgeproxy.link.messages import Result
 from edgeproxy.published.records import Site
@@ -218,6 +220,7 @@ async def world(tmp_path):
         listen=Listen(https=(f"127.0.0.1:{free_port()}",)),
         platform=Platform(name="ve.ai", cname_target="domain.edge.example"),
         state=State(directory=str(tmp_path)),
+        webhooks=Hooks(allow=("127.0.0.0/8",)),
     )
     sealer = Sealer(b"s" * 32)
     store = await Store.open(config, tmp_path, sealer, account_sealer=sealer)
@@ -232,8 +235,15 @@ async def world(tmp_path):
     parts = config, store, publisher, sealer, issuance, authority, authority, time.time
     lifecycle = Lifecycle(*parts, roots=lambda: roots)
     probe = Probe(config, store, time.time)
+    webhooks = Webhooks(config, store)
     plane = SimpleNamespace(
-        store=store, publisher=publisher, issuance=issuance, lifecycle=lifecycle, writer=writer, probe=probe
+        store=store,
+        publisher=publisher,
+        issuance=issuance,
+        lifecycle=lifecycle,
+        writer=writer,
+        probe=probe,
+        webhooks=webhooks,
     )
     context = Context(
         config=config,
@@ -249,6 +259,7 @@ async def world(tmp_path):
         yield World(client, context, supervisor, store, publisher, issuance, writer, tmp_path, authority)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await webhooks.close()
     writer.close()
     await store.close()
 
