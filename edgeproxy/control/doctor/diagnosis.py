@@ -257,7 +257,10 @@ def _last_error(facts: Facts) -> Iterator[Finding]:
     standing = facts.standing
     if not standing.error or standing.unissuable:  # that says it already
         return
-    again = f" It is tried again at {_moment(standing.next_try)}." if standing.next_try > facts.now else ""
+    again = ""
+    if standing.next_try > facts.now:
+        who = "by itself at" if standing.has_certificate else "with the next visitor, not before"
+        again = f" It is tried again {who} {_moment(standing.next_try)}."
     level = Level.NOTE if standing.has_certificate else Level.WRONG
     yield Finding(
         "issuance", level, f"The last try for a certificate failed at {_moment(standing.error_at)}: {standing.error}{again}"

@@ -59,8 +59,9 @@ class Queued(IssuanceError):
 
     code = "queued"
 
-    def __init__(self, name: str, turn: Turn, now: float) -> None:
-        super().__init__(f"{name} has no certificate yet: {described(turn)}. It is obtained by itself when its turn comes.")
+    def __init__(self, name: str, turn: Turn, now: float, *, renewal: bool = False) -> None:
+        what = f"A new certificate for {name} is" if renewal else f"{name} has no certificate yet:"
+        super().__init__(f"{what} {described(turn)}. It is obtained by itself when its turn comes.")
         self.turn = turn
         self.retry_after = max(1.0, turn.expected - now)
 
@@ -265,7 +266,7 @@ class Scheduler:
                 left = until - asyncio.get_running_loop().time()
                 turn = self.turn(flight.name)
                 if turn is not None and (left <= 0 or turn.expected - self._clock() > left):
-                    raise Queued(flight.name, turn, self._clock())
+                    raise Queued(flight.name, turn, self._clock(), renewal=flight.entry.ask.renewal)
                 await asyncio.wait(
                     (flight.done, flight.moved),
                     timeout=None if turn is None else left,

@@ -176,8 +176,11 @@ def test_the_last_error_is_told_and_counts_while_there_is_no_certificate():
     failed = Standing(admitted=True, reason="It is registered.", error="The CA says no.", error_at=900.0, next_try=1100.0)
     report = diagnose(facts(standing=failed))
     assert not report.well
-    assert "1970-01-01 00:15 UTC: The CA says no. It is tried again at 1970-01-01 00:18 UTC." in report.findings[-1].text
-    assert diagnose(facts(standing=dataclasses.replace(failed, has_certificate=True))).well
+    again = "1970-01-01 00:15 UTC: The CA says no. It is tried again with the next visitor, not before 1970-01-01 00:18 UTC."
+    assert again in report.findings[-1].text
+    renewing = diagnose(facts(standing=dataclasses.replace(failed, has_certificate=True)))
+    assert renewing.well
+    assert "The CA says no. It is tried again by itself at 1970-01-01 00:18 UTC." in renewing.findings[-1].text
 
 
 def test_a_name_that_nobody_finds_is_not_well_whatever_else_is_unknown():

@@ -147,6 +147,15 @@ async def test_whoever_cannot_be_served_is_told_where_the_name_stands_and_it_com
         assert machine.scheduler.turn("late.example.com") is None
 
 
+async def test_of_a_name_that_has_a_certificate_nobody_says_that_it_has_none(store, ca):
+    async with Machine(store, ca, orders=1, burst=1) as machine:
+        await machine.visit("a.example.com")
+        with pytest.raises(Queued) as caught:
+            await machine.scheduler.result(machine.wish("b.example.com", kind="renewal", renewal=True), 0.0)
+        assert caught.value.detail.startswith("A new certificate for b.example.com is queued, position about 1, expected at")
+        assert caught.value.detail.endswith("It is obtained by itself when its turn comes.")
+
+
 async def test_a_visitor_whose_turn_comes_in_time_is_served(store, ca):
     async with Machine(store, ca, orders=600, burst=1) as machine:  # an order each 18 s
         await machine.visit("a.example.com")
