@@ -173,6 +173,7 @@ async def status(request: Request) -> StatusOut:
         context.faults.fails("supervisor", error, now)
     domains, certificates, issuance, map_state = await _of_the_store(context, now)
     ending = await _ending(context, now)
+    served = await _served(context, now)
     context.note_map()
     return StatusOut(
         version=edgeproxy.__version__,
@@ -186,7 +187,7 @@ async def status(request: Request) -> StatusOut:
         certificates=certificates,
         uploads_ending=ending,
         issuance=issuance,
-        served=_served(context),
+        served=served,
         map=map_state,
         faults=_faults(context),
     )
@@ -302,15 +303,20 @@ def _workers(context: Context, now: float) -> list[WorkerOut]:
     return found
 
 
-def _served(context: Context) -> ServedOut:
+async def _served(context: Context, now: float) -> ServedOut:
     if context.plane is None:
         return ServedOut()
     probe = context.plane.probe
+    try:
+        seen_badly = await probe.worst_now(WORST)
+    except EdgeError as error:
+        context.faults.fails("store", error, now)
+        seen_badly = probe.worst(WORST)
     worst = [
         ServedBadlyOut(
             hostname=seen.name, grade=seen.graded.grade.value, detail=seen.graded.detail, seen_at=certain_moment(seen.at)
         )
-        for seen in probe.worst(WORST)
+        for seen in seen_badly
     ]
     return ServedOut(grades=probe.counts, worst=worst)
 

@@ -48,6 +48,8 @@ class Seen:
     graded: Graded
     at: float
     """Unix time."""
+    expected: str
+    """The id of the certificate that it was to be served under."""
 
 
 class Probe:
@@ -134,7 +136,7 @@ class Probe:
         before = self._bad.pop(name, None)
         if graded.grade is Grade.GOOD:
             return
-        self._bad[name] = Seen(name, graded, self._clock())
+        self._bad[name] = Seen(name, graded, self._clock(), stored.id)
         if len(self._bad) > REMEMBERED:
             del self._bad[self.worst(REMEMBERED + 1)[-1].name]
         if before is None or before.graded.grade is not graded.grade:
@@ -154,17 +156,34 @@ class Probe:
     async def again(self) -> None:
         """Looks again at the names that were not served well."""
         for seen in self.worst(REMEMBERED):
-            stored = await self._store.current_certificate(seen.name)
-            if stored is None or not await self._is_ours(seen.name):
-                self._bad.pop(seen.name, None)
-                self._recount(seen.graded.grade, None)
-                continue
-            graded = await self.look(stored, seen.name)
-            self._recount(seen.graded.grade, graded.grade)
-            self._bad[seen.name] = dataclasses.replace(seen, graded=graded)
-            if graded.grade is Grade.GOOD:
-                self._bad.pop(seen.name, None)
-                log.info("a name is served well again", hostname=seen.name)
+            await self._once_more(seen, await self._present(seen))
+
+    async def worst_now(self, limit: int) -> list[Seen]:
+        """`worst`, without what was cured since: a name that was removed, or has a certificate that was not looked at yet.
+        Raises EdgeError where the store fails."""
+        for seen in self.worst(limit):
+            stored = await self._present(seen)
+            if stored is None or seen.expected != stored.id:
+                await self._once_more(seen, stored)
+        return self.worst(limit)
+
+    async def _present(self, seen: Seen) -> StoredCertificate | None:
+        """What the name must be served under by now; None where it is not ours any more."""
+        stored = await self._store.current_certificate(seen.name)
+        return stored if stored is not None and await self._is_ours(seen.name) else None
+
+    async def _once_more(self, seen: Seen, stored: StoredCertificate | None) -> None:
+        graded = None if stored is None else await self.look(stored, seen.name)
+        if self._bad.get(seen.name) is not seen:
+            return  # somebody else looked meanwhile
+        self._recount(seen.graded.grade, None if graded is None else graded.grade)
+        if stored is None or graded is None:
+            del self._bad[seen.name]
+        elif graded.grade is Grade.GOOD:
+            del self._bad[seen.name]
+            log.info("a name is served well again", hostname=seen.name)
+        else:
+            self._bad[seen.name] = dataclasses.replace(seen, graded=graded, expected=stored.id)
 
     def _recount(self, old: Grade, new: Grade | None) -> None:
         if self._last is None:

@@ -163,3 +163,5 @@ async def test_status_has_how_names_are_served_and_the_worst_of_them(world):
     assert "There is no TLS handshake" in worst["detail"]
     text = (await world.client.get("/metrics")).text
     assert 'edgeproxy_certificates_served{grade="unreachable"} 1.0' in text
+    await world.store.remove_domain("a.example.com", actor="test", now=time.time())
+    assert (await world.client.get(f"{ADMIN}/status")).json()["served"] == {"grades": {}, "worst": []}

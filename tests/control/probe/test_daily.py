@@ -131,6 +131,29 @@ async def test_one_whose_domain_is_removed_is_forgotten(world):
     assert (world.probe.counts, world.probe.worst(10)) == ({}, [])
 
 
+async def test_what_is_asked_for_now_leaves_out_what_was_cured_since(world):
+    for name in ("b.example", "c.example"):
+        await world.add(name, world.authority.sign(name)[0])
+    stored = await world.add("a.example", world.authority.sign("a.example")[0])
+    await world.probe.round()
+    assert [seen.name for seen in await world.probe.worst_now(10)] == ["b.example", "c.example", "a.example"]
+    await world.store.remove_domain("b.example", actor="test", now=world.now)
+    await world.store.remove_certificate(stored.id, world.now)
+    await world.add("a.example", world.leaf, register=False)
+    assert [seen.name for seen in await world.probe.worst_now(10)] == ["c.example"]
+    assert world.probe.counts == {"good": 1, "wrong_name": 1}
+
+
+async def test_two_who_ask_at_once_count_a_name_once(world):
+    wrong, _ = world.authority.sign("a.example")
+    stored = await world.add("a.example", wrong)
+    await world.probe.round()
+    await world.store.remove_certificate(stored.id, world.now)
+    await world.add("a.example", world.leaf, register=False)
+    await asyncio.gather(world.probe.again(), world.probe.again())
+    assert world.probe.counts == {"good": 1}
+
+
 async def test_an_end_that_nears_is_told_once_a_day(world):
     told: list[events.Event] = []
     end = events.subscribe(told.append)
