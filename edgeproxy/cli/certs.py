@@ -39,7 +39,7 @@ def list_certificates(limit: Limit = None, json: Json = False, socket: Socket = 
     if json:
         listing_as_json("certificates", found)
         return
-    rows = ((each["names"], each["state"], each["not_after"], each["issuer"], each["id"]) for each in found)
+    rows = ((each["names"], _state(each), each["not_after"], each["issuer"], each["id"]) for each in found)
     table(("names", "state", "expires", "issuer", "id"), rows, empty="No certificates.")
 
 
@@ -98,7 +98,7 @@ def renew(
 ) -> None:
     """Obtain a new certificate with a new key now, whatever the name has; or many, as fast as the CA's limits allow."""
     if (serials is None) == (not host):
-        raise typer.BadParameter("Name a HOST, or a file with --serials FILE.")
+        raise typer.BadParameter("Name a HOST, or a file with --serials FILE, one of the two.")
     if serials is None:
         _obtain(host, f"{_path(host)}/renew", None, json=json, socket=socket)
         return
@@ -111,10 +111,12 @@ def renew(
     if json:
         as_json({"renewing": renewing, "unknown": unknown})
         return
-    say(f"{len(renewing)} certificates are renewed now, the most visited names first; `edgeproxy status` has the queue.")
+    are = "certificate is" if len(renewing) == 1 else "certificates are"
+    say(f"{len(renewing)} {are} renewed now, the most visited names first; `edgeproxy status` has the queue.")
     if unknown:
         shown = ", ".join(unknown[:SHOWN]) + (", …" if len(unknown) > SHOWN else "")
-        say(f"{len(unknown)} serial numbers are of no certificate that the edge obtained and has in use: {shown}.")
+        are = "serial number is" if len(unknown) == 1 else "serial numbers are"
+        say(f"{len(unknown)} {are} of no certificate that the edge obtained and has in use: {shown}.")
 
 
 @app.command()
@@ -210,6 +212,12 @@ def _obtain(host: str, path: str, body: dict[str, Any] | None, *, json: bool, so
     say(f"{', '.join(certificate['names'])} has a certificate from {certificate['issuer']}, until {certificate['not_after']}.")
 
 
+def _state(certificate: dict[str, Any]) -> str:
+    """A certificate's state, for people: one that another took the place of may be valid, but that is not what counts."""
+    state = str(certificate["state"])
+    return "superseded" if certificate.get("superseded_at") and state != "revoked" else state
+
+
 def _show_history(history: list[dict[str, Any]]) -> None:
     heads = ("serial", "from", "since", "by", "ended", "why")
     rows = (
@@ -254,6 +262,8 @@ def _pem(path: Path) -> str:
         data = file.read(PEM_BYTES + 1)
     if len(data) > PEM_BYTES:
         raise EdgeError(f"{path} has more than {PEM_BYTES} bytes, which no certificate chain or key has.", fault=Fault.CLIENT)
+    if not data.strip():
+        raise EdgeError(f"{path} is empty: a PEM file with a line of -----BEGIN is needed.", fault=Fault.CLIENT)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -168,7 +169,7 @@ def remove(host: Host, json: Json = False, socket: Socket = None) -> None:
 def _certificate(domain: dict[str, Any]) -> dict[str, str]:
     """How it stands with a domain's certificate, for people: lines to be shown with its fields."""
     name, error, queued = domain["domain"], domain.get("error"), domain.get("queued")
-    at_once = f"at once by `edgeproxy certs issue {name}`"
+    at_once = f"at once by `edgeproxy certs issue {shlex.quote(name)}`"
     if domain["state"] not in ANSWERED:
         return {"certificate": "none; the domain is not served before it is verified"}
     if error is None and domain.get("certificate_id"):

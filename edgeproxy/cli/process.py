@@ -65,7 +65,7 @@ def _tell_endings(ending: list[dict[str, Any]]) -> None:
     """Uploaded certificates that end soon, and what comes then."""
     for each in ending:
         left = each.get("days_left", 0.0)
-        when = f"ends in {left:g} days" if left > 0 else "has ended"
+        when = f"ends in {left:g} day{'' if left == 1 else 's'}" if left > 0 else "has ended"
         then = "then the edge obtains its own" if each.get("auto_renew") else "nothing takes its place: upload another"
         say(
             f"\nThe certificate uploaded for {text_of(each.get('hostname'))} {when} ({text_of(each.get('not_after'))}); {then}."

@@ -28,6 +28,14 @@ def test_list_shows_a_table_or_json(cli, edge):
     assert json.loads(out)["certificates"] == [CERTIFICATE]
 
 
+def test_the_list_tells_those_in_use_from_those_that_another_took_the_place_of(cli, edge):
+    superseded = CERTIFICATE | {"id": "c0", "superseded_at": "2026-12-01T00:00:00Z"}
+    certificates = [CERTIFICATE | {"superseded_at": None}, superseded, superseded | {"state": "revoked"}]
+    edge.answers[f"GET {BASE}?limit=1000"] = (200, {"certificates": certificates, "next_cursor": None})
+    _, out, _ = cli("certs", "list")
+    assert [line.split()[1] for line in out.splitlines()[1:]] == ["valid", "superseded", "revoked"]
+
+
 def test_show_prints_the_chain_too(cli, edge):
     edge.answers[f"GET {BASE}/gallery.example.com"] = (200, {"certificate": CERTIFICATE, "chain": "-----BEGIN\n"})
     status, out, _ = cli("certs", "show", "gallery.example.com")
@@ -111,8 +119,8 @@ def test_renew_takes_a_file_of_serial_numbers_and_says_which_are_unknown(cli, ed
     status, _, err = cli("certs", "renew", "--serials", str(file))
     assert status == main.DONE
     assert edge.asked[0][2] == {"serials": ["3a1", "b2"]}
-    assert "1 certificates are renewed now, the most visited names first" in err
-    assert "1 serial numbers are of no certificate that the edge obtained and has in use: b2." in err
+    assert "1 certificate is renewed now, the most visited names first" in err
+    assert "1 serial number is of no certificate that the edge obtained and has in use: b2." in err
     _, out, _ = cli("certs", "renew", "--serials", str(file), "--json")
     assert json.loads(out) == {"renewing": ["3a1"], "unknown": ["b2"]}
 
@@ -175,6 +183,9 @@ def test_upload_says_how_to_convert_what_is_binary(cli, edge, tmp_path):
     der.write_bytes(b"x" * 70_000)
     _, _, err = cli("certs", "upload", "gallery.example.com", "--chain", str(der), "--key", str(der))
     assert "has more than 65536 bytes" in err
+    der.write_bytes(b"\n")
+    _, _, err = cli("certs", "upload", "gallery.example.com", "--chain", str(der), "--key", str(der))
+    assert f"edgeproxy: {der} is empty: a PEM file with a line of -----BEGIN is needed." in err
     _, _, err = cli("certs", "upload", "gallery.example.com", "--chain", str(tmp_path / "none"), "--key", str(der))
     assert "No such file or directory" in err
     assert edge.asked == []

@@ -185,6 +185,12 @@ def test_show_tells_how_it_stands_with_the_certificate(cli, edge, changes, lines
     assert "error " not in out
 
 
+def test_the_command_that_show_names_can_be_copied_into_a_shell(cli, edge):
+    edge.answers[f"GET {BASE}/%2A.example.com"] = (200, DOMAIN | {"domain": "*.example.com", "error": None})
+    _, out, _ = cli("domains", "show", "*.example.com")
+    assert "at once by `edgeproxy certs issue '*.example.com'`" in out
+
+
 def test_show_has_nothing_to_add_where_the_certificate_is_there(cli, edge):
     edge.answers[f"GET {BASE}/gallery.example.com"] = (200, DOMAIN | {"error": None, "certificate_id": "c1"})
     _, out, _ = cli("domains", "show", "gallery.example.com")

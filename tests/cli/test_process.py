@@ -167,9 +167,11 @@ def test_status_tells_of_uploaded_certificates_that_end(cli, edge):
     ending = [
         {"hostname": "a.example", "not_after": "2026-12-01T00:00:00Z", "days_left": 10.5, "auto_renew": True},
         {"hostname": "b.example", "not_after": "2026-11-01T00:00:00Z", "days_left": -2.0, "auto_renew": False},
+        {"hostname": "c.example", "not_after": "2026-11-22T00:00:00Z", "days_left": 1.0, "auto_renew": False},
     ]
     edge.answers["GET /api/v1/admin/status"] = (200, {"uploads_ending": ending})
     _, _, err = cli("status")
     first = "The certificate uploaded for a.example ends in 10.5 days (2026-12-01T00:00:00Z); then the edge obtains its own."
     assert first in err
     assert "uploaded for b.example has ended (2026-11-01T00:00:00Z); nothing takes its place: upload another." in err
+    assert "uploaded for c.example ends in 1 day (2026-11-22T00:00:00Z)" in err

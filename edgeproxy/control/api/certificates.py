@@ -293,6 +293,7 @@ def view(stored: StoredCertificate, now: float) -> CertificateOut:
         auto_renew=stored.auto_renew,
         revoked_at=moment(stored.revoked_at),
         parked_at=moment(stored.parked_at),
+        superseded_at=moment(stored.superseded_at),
         key_type=stored.key_type or None,
         companion=None if stored.companion is None else _companion(stored.companion),
     )

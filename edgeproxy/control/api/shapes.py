@@ -226,6 +226,7 @@ class CertificateOut(BaseModel):
     auto_renew: bool = True
     revoked_at: str | None = None
     parked_at: str | None = None
+    superseded_at: str | None = Field(default=None, description="When another one took its place; null: it is in use")
     key_type: str | None = Field(default=None, description='"p256", "p384", "rsa2048" …; null: not noted')
     companion: CompanionOut | None = Field(default=None, description="Renewed, revoked and deleted with it")
 

@@ -43,6 +43,15 @@ async def test_the_listing_is_paged(world):
     assert second["next_cursor"] is None
 
 
+async def test_the_listing_says_since_when_one_is_not_in_use_any_more(world):
+    first = certificate("a.example.com")
+    for stored in (first, msgspec.structs.replace(first, id="newer", not_before=first.not_before + 60.0)):
+        await world.store.add_certificate(stored, time.time())
+    shown = {each["id"]: each["superseded_at"] for each in (await world.client.get(SSL)).json()["certificates"]}
+    assert shown["newer"] is None
+    assert shown[first.id].endswith("Z")
+
+
 async def test_a_name_shows_the_certificate_that_it_is_served_under(world):
     await world.store.add_certificate(certificate("*.example.com"), time.time())
     answer = await world.client.get(f"{SSL}/a.example.com")
