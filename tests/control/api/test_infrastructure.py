@@ -387,19 +387,44 @@ def _anything(chance: random.Random, depth: int = 0) -> object:
 
 async def test_whatever_is_sent_is_done_or_refused_but_never_fails(world):
     chance = random.Random(7)
-    fields = ("domain", "workspace_id", "origin", "auto_configure", "verify", "colour")
+    fields = (
+        "domain",
+        "workspace_id",
+        "origin",
+        "auto_configure",
+        "verify",
+        "redirect_to",
+        "include_www",
+        "metadata",
+        "colour",
+    )
+    changes = ("origin", "redirect_to", "maintenance", "metadata", "colour")
     for _ in range(200):
-        body = {field: _anything(chance) for field in fields if chance.random() < 0.6}
+        body = {field: _anything(chance) for field in fields if chance.random() < 0.5}
+        wished = {field: _anything(chance) for field in changes if chance.random() < 0.4}
+        seen = "".join(chance.choice('*"W/-,3 ') for _ in range(chance.randrange(6)))
         path = quote(str(_anything(chance)), safe=chance.choice(("", "/", "%")))
         for answer in (
             await world.client.post(DOMAINS, json=body),
             await world.client.get(f"{DOMAINS}/{path}"),
+            await world.client.patch(f"{DOMAINS}/a.example.com", json=wished, headers={"if-match": seen} if seen else {}),
+            await world.client.patch(f"{DOMAINS}/{path}", json=wished),
             await world.client.delete(f"{DOMAINS}/{path}"),
             await world.client.get(DOMAINS, params={"cursor": str(_anything(chance)), "state": str(_anything(chance))}),
         ):
             assert answer.status_code < 500, (body, path, answer.text)
             if answer.status_code >= 400:
                 assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("text", ["\\ud800", "\\u0000", "\\u202e", "\\udfff\\ud800"])
+async def test_text_that_is_none_is_kept_as_it_is_or_refused(world, text):
+    await add(world, "example.com")
+    headers = {"content-type": "application/json"}
+    for field in (f'"metadata": {{"a": "{text}"}}', f'"redirect_to": "{text}"', f'"origin": "{text}"', f'"{text}": 1'):
+        answer = await world.client.patch(f"{DOMAINS}/example.com", content=f"{{{field}}}", headers=headers)
+        assert answer.status_code in (200, 422), (field, answer.text)
+    assert (await world.client.get(f"{DOMAINS}/example.com")).status_code == 200
 
 
 async def test_without_a_store_every_endpoint_says_why(world):
