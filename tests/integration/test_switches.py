@@ -79,3 +79,13 @@ def test_a_page_is_read_anew_with_the_configuration_and_a_wrong_one_is_refused(e
     page.write_text("<h1>Open at nine")
     assert edge.api("POST", "/api/v1/admin/reload")[0] == 200
     assert {reply.body for reply in visits(edge)} == {b"<h1>Open at nine"}
+
+
+def test_a_wildcard_leads_all_its_names_to_one_of_them_which_is_served(edge: Running) -> None:
+    wish = {"domain": "*.shop.test", "workspace_id": "w", "redirect_to": "www.shop.test"}
+    assert edge.api("POST", DOMAINS, wish)[0] == 201
+    for name in ("a.shop.test", "b.shop.test"):
+        reply = curl(edge, HTTP2, url(edge, name, "/x?y"))
+        assert (reply.status, reply.field("location")) == (308, url(edge, "www.shop.test", "/x?y"))
+    reply = curl(edge, HTTP2, "--location", url(edge, "a.shop.test", "/x?y"))
+    assert (reply.status, json.loads(reply.body)["path"]) == (200, "/x?y")

@@ -177,8 +177,6 @@ async def destroy_keys_of(write: Write, hostname: str, actor: str, now: float) -
 
 async def _add(write: Write, domain: Domain, actor: str, now: float) -> None:
     hostname, workspace_id = domain.hostname, domain.workspace_id
-    if domain.redirect_to:
-        await check_redirect(write, hostname, workspace_id, domain.redirect_to)
     values = {name: getattr(domain, name) for name in domain.__struct_fields__}
     statement = insert(domains).values(**(values | {"state": domain.state.value, "parent": parent_of(hostname)}))
     if not (await write.connection.execute(statement.on_conflict_do_nothing())).rowcount:
@@ -186,6 +184,8 @@ async def _add(write: Write, domain: Domain, actor: str, now: float) -> None:
             f"{hostname} is registered already. `edgeproxy domains show {hostname}` says for whom; to give it to "
             f"another workspace, remove it first: `edgeproxy domains remove {hostname}`."
         )
+    if domain.redirect_to:  # by now it is there itself: a wildcard may redirect to a name that it covers
+        await check_redirect(write, hostname, workspace_id, domain.redirect_to)
     await audited(write, now, actor, "domain.added", hostname, f"workspace {workspace_id}, {domain.state.value}")
     write.changed("sites", hostname)
 
