@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import posixpath
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ def together(config: Config) -> Iterator[Problem]:
     yield from _names(config)
     for faults in (nameservers.faults, proving.faults, webhooks.faults):
         yield from (Problem(*fault) for fault in faults(config))
+    yield from _sockets(config)
     yield from _origin_fits(config)
     yield from _limits(config)
 
@@ -118,6 +120,26 @@ def _names(config: Config) -> Iterator[Problem]:
             f"{config.api.hostname!r} is the platform's name or what customers point at; the API needs one of its own, "
             f'like "edge-api.{platform.name or "example.com"}"',
             ("platform.name", "platform.cname_target"),
+        )
+
+
+def own_socket(origin: str, config: Config) -> bool:
+    """Whether an origin's URL is one of the edge's own sockets, where visitors would speak with the operator's API."""
+    path = origin.removeprefix("unix:")
+    own = (config.admin.socket, config.admin.api_socket)
+    return path != origin and posixpath.normpath(path) in map(posixpath.normpath, own)
+
+
+def _sockets(config: Config) -> Iterator[Problem]:
+    if posixpath.normpath(config.admin.socket) == config.admin.api_socket:
+        yield Problem(
+            "admin.socket", 'the edge makes a socket api.sock of its own beside it; write another name, like "admin.sock"'
+        )
+    if own_socket(config.origin.url, config):
+        yield Problem(
+            "origin.url",
+            "it is one of the edge's own sockets, and visitors would speak with its API; write the origin's",
+            ("admin.socket",),
         )
 
 

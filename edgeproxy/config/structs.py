@@ -6,6 +6,7 @@ means belongs here; whether values fit together is decided in `check.py`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -85,15 +86,20 @@ class Admin(Section, frozen=True):
 
     socket: str = "/run/edgeproxy/admin.sock"
     """Unix socket for the CLI and for `curl --unix-socket`: mode 0660, open to root, the service's user and members of
-    its group."""
+    its group. Beside it is api.sock, open to the edge's workers alone, who bring there what comes for `api.hostname`."""
+
+    @property
+    def api_socket(self) -> str:
+        """The path of that one."""
+        return str(Path(self.socket).absolute().with_name("api.sock"))
 
 
 class Api(Section, frozen=True):
     """The HTTP API under a public name."""
 
     hostname: str = ""
-    """The name under which the edge will serve its API over TLS; for now it answers 503 there. Reserved and pinned, so that no
-    customer can have it. Empty: the API is only on the admin socket."""
+    """The name under which the edge serves its API over TLS, with a certificate that it obtains itself. Every request needs a
+    token (`edgeproxy tokens create`). Reserved, so that no customer can have it. Empty: the API is only on the admin socket."""
 
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call the API from a browser. Not built yet: anything but an empty list is refused."""

@@ -18,7 +18,7 @@ from edgeproxy.edge.headers import RequestHead, ResponseHead, trailer_lines
 from edgeproxy.edge.http1 import chunk, last_chunk
 from edgeproxy.edge.instead import Instead
 from edgeproxy.edge.redirect import redirect
-from edgeproxy.edge.respond import API_NOT_READY, Template, Text, moved, page
+from edgeproxy.edge.respond import API_AWAY, Template, Text, moved, page
 from edgeproxy.errors import MapError
 from edgeproxy.limits import RELAY_BUFFER
 
@@ -100,9 +100,6 @@ class Exchange(msgspec.Struct, eq=False):
             return None
         if route is None:
             self.refuse(404, f"no workspace for {host}")
-            return None
-        if route.api:
-            self.refuse(503, "the API is not served here yet", API_NOT_READY)
             return None
         if route.instead is not None:
             self._answer_instead(route, route.instead)
@@ -278,9 +275,15 @@ class Exchange(msgspec.Struct, eq=False):
 
     def refuse(self, status: int, reason: str, text: Text | None = None, template: Template | None = None) -> None:
         """The edge answers by itself, with a page; where the origin's answer has begun it is cut off visibly."""
-        if not self._over:
-            request_id = self.request_id.decode("ascii")
-            self._reply(status, reason, *page(status, self.request.accept, request_id, self.request.host, text, template))
+        if self._over:
+            return
+        accept = self.request.accept
+        if self.destination is not None and self.destination.route.api:
+            accept = b"application/json"  # a program asks, whatever it accepts
+            if status in (502, 504):
+                status, text = 503, API_AWAY
+        request_id = self.request_id.decode("ascii")
+        self._reply(status, reason, *page(status, accept, request_id, self.request.host, text, template))
 
     def _reply(self, status: int, reason: str, fields: Fields, body: bytes) -> None:
         """An answer of the edge's own, and the end of the exchange."""

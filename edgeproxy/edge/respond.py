@@ -163,15 +163,17 @@ _TEXTS: Final = (
 TEXTS: Final = {text.status: text for text in _TEXTS}
 """The pages that have words of their own; other statuses get `text_for`'s plain ones."""
 
-API_NOT_READY: Final = Text(
+API_AWAY: Final = Text(
     503,
     "api_not_available",
-    "The API is not served here yet",
-    "This name is reserved for the platform’s API, which this edge does not serve yet.",
-    ("Manage domains on the edge’s own machine for now: its admin socket and command line do all that the API will.",),
-    Fault.OPERATOR,
+    "The API is not available just now",
+    "The part of the edge that answers the API did not answer. Sites are served all the same.",
+    ("Try again in a few seconds. If you were changing something, look first whether it has been done.",),
+    Fault.EDGE,
+    retryable=True,
+    retry_after=2,
 )
-"""What `api.hostname` answers until there is an API."""
+"""What `api.hostname` answers while the controller does not."""
 
 _STYLE: Final = (
     ":root{color-scheme:light dark;--ink:#1d2430;--soft:#5b6472;--line:#dfe3e8;--paper:#fff;--wash:#f4f5f7}"

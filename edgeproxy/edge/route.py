@@ -50,7 +50,7 @@ class Route:
         self.known = known
         """Whether a workspace was found; otherwise `origin.on_unknown` decides."""
         self.api = api
-        """The edge's own API."""
+        """The edge's own API, which the controller answers."""
         self.workspace = workspace
         self.workspace_line = f"{header}: {workspace}\r\n".encode("ascii") if workspace else b""
         self.target = target
@@ -75,6 +75,7 @@ class Routes:
         self._site = site
         self._count = count
         self._default = parse_target(config.origin.url)
+        self._api = Target("", 0, False, config.admin.api_socket)
         self._known: dict[str, Route] = {}
         self.hits = 0
         """Answers from memory. Others are counted by `count`: "miss" (read from the map), "negative" and "error"."""
@@ -133,7 +134,8 @@ class Routes:
         return route if self._config.origin.on_unknown == "forward" else None
 
     def _nobody(self, *, api: bool = False) -> Route:
-        return Route(known=False, workspace="", target=self._default, header=self._config.origin.header, api=api)
+        target = self._api if api else self._default
+        return Route(known=False, workspace="", target=target, header=self._config.origin.header, api=api)
 
     def _read(self, host: str) -> Route:
         config = self._config

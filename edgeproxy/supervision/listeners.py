@@ -88,7 +88,7 @@ def wanted(config: Config, identities: Identities) -> list[Wanted]:
     if config.metrics.listen:
         sockets.append(Wanted("metrics", config.metrics.listen))
     sockets.append(Wanted("admin", str(admin), 0o660, identities.owner))
-    sockets.append(Wanted("api", str(admin.with_name("api.sock")), 0o600, worker))
+    sockets.append(Wanted("api", config.admin.api_socket, 0o600, worker))
     return sockets
 
 

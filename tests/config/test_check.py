@@ -77,3 +77,13 @@ def test_names_of_the_edge_itself_are_kept_apart():
 def test_limits_that_contradict_each_other_are_found():
     assert "limits.request_line" in together(limits={"request_line": 65536})
     assert "limits.origin_idle" in together(limits={"origin_idle": 2000})
+
+
+def test_neither_of_the_edges_own_sockets_is_the_origin():
+    for path in ("/run/edgeproxy/admin.sock", "/run/edgeproxy/api.sock", "/run/x/../edgeproxy/./api.sock"):
+        assert "own sockets" in together(origin={"url": f"unix:{path}"})["origin.url"]
+    assert together(origin={"url": "unix:/run/app.sock"}) == {}
+
+
+def test_the_admin_socket_leaves_the_apis_name_to_that():
+    assert "api.sock" in together(admin={"socket": "/run/x/api.sock"})["admin.socket"]

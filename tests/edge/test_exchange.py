@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from edgeproxy.config.pages import Page
-from edgeproxy.config.structs import Api, Origin, Pages, Timeouts
+from edgeproxy.config.structs import Admin, Api, Origin, Pages, Timeouts
 from edgeproxy.edge.exchange import Exchange
 from edgeproxy.errors import MapError
 from edgeproxy.limits import Limits
@@ -158,14 +158,28 @@ async def test_whom_nobody_owns_is_nobodys_or_the_origins(
     assert b"workspace-id" not in script.heads[-1] or on_unknown == "reject"
 
 
-async def test_the_name_of_the_api_is_forwarded_nowhere(
+async def test_requests_for_the_api_go_to_the_controller_with_all_that_a_token_needs(
     tmp_path: Path, maps: MapProcess, origin: tuple[Script, int], protocol: str
 ) -> None:
-    edge = Edge(tmp_path, config_for(origin[1], api=Api(hostname="api.test")), maps)
+    config = config_for(origin[1], api=Api(hostname="api.test"), admin=Admin(socket=str(tmp_path / "admin.sock")))
+    edge = Edge(tmp_path, config, maps)
     edge.add_site("api.test", "")
+    controller = Script()
+    controller.response = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+    sent = ((b"authorization", b"Bearer x"), (b"x-forwarded-for", b"192.0.2.66"), (b"workspace-id", b"evil"))
     async with edge.running(), visiting(edge, protocol, "api.test") as ask:
-        answer = await ask(fields=((b"accept", b"application/json"),))
-        assert (answer.status, b"api" in answer.body) == (503, True)
+        answer = await ask("/api/v1/tokens", fields=sent)
+        assert (answer.status, json.loads(answer.body)["code"]) == (503, "api_not_available"), "nobody listens yet"
+        async with controller.listening(unix=tmp_path / "api.sock"):
+            assert (await ask("/api/v1/tokens", fields=sent)).status == 200
+        answer = await ask()
+        assert (answer.status, json.loads(answer.body)["retryable"]) == (503, True), "nobody listens any more"
+    (head,) = controller.heads
+    lines = head.lower().split(b"\r\n")
+    assert lines[0] == b"get /api/v1/tokens http/1.1"
+    assert b"authorization: bearer x" in lines
+    assert [line for line in lines if line.startswith(b"x-forwarded-for")] == [b"x-forwarded-for: 127.0.0.1"]
+    assert not [line for line in lines if line.startswith(b"workspace-id")]
     assert not origin[0].connections
 
 

@@ -103,6 +103,7 @@ def test_the_apis_name_is_a_route_of_its_own():
     assert route is not None
     assert route.api
     assert not route.known
+    assert str(route.target) == "unix:/run/edgeproxy/api.sock"
 
 
 def test_who_is_unknown_is_rejected_or_forwarded_as_configured():

@@ -22,7 +22,6 @@ def edge(origin, tmp_path_factory):
     tables = {
         "origin": {"url": f"unix:{origin.socket}", "ca_bundle": str(origin.root)},
         "tls": {"default_hostname": NAME},
-        "api": {"hostname": "api.test"},
     }
     with Running(tmp_path_factory.mktemp("edge"), tables) as edge:
         edge.add_domain(NAME, WORKSPACE)
@@ -49,10 +48,6 @@ def test_clients_that_send_no_name_get_the_default_one(edge):
     """curl sends none for an address; the certificate is then not for what it asked."""
     reply = curl(edge, "--insecure", "-H", f"Host: {NAME}", f"https://127.0.0.1:{edge.https_port}/seen")
     assert (reply.status, reply.seen["workspace-id"]) == (200, WORKSPACE)
-
-
-def test_the_apis_own_name_says_that_it_is_not_there_yet(edge, protocol):
-    assert curl(edge, protocol, url(edge, "api.test", "/api/v1/tokens")).status == 503
 
 
 def test_an_origin_that_was_restarted_is_used_again_though_kept_connections_to_it_are_dead(edge, origin):

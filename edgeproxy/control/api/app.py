@@ -1,4 +1,5 @@
-"""The HTTP applications: everything on the admin socket; health and metrics alone on `metrics.listen`."""
+"""The HTTP applications: everything on the admin socket; what tokens are let into under `api.hostname`; health and metrics
+alone on `metrics.listen`."""
 
 from __future__ import annotations
 
@@ -16,8 +17,13 @@ from edgeproxy.control.api import (
     tokens,
     webhooks,
 )
+from edgeproxy.control.api.access.areas import Area, allowed
+from edgeproxy.control.api.access.caller import READERS, WRITERS
+from edgeproxy.control.api.access.door import Door
+from edgeproxy.control.api.access.uses import Uses
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.guard import Guard
+from edgeproxy.model import TokenScope
 
 _PROBLEM = {
     "default": {
@@ -26,6 +32,21 @@ _PROBLEM = {
         "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
 }
+
+_TENANTS = frozenset((TokenScope.PLATFORM, TokenScope.TENANT))
+
+AREAS = (
+    Area(infrastructure.router, READERS | _TENANTS | {TokenScope.DOMAIN_READ}, WRITERS),
+    Area(certificates.router, READERS, WRITERS),
+    Area(doctor.router, READERS, WRITERS),
+    Area(tokens.router, READERS | _TENANTS, WRITERS | _TENANTS),
+    Area(webhooks.router, READERS, WRITERS),
+    Area(events.router, READERS, WRITERS),
+)
+"""What there is under `api.hostname`, and for whom. Process control and metrics are not: they stay on the admin socket."""
+
+TOKENS_REQUESTS = 512
+"""Requests of tokens that may be at work at once: a program may look after thousands of domains."""
 
 
 def admin_app(context: Context) -> FastAPI:
@@ -50,7 +71,16 @@ def metrics_app(context: Context) -> FastAPI:
     return app
 
 
-def _app(context: Context, title: str, openapi: str | None, docs: str | None) -> FastAPI:
+def tokens_app(context: Context, uses: Uses) -> FastAPI:
+    """What tokens are let into, for a socket on which workers bring strangers' requests."""
+    app = _app(context, "Edgeproxy", "/openapi.json", None, TOKENS_REQUESTS)
+    for area in AREAS:
+        app.include_router(area.router, dependencies=[allowed(area)])
+    app.add_middleware(Door, context=context, uses=uses)
+    return app
+
+
+def _app(context: Context, title: str, openapi: str | None, docs: str | None, requests: int = 0) -> FastAPI:
     app = FastAPI(
         title=title,
         version=edgeproxy.__version__,
@@ -64,5 +94,5 @@ def _app(context: Context, title: str, openapi: str | None, docs: str | None) ->
     )
     app.state.context = context
     problems.install(app)
-    app.add_middleware(Guard, unexpected=context.metrics.unexpected)
+    app.add_middleware(Guard, unexpected=context.metrics.unexpected, requests=requests)
     return app

@@ -28,11 +28,12 @@ log = structlog.get_logger("api")
 
 
 class Guard:
-    """Wraps an ASGI app. `unexpected(part)` counts errors that nobody foresaw."""
+    """Wraps an ASGI app. `unexpected(part)` counts errors that nobody foresaw; `requests` is another bound than REQUESTS."""
 
-    def __init__(self, app: ASGIApp, unexpected: Callable[[str], None]) -> None:
+    def __init__(self, app: ASGIApp, unexpected: Callable[[str], None], requests: int = 0) -> None:
         self._app = app
         self._unexpected = unexpected
+        self._requests = requests
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,8 +43,9 @@ class Guard:
         if scope["method"] == "HEAD":
             # RFC 9110 section 9.3.2: as GET, without the content. uvicorn leaves that out, by its own scope.
             scope = {**scope, "method": "GET"}
-        request_id = secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
+        # Under api.hostname it has one already, the worker's.
+        request_id: str = scope.setdefault("state", {}).setdefault("request_id", secrets.token_hex(8))
+        path = scope["path"]
         started = False
 
         async def send_with_id(message: Message) -> None:
@@ -53,10 +55,11 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
-        if self._running >= REQUESTS:
-            detail = f"{REQUESTS} requests are at work already. Try again in a moment."
+        most = self._requests or REQUESTS
+        if self._running >= most:
+            detail = f"{most} requests are at work already. Try again in a moment."
             busy = Refused(503, detail, code="busy", retryable=True)
-            await response(busy, request_id)(scope, receive, send_with_id)
+            await response(busy, request_id, path=path)(scope, receive, send_with_id)
             return
         self._running += 1
         try:
@@ -64,7 +67,7 @@ class Guard:
                 body = await _read_body(scope, receive)
             except Refused as error:
                 # The rest of the body is not read, so the connection cannot be used again.
-                await response(error, request_id, {"connection": "close"})(scope, receive, send_with_id)
+                await response(error, request_id, {"connection": "close"}, path=path)(scope, receive, send_with_id)
                 return
             if body is not None:
                 await self._app(scope, _replay(body, receive), send_with_id)
@@ -81,7 +84,7 @@ class Guard:
                 # The answer is cut off, so that the client cannot take it for whole.
                 raise
             detail = f"Something went wrong in the edge. Its log has the reason under request id {request_id}."
-            await response(EdgeError(detail), request_id)(scope, receive, send_with_id)
+            await response(EdgeError(detail), request_id, path=path)(scope, receive, send_with_id)
         finally:
             self._running -= 1
 

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from edgeproxy.control.api.access.caller import caller_of
 from edgeproxy.control.api.context import Context, actor_of, context_of
 from edgeproxy.control.api.preconditions import etag_of, versions_of
 from edgeproxy.control.api.shapes import (
@@ -27,7 +28,7 @@ from edgeproxy.control.api.shapes import (
     to_cursor,
 )
 from edgeproxy.control.domains.pairs import partner_of
-from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_workspace
+from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_token_origin, check_workspace
 from edgeproxy.control.issuance.policy import not_registered, served_unregistered
 from edgeproxy.control.issuance.registered import registered_domain
 from edgeproxy.control.issuance.scheduler import described
@@ -54,7 +55,7 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
     name = hostname(body.domain, wildcard=True)
     check_reserved(name, context.config)
     workspace = check_workspace(body.workspace_id, context.config)
-    origin = check_operator_origin(body.origin, context.config)
+    origin = _origin(request, body.origin)
     partner = partner_of(name, registered_domain) if body.include_www else ""
     if partner:
         check_reserved(partner, context.config)
@@ -84,7 +85,8 @@ async def list_domains(request: Request, query: Annotated[DomainQuery, Query()])
     context = context_of(request)
     plane = context.open_plane()
     after = from_cursor(query.cursor)
-    found = await plane.store.list_domains(query.limit + 1, after, workspace_id=query.workspace_id or None, state=query.state)
+    workspace = caller_of(request).workspace_filter(query.workspace_id)
+    found = await plane.store.list_domains(query.limit + 1, after, workspace_id=workspace, state=query.state)
     page = found[: query.limit]
     return DomainPage(
         domains=await _views(context, plane, page),
@@ -98,6 +100,7 @@ async def show_domain(request: Request, response: Response, domain: str) -> Doma
     context = context_of(request)
     plane = context.open_plane()
     existing = await _existing(plane, domain, to_add=True)
+    caller_of(request).owns(existing.workspace_id, existing.hostname)
     response.headers["etag"] = etag_of(existing)
     view = await _view(context, plane, existing)
     mistake = await plane.issuance.failure(existing.hostname)  # those by a wrong setting are not in the store
@@ -125,7 +128,7 @@ async def change_domain(
     versions = versions_of(if_match, existing)
     given = body.model_fields_set
     change = DomainChange(
-        origin=check_operator_origin(body.origin or "", context.config) if "origin" in given else None,
+        origin=_origin(request, body.origin or "") if "origin" in given else None,
         redirect_to=(hostname(body.redirect_to) if body.redirect_to else "") if "redirect_to" in given else None,
         maintenance=body.maintenance if "maintenance" in given else None,
         metadata=_metadata(body.metadata or {}) if "metadata" in given else None,
@@ -181,6 +184,12 @@ async def wait_published(plane: Plane) -> bool:
         log.warning("the published map does not follow", error=error.detail)
         return False
     return True
+
+
+def _origin(request: Request, url: str) -> str:
+    """A domain's own origin, checked by whose word it is; raises InvalidName."""
+    check = check_operator_origin if caller_of(request).is_operator else check_token_origin
+    return check(url, context_of(request).config)
 
 
 async def _existing(plane: Plane, text: str, *, to_add: bool = False) -> Domain:

@@ -1,8 +1,8 @@
 """Problem documents (RFC 9457): the one shape in which the API says that something did not work.
 
-Every error of every endpoint is one, those of the framework included: unknown paths, wrong methods, bodies that do not
-fit, and what nobody foresaw. Besides the RFC's members each has `code` for programs, `fault` (whose doing it is),
-`retryable`, and `request_id`, which is also in the log.
+Every error of every endpoint but those of the tenant API is one, those of the framework included: unknown paths, wrong
+methods, bodies that do not fit, and what nobody foresaw. Besides the RFC's members each has `code` for programs, `fault` (whose
+doing it is), `retryable`, and `request_id`, which is also in the log.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ from edgeproxy.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+
+TENANTS = "/api/domains"
+"""Where the tenant API is. Its errors are `{"status": "error", "message": …}`."""
 
 FIELD_FAULTS = 20
 """Faults of fields listed in one document."""
@@ -147,15 +150,28 @@ def problem(error: EdgeError, request_id: str = "") -> dict[str, Any]:
     return document
 
 
-def response(error: EdgeError, request_id: str = "", headers: Mapping[str, str] | None = None) -> Response:
-    """The document as an answer. Answers that may be tried again say when."""
-    document = problem(error, request_id)
-    status = document["status"]
+def of_tenants(path: str) -> bool:
+    """Whether a path is of the tenant API, which dashboards called before there were problem documents."""
+    return path == TENANTS or path.startswith(f"{TENANTS}/")
+
+
+def tenants_answer(error: EdgeError) -> dict[str, str]:
+    """What the tenant API says of an error: two fields."""
+    return {"status": "error", "message": "Internal server error" if status_of(error) == 500 else error.detail}
+
+
+def response(error: EdgeError, request_id: str = "", headers: Mapping[str, str] | None = None, *, path: str = "") -> Response:
+    """The document as an answer; for a path of the tenant API what that says instead. Answers that may be tried again say
+    when."""
+    status = status_of(error)
+    plain = of_tenants(path)
+    document = tenants_answer(error) if plain else problem(error, request_id)
     extra = dict(headers or {})
     if error.retryable and status in (429, 503):
         seconds = error.retry_after if isinstance(error, Queued) else 1.0
         extra.setdefault("retry-after", str(math.ceil(seconds)))
-    return Response(msgspec.json.encode(document), status_code=status, media_type=MEDIA_TYPE, headers=extra)
+    media_type = "application/json" if plain else MEDIA_TYPE
+    return Response(msgspec.json.encode(document), status_code=status, media_type=media_type, headers=extra)
 
 
 def of_http_exception(error: HTTPException) -> Refused:
@@ -206,15 +222,15 @@ def install(app: FastAPI) -> None:
 
     async def edge_error(request: Request, error: Exception) -> Response:
         known = error if isinstance(error, EdgeError) else EdgeError("Something went wrong in the edge.")
-        return response(known, request_id_of(request))
+        return response(known, request_id_of(request), path=request.scope["path"])
 
     async def http_exception(request: Request, error: Exception) -> Response:
         known = error if isinstance(error, HTTPException) else HTTPException(500)
-        return response(of_http_exception(known), request_id_of(request), known.headers)
+        return response(of_http_exception(known), request_id_of(request), known.headers, path=request.scope["path"])
 
     async def validation(request: Request, error: Exception) -> Response:
         known = error if isinstance(error, RequestValidationError) else RequestValidationError([])
-        return response(of_validation(known), request_id_of(request))
+        return response(of_validation(known), request_id_of(request), path=request.scope["path"])
 
     app.add_exception_handler(EdgeError, edge_error)
     app.add_exception_handler(HTTPException, http_exception)

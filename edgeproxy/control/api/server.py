@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import math
 import os
 import pwd
 import socket
@@ -29,11 +30,20 @@ log = structlog.get_logger("api")
 CONNECTIONS = 256
 """Open connections of one server. Above it: 503 and closed."""
 
+WORKERS_CONNECTIONS = 1024
+"""The same on the socket that workers come to."""
+
+IDLE_LONGER = 30.0
+"""Seconds for which a worker's idle connection is kept open longer than the worker keeps it."""
+
 HEAD_BYTES = 32 * 1024
 """Bytes of a request's line and header fields."""
 
 HEAD_SECONDS = 10.0
 """From a connection's beginning, or the answer before, to the next request's head."""
+
+KEEP_ALIVE_SECONDS = 30.0
+"""How long an idle connection stays open after an answer."""
 
 LINGER_SECONDS = 1.0
 """How long a refused client may take to read why."""
@@ -82,17 +92,20 @@ def may_administer(peer: Peer, own_uid: int, group: int | None, worker_uid: int 
 class BoundedProtocol(H11Protocol):
     """uvicorn's h11 protocol with bounds on connections and time, and problem documents for what never reaches the app."""
 
+    connections_limit = CONNECTIONS
+    head_seconds = HEAD_SECONDS
     _head_timer: asyncio.TimerHandle | None = None
     _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """asyncio's: a connection came."""
         super().connection_made(transport)
-        if len(self.connections) > 2 * CONNECTIONS:
+        limit = self.connections_limit
+        if len(self.connections) > 2 * limit:
             transport.abort()  # even those that are being refused are too many
             return
-        if len(self.connections) > CONNECTIONS:
-            self._refuse(Refused(503, f"{CONNECTIONS} connections are open already.", code="busy", retryable=True))
+        if len(self.connections) > limit:
+            self._refuse(Refused(503, f"{limit} connections are open already.", code="busy", retryable=True))
             return
         self._await_head()
 
@@ -140,7 +153,7 @@ class BoundedProtocol(H11Protocol):
 
     def _await_head(self) -> None:
         self._head_arrived()
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_late)
+        self._head_timer = self.loop.call_later(self.head_seconds, self._head_late)
 
     def _head_arrived(self) -> None:
         if self._head_timer is not None:
@@ -166,6 +179,41 @@ class BoundedProtocol(H11Protocol):
         self.transport.write_eof()
         self._head_arrived()
         self._head_timer = self.loop.call_later(LINGER_SECONDS, self._head_late)
+
+
+class WorkersProtocol(BoundedProtocol):
+    """The same on the socket on which workers bring what comes for `api.hostname`: what they say of a client's address is
+    believed, so nobody else may come. The socket's file is theirs alone; this is the second lock."""
+
+    connections_limit = WORKERS_CONNECTIONS
+    worker_uid: int | None = None
+    """Whom the workers run as; None: as this process."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """asyncio's: a connection came."""
+        super().connection_made(transport)
+        if self._refused or transport.is_closing():
+            return
+        try:
+            uid: int | None = peer_of(transport.get_extra_info("socket")).uid
+        except OSError:
+            uid = None
+        if uid is None or uid != (os.geteuid() if self.worker_uid is None else self.worker_uid):
+            log.warning("a process that is no worker came to the socket of the API", uid=uid)
+            detail = f"Only the edge's workers may speak here; user id {uid} is not theirs. Use https://, with api.hostname."
+            refused = Refused(403, detail, code="forbidden", fault=Fault.OPERATOR)
+            self._refuse(refused)
+
+
+def workers_protocol(worker_user: str, idle: float) -> type[WorkersProtocol]:
+    """The protocol for workers that run as `process.worker_user` ("": as this process). `idle`: seconds after which they
+    close a connection that they do not use; this end waits longer, so that it never closes one just as they use it."""
+
+    class Guarded(WorkersProtocol):
+        worker_uid = _uid(worker_user)
+        head_seconds = idle + IDLE_LONGER
+
+    return Guarded
 
 
 class AdminProtocol(BoundedProtocol):
@@ -227,7 +275,7 @@ def _group_of(address: tuple[str, int | None] | None) -> int | None:
 class Server(uvicorn.Server):
     """uvicorn without its signal handlers: the controller's own decide, and `end()` asks it to finish."""
 
-    def __init__(self, app: ASGIApp, protocol: type[BoundedProtocol]) -> None:
+    def __init__(self, app: ASGIApp, protocol: type[BoundedProtocol], keep_alive: float = KEEP_ALIVE_SECONDS) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -242,7 +290,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 workers=1,  # else WEB_CONCURRENCY of the environment counts
                 h11_max_incomplete_event_size=HEAD_BYTES,
-                timeout_keep_alive=30,
+                timeout_keep_alive=math.ceil(keep_alive),
                 timeout_graceful_shutdown=GRACE_SECONDS,
                 backlog=256,
             )

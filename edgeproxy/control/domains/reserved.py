@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import posixpath
+import contextlib
+import ipaddress
 import re
+from urllib.parse import urlsplit
 
+from edgeproxy.config.check import own_socket
 from edgeproxy.config.nameservers import beneath
 from edgeproxy.config.structs import Config
 from edgeproxy.config.values import RULES
@@ -68,7 +71,37 @@ def check_operator_origin(url: str, config: Config) -> str:
         normal = RULES["origin.url"](url)
     except ValueError as error:
         raise InvalidName(f"The origin cannot be used: {error}.", code="invalid_origin") from None
-    path = normal.removeprefix("unix:")
-    if path != normal and posixpath.normpath(path) == posixpath.normpath(config.admin.socket):
-        raise InvalidName("The origin cannot be the edge's own admin socket.", code="invalid_origin")
+    if own_socket(normal, config):
+        raise InvalidName("The origin cannot be one of the edge's own sockets.", code="invalid_origin")
     return normal
+
+
+def check_token_origin(url: str, config: Config) -> str:
+    """The same by a token's word, which does not suffice for Unix sockets and private addresses. Raises InvalidName.
+
+    Of names only those in `origin.allow` pass: what a name resolves to can change after it was registered.
+    """
+    normal = check_operator_origin(url, config)
+    if not normal:
+        return ""
+    host = urlsplit(normal).hostname or ""
+    if host in config.origin.allow:
+        return normal
+    with contextlib.suppress(ValueError):
+        ip = ipaddress.ip_address(host)
+        listed = any(ip in ipaddress.ip_network(each) for each in config.origin.allow if _is_network(each))
+        if listed or (ip.is_global and not ip.is_multicast and getattr(ip, "ipv4_mapped", None) is None):
+            return normal
+    raise InvalidName(
+        f"With a token {normal} cannot be made an origin: a public IP address can, and what the operator lists in "
+        "origin.allow. Ask the operator to list it, or to add the domain on the admin socket.",
+        code="origin_not_allowed",
+    )
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import pwd
 import signal
 import socket
 import stat
@@ -13,7 +14,7 @@ import pytest
 from fastapi import FastAPI, Request
 
 from edgeproxy.control.api import server as module
-from edgeproxy.control.api.server import BoundedProtocol, Peer, admin_protocol, may_administer, peer_of
+from edgeproxy.control.api.server import BoundedProtocol, Peer, admin_protocol, may_administer, peer_of, workers_protocol
 from tests.control.api.conftest import client_of, serving
 
 
@@ -119,7 +120,7 @@ async def test_an_endless_head_is_refused(app, bound):
 
 
 async def test_a_silent_connection_is_closed(app, bound, monkeypatch):
-    monkeypatch.setattr(module, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(BoundedProtocol, "head_seconds", 0.05)
     sock, path = bound
     async with serving(app, sock):
         assert await raw(path, b"") == b""
@@ -127,14 +128,14 @@ async def test_a_silent_connection_is_closed(app, bound, monkeypatch):
 
 
 async def test_a_slow_answer_is_not_taken_for_a_silent_client(app, bound, monkeypatch):
-    monkeypatch.setattr(module, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(BoundedProtocol, "head_seconds", 0.05)
     sock, path = bound
     async with serving(app, sock), client_of(path) as client:
         assert (await client.get("/slow")).json() == "done"
 
 
 async def test_connections_above_the_bound_are_told_to_come_again(app, bound, monkeypatch):
-    monkeypatch.setattr(module, "CONNECTIONS", 2)
+    monkeypatch.setattr(BoundedProtocol, "connections_limit", 2)
     sock, path = bound
     async with serving(app, sock) as server:
         idle = [await asyncio.open_unix_connection(str(path)) for _ in range(2)]
@@ -207,3 +208,20 @@ async def test_a_process_of_another_user_is_refused_even_where_the_file_would_le
         )
         out, _ = await asyncio.wait_for(process.communicate(), 30)
     assert out.startswith(b"HTTP/1.1 403 ")
+
+
+async def test_only_workers_may_speak_on_the_socket_of_the_api(app, bound, monkeypatch):
+    sock, path = bound
+    async with serving(app, sock, workers_protocol("", 55.0)), client_of(path) as client:
+        assert (await client.get("/slow")).status_code == 200
+        for uid in (4242, 0 if os.geteuid() else 1):
+            monkeypatch.setattr(module, "peer_of", lambda sock, uid=uid: Peer(1, uid, frozenset((path.stat().st_gid,))))
+            async with client_of(path) as stranger:
+                answer = await stranger.get("/slow")
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+def test_workers_of_another_user_are_known_by_it_and_their_idle_connections_are_not_closed_before_they_do():
+    protocol = workers_protocol("nobody", 55.0)
+    assert protocol.worker_uid == pwd.getpwnam("nobody").pw_uid
+    assert protocol.head_seconds > 55

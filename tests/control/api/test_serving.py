@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Process
+from edgeproxy.config.structs import Api, Process
 from edgeproxy.control.api.serving import Listeners
 from tests.control.api.conftest import client_of
 
@@ -124,6 +124,19 @@ async def connects(path) -> bool:
         return False
     writer.close()
     return True
+
+
+async def test_the_apis_socket_is_served_where_it_has_a_hostname_and_lets_nobody_in_without_a_token(world, bound) -> None:
+    sock, path = bound
+    world.context.config = msgspec.structs.replace(world.context.config, api=Api(hostname="api.example.com"))
+    token = (await world.client.post("/api/v1/tokens", json={"scope": "operator:read"})).json()
+    async with up(Listeners(world.context, {"api": sock})), client_of(path) as client:
+        assert (await client.get(DOMAINS)).status_code == 401
+        answer = await client.get(DOMAINS, headers={"authorization": f"Bearer {token['token']}"})
+        assert answer.status_code == 200
+        assert (await client.get("/metrics", headers={"authorization": f"Bearer {token['token']}"})).status_code == 404
+    stored = await world.store.token(token["id"])
+    assert stored.used_at is not None, "written when the servers end"
 
 
 async def test_without_sockets_there_is_nothing_to_wait_for(world) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from edgeproxy.config.structs import Admin, Api, Config, Dns, Origin, Platform
-from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_workspace
+from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_token_origin, check_workspace
 from edgeproxy.errors import InvalidName
 
 CONFIG = Config(
@@ -100,3 +100,43 @@ def test_what_is_no_origin_is_refused(url):
     with pytest.raises(InvalidName) as caught:
         check_operator_origin(url, CONFIG)
     assert caught.value.code == "invalid_origin"
+
+
+@pytest.mark.parametrize("origin", ["unix:/run/edgeproxy/api.sock", "unix:/run/edgeproxy/x/../admin.sock"])
+def test_none_of_the_edges_own_sockets_is_an_origin(origin):
+    with pytest.raises(InvalidName, match="own sockets"):
+        check_operator_origin(origin, CONFIG)
+
+
+ALLOWING = Config(origin=Origin(allow=("10.1.0.0/16", "fd00::/8", "app.example.com")))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["", "http://1.1.1.1", "https://[2606:4700::1111]", "http://10.1.2.3:8080", "https://[fd00::7]", "https://app.example.com"],
+)
+def test_a_token_may_name_public_addresses_and_what_the_operator_lists(origin):
+    assert check_token_origin(origin, ALLOWING) == origin
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "unix:/run/app.sock",
+        "http://127.0.0.1",
+        "http://10.2.0.1",
+        "http://169.254.169.254",
+        "http://[::1]",
+        "http://[::ffff:10.1.2.3]",
+        "http://[::ffff:127.0.0.1]",
+        "http://localhost",
+        "http://app",
+        "https://other.example.com",
+        "https://www.app.example.com",
+    ],
+)
+def test_a_token_may_not_name_what_could_be_an_address_within(origin):
+    with pytest.raises(InvalidName) as caught:
+        check_token_origin(origin, ALLOWING)
+    assert caught.value.code == "origin_not_allowed"
+    assert "origin.allow" in caught.value.detail

@@ -1,0 +1,133 @@
+"""The API under its hostname: through a worker's TLS to the controller and back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.integration.running import Running, wait_for
+from tests.integration.servers import require
+from tests.integration.visitors import HTTP1, HTTP2, Reply, curl, url
+
+API = "api.test"
+DOMAINS = "/api/v1/infrastructure/domains"
+TOKENS = "/api/v1/tokens"
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory):
+    require("curl")
+    folder = tmp_path_factory.mktemp("edge")
+    tables = {"api": {"hostname": API}, "log": {"access": str(folder / "access.log")}}
+    with Running(folder, tables) as edge:
+        yield edge
+
+
+def made(edge: Running, scope: str, *more: str) -> dict[str, Any]:
+    done = edge.cli("tokens", "create", "--scope", scope, *more, "--json", check=True)
+    return dict(json.loads(done.stdout))
+
+
+def ask(edge: Running, protocol: str, token: str | None, method: str, path: str, body: object = None, *more: str) -> Reply:
+    arguments = [protocol, "-X", method, *more]
+    if token is not None:
+        arguments += ["-H", f"Authorization: Bearer {token}"]
+    if body is not None:
+        arguments += ["-H", "Content-Type: application/json", "--data-binary", "@-"]
+    data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    return curl(edge, *arguments, url(edge, API, path), stdin=data)
+
+
+def test_a_domain_is_registered_with_a_token_and_who_did_it_is_told(edge, protocol):
+    token = made(edge, "operator:write", "--label", "deploy")
+    name = f"of-{protocol.strip('-.')}.example.com".replace(".1", "1")
+    body = {"domain": name, "workspace_id": "acme"}
+    answer = ask(edge, protocol, token["token"], "POST", DOMAINS, body, "-H", "X-Forwarded-For: 192.0.2.66")
+    assert answer.status == 201, answer.body
+    assert json.loads(answer.body)["domain_config"]["domain"] == name
+    assert ask(edge, protocol, token["token"], "GET", f"{DOMAINS}/{name}").status == 200
+    assert edge.api("GET", f"{DOMAINS}/{name}")[0] == 200
+
+    def told() -> dict[str, Any] | None:
+        lines = (line for line in edge.log_lines() if line.get("message") == "domain added")
+        return next((line for line in lines if line["domain"] == name), None)
+
+    assert wait_for(told, "the registration's log line")["actor"] == f"token:{token['id']} 127.0.0.1"
+
+
+def test_without_a_token_nothing_is_told_not_even_to_one_who_sends_much(edge, protocol):
+    for method, path, body in (
+        ("GET", DOMAINS, None),
+        ("GET", "/openapi.json", None),
+        ("POST", DOMAINS, b"x" * 5_000_000),
+        ("GET", "/api/v1/admin/status", None),
+    ):
+        answer = ask(edge, protocol, None, method, path, body)
+        document = json.loads(answer.body)
+        assert (answer.status, document["code"]) == (401, "unauthorized")
+        assert answer.field("content-type") == "application/problem+json"
+        assert answer.field("www-authenticate") == 'Bearer realm="edgeproxy"'
+    assert json.loads(ask(edge, protocol, None, "GET", "/api/domains/verify/a.example.com").body)["status"] == "error"
+
+
+def test_a_revoked_token_is_refused_at_once_and_its_last_use_is_listed(edge):
+    token = made(edge, "tenant", "--workspace", "acme")
+    assert ask(edge, HTTP2, token["token"], "GET", DOMAINS).status == 200
+    assert ask(edge, HTTP2, token["token"], "GET", f"{DOMAINS}?workspace_id=other").status == 403
+    assert edge.cli("tokens", "revoke", token["id"]).returncode == 0
+    answer = ask(edge, HTTP2, token["token"], "GET", DOMAINS)
+    assert (answer.status, json.loads(answer.body)["code"]) == (401, "invalid_token")
+    listed = json.loads(edge.cli("tokens", "list", "--ended", "--json", check=True).stdout)["tokens"]
+    assert next(each["state"] for each in listed if each["id"] == token["id"]) == "revoked"
+
+
+def test_what_controls_the_process_is_only_on_the_admin_socket(edge):
+    token = made(edge, "operator:write")["token"]
+    for path in ("/api/v1/admin/status", "/api/v1/admin/stop", "/metrics"):
+        assert ask(edge, HTTP1, token, "GET", path).status == 404
+        assert ask(edge, HTTP1, token, "POST", path).status == 404
+
+
+def test_nobody_but_workers_may_speak_on_the_apis_socket(edge):
+    """As root or as the service's user one may; what is said there of a client needs a token all the same."""
+    command = ["curl", "-s", "--unix-socket", str(edge.socket.with_name("api.sock")), f"http://x{DOMAINS}"]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    assert json.loads(done.stdout)["status"] == 401
+    assert edge.socket.with_name("api.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_neither_of_the_edges_sockets_is_an_origin(edge):
+    for name in ("admin.sock", "api.sock"):
+        body = {"domain": "evil.example.com", "workspace_id": "w", "origin": f"unix:{edge.socket.with_name(name)}"}
+        assert edge.api("POST", DOMAINS, body)[1]["code"] == "invalid_origin"
+
+
+def test_while_the_controller_is_away_the_api_says_when_to_come_again(edge):
+    token = made(edge, "operator:read")["token"]
+    assert ask(edge, HTTP1, token, "GET", DOMAINS).status == 200
+    controller = next(pid for pid, name in edge.children().items() if name == "edgeproxy ctl")
+    edge.kill(controller)
+    seen: list[tuple[int, str]] = []
+
+    def back() -> bool:
+        answer = ask(edge, HTTP1, token, "GET", DOMAINS)
+        document = json.loads(answer.body)
+        seen.append((answer.status, document.get("code", "")))
+        return answer.status == 200
+
+    wait_for(back, "an API that answers again")
+    assert set(seen[:-1]) <= {(503, "api_not_available")}
+
+
+def test_no_token_is_in_any_log_or_file(edge):
+    token = made(edge, "platform")["token"]
+    for text in (token, token[:-1] + "x"):
+        ask(edge, HTTP1, text, "GET", f"{DOMAINS}?limit=7")
+    log = edge.folder / "access.log"
+    wait_for(lambda: log.read_bytes().count(b"limit=7") == 2, "both requests in the access log")
+    secret = token.rpartition("_")[2][:-1].encode()
+    files = [edge.log, edge.output, log, *(path for path in edge.state.rglob("*") if path.is_file())]
+    assert [path for path in files if secret in path.read_bytes()] == []
