@@ -353,4 +353,6 @@ def _toml(value: object) -> str:
     """JSON's strings, numbers, booleans and arrays of them are TOML's too."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
     return json.dumps(value, ensure_ascii=False)
