@@ -311,7 +311,8 @@ class Certificates:
         return self._remember(cold, context, now)
 
     def _unusable(self, cold: Cold, fault: MapError, now: float) -> Found:
-        self.refuse(cold.scope, now + UNUSABLE_SECONDS, fault.detail, alert=INTERNAL_ERROR)
+        if not fault.retryable:
+            self.refuse(cold.scope, now + UNUSABLE_SECONDS, fault.detail, alert=INTERNAL_ERROR)
         if cold.previous is None:
             raise fault
         self._on_fault(fault)

@@ -28,7 +28,8 @@ def server_context(
     """A context for handshakes of visitors. `chain` (leaf first) and `key` are PEM; `what` names them in the error. `kind` is
     the key's ("p256"), where that is known and `tickets.trial` ended well: it is loaded in half the time then.
 
-    Raises MapError where they can not be loaded or do not belong together.
+    Raises MapError where they can not be loaded or do not belong together; a retryable one where there is no descriptor or
+    memory for that just now.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = minimum
@@ -40,21 +41,32 @@ def server_context(
     context.options = (int(context.options) | _OPTIONS_ON) & ~_OPTIONS_OFF  # type: ignore[assignment]
     if kind and openssl.load(context, chain, key, kind):
         return context
-    # load_cert_chain takes files only. This one has no name and lives in memory: a key never touches the disk in clear.
-    file = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
-        os.write(file, chain + b"\n" + key)
-        # Without the callback OpenSSL would ask for the passphrase of an encrypted key on the terminal.
-        context.load_cert_chain(f"/proc/self/fd/{file}", password=_no_passphrase)
-    except (ssl.SSLError, OSError, ValueError) as error:
+        _load(context, chain + b"\n" + key)
+    except (ssl.SSLError, ValueError) as error:
         raise MapError(
             f"The private key or chain of {what} can not be loaded: {_reason(error)}. Issue or upload it anew.",
             code="certificate_unusable",
             retryable=False,
         ) from None
+    except OSError as error:
+        raise MapError(
+            f"No TLS context could be made for {what}: {error.strerror}. Raise the limit of open files (LimitNOFILE=), or "
+            "lower limits.connections.",
+            code="exhausted",
+        ) from None
+    return context
+
+
+def _load(context: ssl.SSLContext, pem: bytes) -> None:
+    # load_cert_chain takes files only. This one has no name and lives in memory: a key never touches the disk in clear.
+    file = os.memfd_create("certificate", os.MFD_CLOEXEC)
+    try:
+        os.write(file, pem)
+        # Without the callback OpenSSL would ask for the passphrase of an encrypted key on the terminal.
+        context.load_cert_chain(f"/proc/self/fd/{file}", password=_no_passphrase)
     finally:
         os.close(file)
-    return context
 
 
 def _no_passphrase() -> bytes:

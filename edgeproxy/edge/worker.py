@@ -341,12 +341,13 @@ class Worker:
 
     async def _wrap_made(self, connection: Connection, cold: Cold) -> None:
         try:
-            found = await self.certificates.obtain_context(cold, time.time())
+            try:
+                found = await self.certificates.obtain_context(cold, time.time())
+            finally:
+                connection.waited()  # whatever happened: nobody else ends its wait
         except MapError as error:
-            connection.waited()
             self._unusable(connection, error)
             return
-        connection.waited()
         self._wrap_new(connection, cold, found)
 
     def _unusable(self, connection: Connection, error: MapError) -> None:

@@ -77,7 +77,7 @@ class FakeSealer:
     def open(self, sealed: bytes, context: bytes) -> bytes:
         found, _, plain = sealed.partition(b"\0")
         if found != context:
-            raise MapError("A sealed secret does not open.")
+            raise MapError("A sealed secret does not open.", retryable=False)
         return plain
 
 

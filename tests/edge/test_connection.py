@@ -17,11 +17,13 @@ import pytest
 from edgeproxy.config.structs import Allow, Http, Issuance, Timeouts
 from edgeproxy.edge.certificate import Cold, Found
 from edgeproxy.edge.connection import Connection
+from edgeproxy.edge.hello import alert_record
 from edgeproxy.limits import Limits
 from edgeproxy.link.messages import LinkMessage, Obtain, Obtained
 from edgeproxy.published.records import Challenge, Site
 from edgeproxy.units import Duration
 from tests.certificates import self_signed
+from tests.descriptors import descriptors
 from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, fields, until
 from tests.http2_peer import PREFACE
 
@@ -541,3 +543,22 @@ async def test_contexts_are_made_in_the_loop_one_at_a_time_and_the_others_by_the
         assert fields(await edge.exchange(host, GET % host.encode()))[0] == 200
         edge.worker._make_next = float("inf")
     assert (at_once, by_thread) == (["cold0.test"], ["cold1.test"])
+
+
+@pytest.mark.parametrize("by_thread", [False, True])
+async def test_without_a_descriptor_for_a_new_name_its_visitor_is_told_and_the_next_one_served(edge: Edge, by_thread: bool):
+    edge.add_site("cold.test", "w")
+    visitor, incoming, outgoing = edge.client_context("http/1.1"), ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        visitor.wrap_bio(incoming, outgoing, server_hostname="cold.test").do_handshake()
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    await until(lambda: edge.worker.connections)
+    if by_thread:
+        edge.worker._make_next = float("inf")
+        edge.add_site("warm.test", "w")
+        await edge.exchange("warm.test", GET % b"warm.test")  # the thread is there
+    with descriptors(0):
+        writer.write(outgoing.read())
+        assert await asyncio.wait_for(reader.read(), 30) == alert_record(80)
+    writer.close()
+    assert fields(await edge.exchange("cold.test", GET % b"cold.test"))[0] == 200

@@ -12,6 +12,7 @@ from edgeproxy.edge.context import server_context
 from edgeproxy.errors import MapError
 from tests import hellos
 from tests.certificates import self_signed
+from tests.descriptors import descriptors
 from tests.edge.fakemap import leaf, presented
 
 NAME = "shop.example.com"
@@ -102,3 +103,11 @@ def test_no_descriptor_stays_open_and_no_key_in_a_file(tmp_path: Path, monkeypat
         server_context(b"", KEY, ["h2"], V1_2, "certificate c1")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_without_a_descriptor_it_is_not_the_certificate_that_is_blamed(left: int) -> None:
+    made()
+    with descriptors(left), pytest.raises(MapError, match=r"Too many open files.*LimitNOFILE") as caught:
+        made()
+    assert caught.value.retryable
