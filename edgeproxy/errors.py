@@ -122,6 +122,21 @@ class IssuanceDenied(IssuanceError):
     retryable = False
 
 
+class EntitlementDenied(EdgeError):
+    """A workspace may not have domains of its own: it does not pay for that."""
+
+    code = "payment_required"
+    fault = Fault.CLIENT
+
+
+class EntitlementUnknown(EntitlementDenied):
+    """Whether it pays cannot be found out just now."""
+
+    code = "entitlement_unknown"
+    fault = Fault.OPERATOR
+    retryable = True
+
+
 class LinkError(EdgeError):
     """The other process did not answer in time, or is gone."""
 

@@ -79,6 +79,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     gate_routes: int = 100_000
     """Routes learnt from the gate that are kept in the store."""
 
+    domains_per_workspace: int = 1_000
+    """Domains of one workspace, where the platform (`entitlement`) does not say how many it may have. Above it: no further one
+    can be registered. What the operator adds without verification is not refused."""
+
     dns_answers: int = 100
     """Answers a second over UDP to one client network (/24, /56) by the DNS server; twice as many at once. Above it: silence,
     and to every second question the advice to ask by TCP."""

@@ -27,6 +27,7 @@ def together(config: Config) -> Iterator[Problem]:
     yield from _addresses(config)
     yield from _issuance(config)
     yield from _keys(config)
+    yield from _entitlement(config)
     yield from _names(config)
     for faults in (nameservers.faults, proving.faults, webhooks.faults):
         yield from (Problem(*fault) for fault in faults(config))
@@ -94,6 +95,12 @@ def _issuance(config: Config) -> Iterator[Problem]:
                 f"{have} is set and {lack} is not; the CA gives both together",
                 (f"issuance.eab.{have}",),
             )
+
+
+def _entitlement(config: Config) -> Iterator[Problem]:
+    workspaces = [text.partition(" ")[0] for text in config.entitlement.static]
+    if len(set(workspaces)) < len(workspaces):
+        yield Problem("entitlement.static", "a workspace is there twice; write each once")
 
 
 def _keys(config: Config) -> Iterator[Problem]:

@@ -28,6 +28,7 @@ _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]+\Z")
 _HEX_KEY = re.compile(r"[0-9A-Fa-f]{64}\Z")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 _KEY_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z")
+_NUMBER = re.compile(r"[0-9]{1,9}\Z", re.ASCII)
 _EAB_KEY = re.compile(r"[A-Za-z0-9_-]+={0,2}\Z")
 # fmt: off
 _TAKEN_HEADERS = frozenset((
@@ -166,11 +167,29 @@ def _origin(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _gate(text: str) -> str:
-    example = "http://127.0.0.1:3000/edge/allow"
+def _asked(text: str, example: str) -> str:
+    """A URL of the platform's that is asked."""
     if _split(text, example).scheme not in ("http", "https"):
         raise ValueError(f'{text!r} is neither http nor https; write a URL like "{example}"')
     return text
+
+
+def _gate(text: str) -> str:
+    return _asked(text, "http://127.0.0.1:3000/edge/allow")
+
+
+def _entitlement(text: str) -> str:
+    return _asked(text, "http://127.0.0.1:3000/edge/paid")
+
+
+def _entitled(text: str) -> str:
+    """A workspace, and how many domains it may have."""
+    workspace, _, number = " ".join(text.split()).partition(" ")
+    if not model.WORKSPACE_ID.match(workspace) or (number and not _NUMBER.match(number)):
+        raise ValueError(
+            f'{text!r} is not a workspace, or one and a number of domains; write "spandantest" or "spandantest 50"'
+        )
+    return f"{workspace} {number}".strip()
 
 
 def receiver(text: str) -> str:
@@ -364,6 +383,8 @@ RULES: dict[str, Rule] = {
     "webhooks.endpoints.secret": webhooks.secret,
     "webhooks.endpoints.events": webhooks.event_filter,
     "webhooks.endpoints.label": _hook_label,
+    "entitlement.url": _entitlement,
+    "entitlement.static": _entitled,
     "tls.default_hostname": _hostname,
     "log.access": _access_log,
     "metrics.listen": _listen,
@@ -382,7 +403,6 @@ GROUPS = frozenset(("process.group",))
 """Accounts of this machine, which must exist there."""
 
 LATER = {
-    "entitlement": "asking whether a workspace has paid",
     "verification": "verification of domains",
     "mail": "mail",
     "alerts": "alerts",

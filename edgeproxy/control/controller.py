@@ -170,6 +170,7 @@ class Controller:
             tasks.start_soon(self.keep, "dns", server.run)
         tasks.start_soon(self.keep, "probe", plane.probe.run)
         tasks.start_soon(self.keep, "webhooks", functools.partial(plane.webhooks.run, self.faults))
+        tasks.start_soon(self.keep, "entitlement", plane.entitlements.run)
         self.desk.obtainer = plane.issuance
 
     async def _get_ready(self, plane: Plane | None) -> None:

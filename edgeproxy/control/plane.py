@@ -13,6 +13,7 @@ from anyio.to_thread import run_sync
 from edgeproxy import keys
 from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.authority import Authority
+from edgeproxy.control.domains.paying import Entitlements
 from edgeproxy.control.instance import machine_id
 from edgeproxy.control.issuance.acme.revocation import Revoker
 from edgeproxy.control.issuance.lifecycle import Lifecycle
@@ -31,7 +32,7 @@ from edgeproxy.published.writer import MapWriter
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plane:
-    """Store, publisher, issuance, what befalls certificates, and ticket secrets of one process."""
+    """Store, publisher, issuance, what befalls certificates, who may have domains, and ticket secrets of one process."""
 
     store: Store
     writer: MapWriter
@@ -41,6 +42,7 @@ class Plane:
     tickets: TicketSecrets
     probe: Probe
     webhooks: Webhooks
+    entitlements: Entitlements
     authority: Authority | None = None
     """What our zone says; None where there is none."""
 
@@ -48,6 +50,7 @@ class Plane:
         """Ends them. What issuance had under way is continued by the next process."""
         await self.issuance.close()
         await self.webhooks.close()
+        await self.entitlements.close()
         await run_sync(self.writer.close)
         await self.store.close()
 
@@ -86,6 +89,7 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
         authority=authority,
         probe=Probe(config, store, now),
         webhooks=Webhooks(config, store, now),
+        entitlements=Entitlements(config, store, now),
     )
 
 

@@ -87,3 +87,8 @@ def test_neither_of_the_edges_own_sockets_is_the_origin():
 
 def test_the_admin_socket_leaves_the_apis_name_to_that():
     assert "api.sock" in together(admin={"socket": "/run/x/api.sock"})["admin.socket"]
+
+
+def test_a_workspace_is_listed_once() -> None:
+    assert "there twice" in together(entitlement={"static": ("acme", "other", "acme 5")})["entitlement.static"]
+    assert not together(entitlement={"static": ("acme", "other 5")})

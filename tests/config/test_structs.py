@@ -33,6 +33,8 @@ limits.request_line limits.header_count limits.response_head limits.requests_per
 limits.origin_connections limits.origin_idle limits.contexts limits.sites limits.negative_names limits.pending_issuances
 limits.gate_routes limits.access_log_queue
 pages.maintenance pages.suspended pages.setup pages.setup_until_active
+entitlement.url entitlement.timeout entitlement.ttl entitlement.on_error entitlement.static entitlement.grace
+entitlement.remove_after limits.domains_per_workspace
 log.access log.format log.level metrics.listen metrics.top
 """
 """Keys that operators' files may have. One that is taken away or renamed makes such a file an error: add only."""

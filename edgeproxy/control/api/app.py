@@ -16,6 +16,7 @@ from edgeproxy.control.api import (
     problems,
     tokens,
     webhooks,
+    workspaces,
 )
 from edgeproxy.control.api.access.areas import Area, allowed
 from edgeproxy.control.api.access.caller import READERS, WRITERS
@@ -33,6 +34,7 @@ _PROBLEM = {
     }
 }
 
+_PLATFORM = frozenset((TokenScope.PLATFORM,))
 _TENANTS = frozenset((TokenScope.PLATFORM, TokenScope.TENANT))
 
 AREAS = (
@@ -42,6 +44,7 @@ AREAS = (
     Area(tokens.router, READERS | _TENANTS, WRITERS | _TENANTS),
     Area(webhooks.router, READERS, WRITERS),
     Area(events.router, READERS, WRITERS),
+    Area(workspaces.router, READERS | _PLATFORM, WRITERS | _PLATFORM),  # who sells subscriptions says who has one
 )
 """What there is under `api.hostname`, and for whom. Process control and metrics are not: they stay on the admin socket."""
 
@@ -59,6 +62,7 @@ def admin_app(context: Context) -> FastAPI:
     app.include_router(tokens.router)
     app.include_router(webhooks.router)
     app.include_router(events.router)
+    app.include_router(workspaces.router)
     app.include_router(observe.router)
     app.state.admin = True
     return app

@@ -49,7 +49,8 @@ PUBLISH_SECONDS = 5.0
 
 @router.post("/domains", status_code=201, summary="Add a domain")
 async def add_domain(request: Request, response: Response, body: DomainIn) -> DomainAdded:
-    """Registers a domain for a workspace. Unless `verify` is true every worker serves it when this answers."""
+    """Registers a domain for a workspace. Unless `verify` is true every worker serves it when this answers, whatever the
+    workspace is entitled to."""
     context = context_of(request)
     plane = context.open_plane()
     name = hostname(body.domain, wildcard=True)
@@ -60,6 +61,7 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
     if partner:
         check_reserved(partner, context.config)
     state = DomainState.PENDING_VALIDATION if body.verify else DomainState.VERIFIED
+    at_most = await plane.entitlements.allowance(workspace) if body.verify else None
     domain = await plane.store.add_domain(
         name,
         workspace,
@@ -70,6 +72,7 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
         state=state,
         actor=actor_of(request),
         now=context.now(),
+        at_most=at_most,
     )
     response.headers["etag"] = etag_of(domain)
     published = await wait_published(plane)

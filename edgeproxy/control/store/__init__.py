@@ -27,6 +27,7 @@ from edgeproxy.control.store.rows import (
     Token,
     Tried,
     Waiting,
+    Workspace,
     replace_at,
 )
 from edgeproxy.control.store.store import Store
@@ -59,5 +60,6 @@ __all__ = [
     "Token",
     "Tried",
     "Waiting",
+    "Workspace",
     "replace_at",
 ]

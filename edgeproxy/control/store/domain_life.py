@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields, map_key, page, parent_of
 from edgeproxy.control.store.database import Write
-from edgeproxy.control.store.domains import COLUMNS, audited, destroy_keys_of, domain_of
+from edgeproxy.control.store.domains import COLUMNS, audited, destroy_keys_of, domain_of, within
 from edgeproxy.control.store.outbox import emitted
 from edgeproxy.control.store.rows import Domain, Holder, Lease, Removal
 from edgeproxy.control.store.schema import domains, holders, leases, removals
@@ -46,7 +46,7 @@ class DomainLife(Part):
         """
         async with self.database.write() as write:
             if at_most is not None:
-                await _within(write, domain.workspace_id, at_most)
+                await within(write, domain.workspace_id, at_most)
             if instead_of is not None and await _is_still(write, instead_of) and instead_of.verified_at is None:
                 await write.connection.execute(delete(domains).where(domains.c.hostname == domain.hostname))
                 detail = f"workspace {instead_of.workspace_id}, which never proved it, gives way to {domain.workspace_id}"
@@ -277,15 +277,6 @@ async def _is_still(write: Write, seen: Domain) -> bool:
         domains.c.state == seen.state.value,
     )
     return await write.connection.scalar(query) is not None
-
-
-async def _within(write: Write, workspace_id: str, at_most: int) -> None:
-    query = select(func.count()).select_from(domains).where(domains.c.workspace_id == workspace_id)
-    if int(await write.connection.scalar(query) or 0) >= at_most:
-        raise Conflict(
-            f"The workspace {workspace_id} has {at_most} domains already, which is as many as it may have. Remove one first.",
-            code="too_many_domains",
-        )
 
 
 async def _note_holder(write: Write, domain: Domain, now: float) -> None:

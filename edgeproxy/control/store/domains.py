@@ -36,9 +36,11 @@ class Domains(Part):
         state: DomainState,
         actor: str,
         now: float,
+        at_most: int | None = None,
     ) -> Domain:
         """Registers a hostname or a wildcard; with it `partner` (its www, or its apex), which redirects to it. Raises Conflict
-        where either is registered already, by anybody, and InvalidName for a `redirect_to` that is not possible."""
+        where either is registered already, by anybody, or (code `too_many_domains`) the workspace has `at_most` domains, and
+        InvalidName for a `redirect_to` that is not possible."""
         domain = Domain(
             hostname=map_key(hostname),
             workspace_id=workspace_id,
@@ -52,9 +54,9 @@ class Domains(Part):
             verified_at=now if state in SERVED else None,
         )
         async with self.database.write() as write:
-            await _add(write, domain, actor, now)
+            await _add(write, domain, actor, now, at_most)
             if partner:
-                await _add(write, msgspec.structs.replace(domain, hostname=partner, redirect_to=hostname), actor, now)
+                await _add(write, msgspec.structs.replace(domain, hostname=partner, redirect_to=hostname), actor, now, at_most)
         return domain
 
     async def change_domain(
@@ -175,8 +177,10 @@ async def destroy_keys_of(write: Write, hostname: str, actor: str, now: float) -
         await remove(write, certificate_id, now, by=actor, why="its domain was removed")
 
 
-async def _add(write: Write, domain: Domain, actor: str, now: float) -> None:
+async def _add(write: Write, domain: Domain, actor: str, now: float, at_most: int | None) -> None:
     hostname, workspace_id = domain.hostname, domain.workspace_id
+    if at_most is not None:
+        await within(write, workspace_id, at_most)
     values = {name: getattr(domain, name) for name in domain.__struct_fields__}
     statement = insert(domains).values(**(values | {"state": domain.state.value, "parent": parent_of(hostname)}))
     if not (await write.connection.execute(statement.on_conflict_do_nothing())).rowcount:
@@ -203,6 +207,16 @@ def _told(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value) or "none"
+
+
+async def within(write: Write, workspace_id: str, at_most: int) -> None:
+    """Raises Conflict where a workspace may not have one more domain."""
+    query = select(func.count()).select_from(domains).where(domains.c.workspace_id == workspace_id)
+    if int(await write.connection.scalar(query) or 0) >= at_most:
+        raise Conflict(
+            f"The workspace {workspace_id} has {at_most} domains already, which is as many as it may have. Remove one first.",
+            code="too_many_domains",
+        )
 
 
 async def _existing(write: Write, hostname: str) -> Domain:

@@ -378,6 +378,22 @@ class Token(Row, frozen=True, kw_only=True):
     """To the minute."""
 
 
+class Workspace(Row, frozen=True, kw_only=True):
+    """What a workspace is entitled to, by whoever said so last."""
+
+    workspace_id: str
+    paid: bool
+    max_domains: int | None = None
+    """None: `limits.domains_per_workspace`."""
+    source: Literal["platform", "api", "config"]
+    """Who says so: the platform, asked at `entitlement.url`; the API; or the configuration, whose list has it or has it not."""
+    fresh_until: float
+    """Until when an answer of the platform counts; it is kept for when the platform cannot be asked."""
+    checked_at: float
+    unpaid_since: float | None = None
+    """None: it pays."""
+
+
 class AuditEntry(Row, frozen=True, kw_only=True):
     """Who did what."""
 

@@ -366,7 +366,7 @@ workspaces = Table(
     Column("checked_at", Float, nullable=False),
     Column("unpaid_since", Float),
     Index("workspaces_by_unpaid", "unpaid_since"),
-    comment="what workspaces are entitled to; source: platform or api",
+    comment="what workspaces are entitled to; source: platform, api or config",
 )
 
 mail_proofs = Table(

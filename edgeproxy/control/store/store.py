@@ -23,6 +23,7 @@ from edgeproxy.control.store.secrets import Secrets
 from edgeproxy.control.store.tokens import Tokens
 from edgeproxy.control.store.turns import Turns
 from edgeproxy.control.store.webhooks import Webhooks
+from edgeproxy.control.store.workspaces import Workspaces
 from edgeproxy.keys import store_path
 from edgeproxy.published.seal import Sealer
 
@@ -43,6 +44,7 @@ class Store(
     Secrets,
     Tokens,
     Webhooks,
+    Workspaces,
     ChangeLog,
 ):
     """Rows in, rows out. Every method raises StateError where the database cannot do it; nothing is half done then.

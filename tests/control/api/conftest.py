@@ -23,6 +23,7 @@ from edgeproxy.config.structs import Webhooks as Hooks
 from edgeproxy.control.api.app import admin_app
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.server import AdminProtocol, Server
+from edgeproxy.control.domains.paying import Entitlements
 from edgeproxy.control.domains.records import acme_records
 from edgeproxy.control.faults import Faults
 from edgeproxy.control.issuance.authorities import AuthorityState
@@ -244,6 +245,7 @@ async def world(tmp_path):
         writer=writer,
         probe=probe,
         webhooks=webhooks,
+        entitlements=Entitlements(config, store, time.time),
     )
     context = Context(
         config=config,
@@ -260,6 +262,7 @@ async def world(tmp_path):
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await webhooks.close()
+    await plane.entitlements.close()
     writer.close()
     await store.close()
 

@@ -73,7 +73,7 @@ def upgrade() -> None:
         sa.Column("checked_at", sa.Float(), nullable=False),
         sa.Column("unpaid_since", sa.Float()),
         sa.PrimaryKeyConstraint("workspace_id"),
-        comment="what workspaces are entitled to; source: platform or api",
+        comment="what workspaces are entitled to; source: platform, api or config",
     )
     op.create_index("workspaces_by_unpaid", "workspaces", ["unpaid_since"], unique=False)
     op.create_table(

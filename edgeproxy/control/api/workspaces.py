@@ -1,0 +1,96 @@
+"""What workspaces are entitled to: /api/v1/infrastructure/workspaces/{id}."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import structlog
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from edgeproxy.control.api.context import Context, actor_of, context_of
+from edgeproxy.control.api.infrastructure import wait_published
+from edgeproxy.control.api.shapes import Body, moment
+from edgeproxy.control.domains.entitlement import MOST_DOMAINS
+from edgeproxy.control.domains.reserved import check_workspace
+from edgeproxy.errors import NotFound
+
+router = APIRouter(prefix="/api/v1/infrastructure", tags=["workspaces"])
+log = structlog.get_logger("api")
+
+
+class WorkspaceIn(Body):
+    """PUT …/workspaces/{id}."""
+
+    paid: bool = Field(description="Whether the workspace may have domains of its own")
+    max_domains: int | None = Field(
+        default=None, ge=0, le=MOST_DOMAINS, description="How many; null: limits.domains_per_workspace"
+    )
+
+
+class WorkspaceOut(BaseModel):
+    """A workspace, and what follows for its domains."""
+
+    workspace_id: str
+    paid: bool
+    max_domains: int
+    domains: int = Field(description="How many it has")
+    source: Literal["api", "config", "platform", "default"] = Field(
+        description='Who says so. "default": nobody, so that all may, or, while the platform cannot be asked, '
+        "entitlement.on_error counts"
+    )
+    trouble: str | None = Field(description="Why the platform could not be asked now; null: it was, or did not have to be")
+    checked_at: str | None = Field(description="When it was said last; null: it is in the configuration")
+    unpaid_since: str | None
+    suspended_from: str | None = Field(description="When its domains are suspended unless it pays; null: they are not to be")
+
+
+@router.get("/workspaces/{id}", summary="Show what a workspace is entitled to")
+async def show_workspace(request: Request, id: str) -> WorkspaceOut:  # noqa: A002 - the name in the path
+    """What counts for a workspace now. The platform is asked where its last answer no longer does."""
+    context = context_of(request)
+    return await _view(context, check_workspace(id[:100], context.config))
+
+
+@router.put("/workspaces/{id}", summary="Say what a workspace is entitled to")
+async def put_workspace(request: Request, id: str, body: WorkspaceIn) -> WorkspaceOut:  # noqa: A002 - the name in the path
+    """This word goes before the configuration and the platform. Domains of a workspace that pays again are served when this
+    answers, up to a hundred of them; those of one that does not are suspended after entitlement.grace."""
+    context, actor = context_of(request), actor_of(request)
+    plane = context.open_plane()
+    workspace = check_workspace(id[:100], context.config)
+    await plane.entitlements.say(workspace, paid=body.paid, max_domains=body.max_domains, actor=actor)
+    await wait_published(plane)
+    log.info("workspace set", workspace=workspace, paid=body.paid, max_domains=body.max_domains, actor=actor)
+    return await _view(context, workspace)
+
+
+@router.delete("/workspaces/{id}", summary="Take back what was said of a workspace")
+async def delete_workspace(request: Request, id: str) -> WorkspaceOut:  # noqa: A002 - the name in the path
+    """From now on the configuration or the platform decides on it again."""
+    context, actor = context_of(request), actor_of(request)
+    plane = context.open_plane()
+    workspace = check_workspace(id[:100], context.config)
+    if not await plane.entitlements.unsay(workspace, actor=actor):
+        raise NotFound(f"Nothing was set for the workspace {workspace}, so there is nothing to take back.")
+    await wait_published(plane)
+    log.info("workspace unset", workspace=workspace, actor=actor)
+    return await _view(context, workspace)
+
+
+async def _view(context: Context, workspace_id: str) -> WorkspaceOut:
+    plane = context.open_plane()
+    standing = await plane.entitlements.standing(workspace_id)
+    row = await plane.store.workspace(workspace_id)
+    since = None if row is None or standing.paid else row.unpaid_since
+    return WorkspaceOut(
+        workspace_id=workspace_id,
+        paid=standing.paid,
+        max_domains=standing.max_domains,
+        domains=await plane.store.count_domains(workspace_id=workspace_id),
+        source=standing.source,
+        trouble=standing.trouble or None,
+        checked_at=None if row is None or standing.source != row.source else moment(row.checked_at),
+        unpaid_since=moment(since),
+        suspended_from=None if since is None else moment(since + plane.entitlements.terms.grace),
+    )
