@@ -183,7 +183,7 @@ def _certificate(domain: dict[str, Any]) -> dict[str, str]:
     after = error["next_try_at"]
     return {
         what: error["detail"],
-        "whose fault": _WHOSE.get(error["fault"], _WHOSE["edge"]).format(name=name),
+        "whose fault": _WHOSE.get(error["fault"], _WHOSE["edge"]).format(name=shlex.quote(name)),
         "last try": f"{error['failed_at']}{row}",
         "next try": queued or (f"{who}, not before {after}, or {at_once}" if after else at_once),
     }

@@ -189,6 +189,9 @@ def test_the_command_that_show_names_can_be_copied_into_a_shell(cli, edge):
     edge.answers[f"GET {BASE}/%2A.example.com"] = (200, DOMAIN | {"domain": "*.example.com", "error": None})
     _, out, _ = cli("domains", "show", "*.example.com")
     assert "at once by `edgeproxy certs issue '*.example.com'`" in out
+    edge.answers[f"GET {BASE}/%2A.example.com"] = (200, DOMAIN | {"domain": "*.example.com", "error": FAILED})
+    _, out, _ = cli("domains", "show", "*.example.com")
+    assert "`edgeproxy doctor '*.example.com'` says which" in out
 
 
 def test_show_has_nothing_to_add_where_the_certificate_is_there(cli, edge):

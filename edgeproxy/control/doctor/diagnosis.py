@@ -166,7 +166,8 @@ def _delegation(facts: Facts) -> Iterator[Change | Finding]:
     present = f"CNAME {answer.records[0]}" if answer.records else "no CNAME"
     why = "A CA issues wildcard certificates by DNS-01 only, and looks there for the edge's answer."
     yield Finding("dns", Level.WRONG, f"{name} has {present}; DNS-01 needs the CNAME {wanted} there.")
-    yield Change(who=Fault.CUSTOMER_DNS, what=f"the DNS records of {name}", present=present, wanted=f"CNAME {wanted}", why=why)
+    who = Fault.OPERATOR if delegation.own else Fault.CUSTOMER_DNS
+    yield Change(who=who, what=f"the DNS records of {name}", present=present, wanted=f"CNAME {wanted}", why=why)
 
 
 def _caa(facts: Facts) -> Iterator[Change | Finding]:

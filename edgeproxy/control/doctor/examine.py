@@ -16,7 +16,7 @@ from edgeproxy.control.doctor.report import Caa, Delegation, Facts, Port, Standi
 from edgeproxy.control.issuance.acme.challenges import proves_wildcards
 from edgeproxy.control.issuance.acme.transport import Transport
 from edgeproxy.control.issuance.internal import DIRECTORY as INTERNAL
-from edgeproxy.control.issuance.policy import Registration, Verdict, admit, not_registered
+from edgeproxy.control.issuance.policy import Admission, Registration, Verdict, admit, not_registered
 from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.probe.grading import Graded, grade
 from edgeproxy.control.probe.look import asked_name, look, trust
@@ -55,11 +55,12 @@ async def examine(
     lookups = _lookups(config, others)
     decisive = lookups[0][1]
     local = _is_local(asked)
+    admission = await _admission(config, store, hostname)
     views, caa, apex, delegation = await asyncio.gather(
         asyncio.gather(*(_view(config, *lookup, asked) for lookup in lookups if not local)),
         _caa(config, store, decisive, hostname, now),
         _is_apex(decisive, asked),
-        _delegation(config, decisive, hostname),
+        _delegation(config, decisive, admission.certificate or hostname),
     )
     stored = await store.current_certificate(hostname, now())
     addresses = ("127.0.0.1",) if local else next((view.addresses for view in views if view.addresses), ())[:ADDRESSES]
@@ -115,12 +116,19 @@ async def _is_apex(lookup: Lookup, hostname: str) -> bool:
     return answer.said is Said.RECORDS and not answer.chain
 
 
+async def _admission(config: Config, store: Store, hostname: str) -> Admission:
+    domain = await store.registration_of(hostname)
+    return admit(hostname, config, None if domain is None else Registration(domain.hostname, domain.state))
+
+
 async def _delegation(config: Config, lookup: Lookup, hostname: str) -> Delegation | None:
+    """Of the name that a certificate is obtained for: the hostname's own, or the wildcard that serves it."""
     if not hostname.startswith("*.") or not config.dns.zone or config.issuance.directory == INTERNAL:
         return None
     name = f"_acme-challenge.{hostname[2:]}"
     wanted = f"{zone_label(hostname)}.{config.dns.zone}"
-    return Delegation(name=name, wanted=wanted, answer=await lookup.ask(name, "CNAME"))
+    own = hostname == f"*.{config.platform.name}"
+    return Delegation(name=name, wanted=wanted, answer=await lookup.ask(name, "CNAME"), own=own)
 
 
 async def _caa(config: Config, store: Store, lookup: Lookup, hostname: str, now: Callable[[], float]) -> Caa:
@@ -188,7 +196,7 @@ async def _standing(
     failed: Callable[[str], Awaitable[Failure | None]] | None,
 ) -> Standing:
     domain = await store.registration_of(hostname)
-    admission = admit(hostname, config, None if domain is None else Registration(domain.hostname, domain.state))
+    admission = await _admission(config, store, hostname)
     name = admission.certificate or hostname
     failure = (await failed(name) if failed is not None else None) or await store.failure(name)
     admitted, reason, cure = admission.verdict is Verdict.ALLOWED, admission.reason, ""

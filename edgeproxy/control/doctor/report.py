@@ -76,6 +76,8 @@ class Delegation:
     wanted: str
     answer: Answer
     """To the question for its CNAME."""
+    own: bool = False
+    """Whether it is the platform's wildcard, whose records are the operator's to set."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

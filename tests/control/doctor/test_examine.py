@@ -221,7 +221,10 @@ async def test_names_for_which_no_certificate_can_be_obtained_as_the_edge_is_set
     assert any("No public CA issues for shop.localhost" in change.why for change in changes)
     zone = Dns(resolvers=settings.dns.resolvers, zone="acme.edge.test")
     settings = config(challtestsrv.dns_port, listener, issuance=nobody, platform=platform, dns=zone)
-    assert not any("DNS-01 only" in change.why for change in (await report_of(settings, store, "a.edge.test")).changes)
+    changes = (await report_of(settings, store, "a.edge.test")).changes
+    change = next(change for change in changes if "_acme-challenge" in change.what)
+    assert (change.what, change.who) == ("the DNS records of _acme-challenge.edge.test", Fault.OPERATOR)
+    assert change.wanted == f"CNAME {zone_label('edge.test')}.acme.edge.test"
 
 
 async def test_the_cname_of_a_wildcards_challenge_is_looked_for(store, listener):
@@ -234,5 +237,8 @@ async def test_the_cname_of_a_wildcards_challenge_is_looked_for(store, listener)
         (change,) = (await report_of(settings, store, "*.w.test")).changes
         wanted = f"{zone_label('w.test')}.acme.edge.test"
         assert (change.what, change.wanted) == ("the DNS records of _acme-challenge.w.test", f"CNAME {wanted}")
+        server.zone["a.w.test", "CNAME"] = [TARGET]
+        (change,) = (await report_of(settings, store, "a.w.test")).changes
+        assert (change.what, change.who) == ("the DNS records of _acme-challenge.w.test", Fault.CUSTOMER_DNS)
         server.zone["_acme-challenge.w.test", "CNAME"] = [wanted]
         assert (await report_of(settings, store, "*.w.test")).changes == ()

@@ -142,6 +142,8 @@ class Ordering:
                     challenge=preferred[0],
                 )
             asked = True
+            if challenge.type == "dns-01":  # until resolvers see the record minutes may pass
+                progress(f"The record of {self._name} for dns-01 is put into the DNS")
             await show(challenge)
             progress(f"The CA checks {self._name} by {challenge.type}")
             if challenge.status == "pending":
