@@ -52,6 +52,12 @@ class Buckets:
         """Takes a token for a network (`network_of`); False where there is none. `now` is monotonic, in seconds."""
         return self.take_at(self.place(network), now)
 
+    def left(self, network: bytes, now: float) -> bool:
+        """Whether there is a token for a network. Takes none."""
+        place = self.place(network)
+        slots = place % SLOTS, SLOTS + (place >> 32) % SLOTS
+        return any(self._tokens[slot] + max(0.0, now - self._seen[slot]) * self._rate >= 1 for slot in slots)
+
     def take_at(self, place: int, now: float) -> bool:
         """The same for a place that is known already."""
         one, other = self._draw(place % SLOTS, now), self._draw(SLOTS + (place >> 32) % SLOTS, now)

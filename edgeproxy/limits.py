@@ -83,6 +83,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Domains of one workspace, where the platform (`entitlement`) does not say how many it may have. Above it: no further one
     can be registered. What the operator adds without verification is not refused."""
 
+    token_requests: int = 100
+    """Requests a second with one token under `api.hostname`; thirty times as many at once, so that 2,000 domains can be
+    looked at every 30 s in one go. Above it: 429 with Retry-After. A token for one domain may send 2 a second, 60 at once."""
+
     dns_answers: int = 100
     """Answers a second over UDP to one client network (/24, /56) by the DNS server; twice as many at once. Above it: silence,
     and to every second question the advice to ask by TCP."""

@@ -67,3 +67,12 @@ def test_where_a_networks_buckets_are_nobody_else_can_compute():
         Buckets(1.0, 1.0, b"two").place(each) for each in networks
     ]
     assert Buckets(1.0, 1.0, b"one").place(A) == Buckets(2.0, 2.0, b"one").place(A)
+
+
+def test_whether_something_is_left_is_told_without_taking_it():
+    buckets = Buckets(1.0, 2.0, SECRET)
+    assert [buckets.left(A, 1.0) for _ in range(5)] == [True] * 5
+    assert taken(buckets, A, 5, 1.0) == 2
+    assert not buckets.left(A, 1.5)
+    assert buckets.left(A, 2.0)
+    assert buckets.left(B, 1.0)

@@ -121,6 +121,8 @@ def _names(config: Config) -> Iterator[Problem]:
             f'it is the platform\'s own name; give customers a name of its own, like "domain.{platform.name}"',
             ("platform.name",),
         )
+    if config.api.cors_origins and not config.api.hostname:
+        yield Problem("api.cors_origins", "pages cannot reach an API without a name; set api.hostname", ("api.hostname",))
     if config.api.hostname and config.api.hostname in (platform.name, platform.cname_target):
         yield Problem(
             "api.hostname",

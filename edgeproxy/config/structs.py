@@ -102,7 +102,8 @@ class Api(Section, frozen=True):
     token (`edgeproxy tokens create`). Reserved, so that no customer can have it. Empty: the API is only on the admin socket."""
 
     cors_origins: tuple[str, ...] = ()
-    """Origins whose pages may call the API from a browser. Not built yet: anything but an empty list is refused."""
+    """Origins whose pages may call the API from a browser (CORS), like "https://app.example.com"; "*": any. A page
+    should get a token for one domain only (`domain:read`)."""
 
 
 class Platform(Section, frozen=True):

@@ -334,6 +334,31 @@ def _access_log(text: str) -> str:
     return text
 
 
+def _page_origin(text: str) -> str:
+    """As browsers write it in Origin (RFC 6454 section 6.2): lower case, without the scheme's own port."""
+    if text == "*":
+        return text
+    example = 'write it like "https://app.example.com"'
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError(f"{text!r} is not an origin; {example}") from None
+    if parts.username is not None:
+        raise ValueError(f"an origin has no user name; {example}")
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        raise ValueError(f"{text!r} is not an origin; {example}")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError(f"{text!r} has a path; an origin is only scheme, host and port: {example}")
+    try:
+        address = ipaddress.ip_address(host)
+        host = f"[{address}]" if address.version == 6 else str(address)
+    except ValueError:
+        host = model.hostname(host)
+    default = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host}{'' if port in (None, default) else f':{port}'}"
+
+
 def not_built(text: str) -> str:
     """The rule of keys that nothing looks at yet: refused, so that nobody believes they work. Raises ValueError."""
     raise ValueError("this is not built yet; leave it out")
@@ -352,7 +377,7 @@ RULES: dict[str, Rule] = {
     "store.url": _store,
     "admin.socket": _admin_socket,
     "api.hostname": _hostname,
-    "api.cors_origins": not_built,
+    "api.cors_origins": _page_origin,
     "platform.name": _hostname,
     "platform.cname_target": _hostname,
     "platform.addresses": _address,

@@ -13,6 +13,7 @@ from tests.integration.servers import require
 from tests.integration.visitors import HTTP1, HTTP2, Reply, curl, url
 
 API = "api.test"
+PAGE = "https://app.example.com"
 DOMAINS = "/api/v1/infrastructure/domains"
 TOKENS = "/api/v1/tokens"
 
@@ -21,7 +22,10 @@ TOKENS = "/api/v1/tokens"
 def edge(tmp_path_factory):
     require("curl")
     folder = tmp_path_factory.mktemp("edge")
-    tables = {"api": {"hostname": API}, "log": {"access": str(folder / "access.log")}}
+    tables: dict[str, dict[str, Any]] = {
+        "api": {"hostname": API, "cors_origins": [PAGE]},
+        "log": {"access": str(folder / "access.log")},
+    }
     with Running(folder, tables) as edge:
         yield edge
 
@@ -82,6 +86,28 @@ def test_a_revoked_token_is_refused_at_once_and_its_last_use_is_listed(edge):
     assert (answer.status, json.loads(answer.body)["code"]) == (401, "invalid_token")
     listed = json.loads(edge.cli("tokens", "list", "--ended", "--json", check=True).stdout)["tokens"]
     assert next(each["state"] for each in listed if each["id"] == token["id"]) == "revoked"
+
+
+def test_a_page_looks_at_one_domain_with_a_token_for_that_alone(edge, protocol):
+    names = [f"page-{protocol[-1]}.example.com", f"other-{protocol[-1]}.example.com"]
+    for name in names:
+        edge.add_domain(name, "acme")
+    token = made(edge, "domain:read", "--domain", names[0])
+    headers = ("-H", f"Origin: {PAGE}", "-H", "Access-Control-Request-Method: GET")
+    preflight = ask(
+        edge, protocol, None, "OPTIONS", DOMAINS, None, *headers, "-H", "Access-Control-Request-Headers: authorization"
+    )
+    assert (preflight.status, preflight.field("access-control-allow-origin")) == (200, PAGE)
+    answer = ask(edge, protocol, token["token"], "GET", f"{DOMAINS}/{names[0]}", None, "-H", f"Origin: {PAGE}")
+    assert (answer.status, json.loads(answer.body)["domain"]) == (200, names[0])
+    assert answer.field("access-control-allow-origin") == PAGE
+    for method, path in (
+        ("GET", f"{DOMAINS}/{names[1]}"),
+        ("GET", DOMAINS),
+        ("DELETE", f"{DOMAINS}/{names[0]}"),
+        ("GET", TOKENS),
+    ):
+        assert ask(edge, protocol, token["token"], method, path).status == 403
 
 
 def test_what_controls_the_process_is_only_on_the_admin_socket(edge):

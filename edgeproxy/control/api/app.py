@@ -3,7 +3,11 @@ alone on `metrics.listen`."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 import edgeproxy
 from edgeproxy.control.api import (
@@ -75,12 +79,21 @@ def metrics_app(context: Context) -> FastAPI:
     return app
 
 
-def tokens_app(context: Context, uses: Uses) -> FastAPI:
+def tokens_app(context: Context, uses: Uses, monotonic: Callable[[], float] = time.monotonic) -> FastAPI:
     """What tokens are let into, for a socket on which workers bring strangers' requests."""
     app = _app(context, "Edgeproxy", "/openapi.json", None, TOKENS_REQUESTS)
     for area in AREAS:
         app.include_router(area.router, dependencies=[allowed(area)])
-    app.add_middleware(Door, context=context, uses=uses)
+    app.add_middleware(Door, context=context, uses=uses, monotonic=monotonic)
+    if context.config.api.cors_origins:
+        # Outermost: a browser asks without a token whether it may ask with one, and shows a page no refusal without the fields.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=context.config.api.cors_origins,
+            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_headers=("authorization", "content-type", "if-match", "idempotency-key"),
+            expose_headers=("etag", "location", "retry-after", "x-request-id"),
+        )
     return app
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import structlog
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi import Query as InQuery
 from pydantic import BaseModel, Field
 
@@ -92,7 +92,7 @@ class TokenPage(BaseModel):
 
 
 @router.post("/tokens", status_code=201, summary="Make a token")
-async def create_token(request: Request, body: TokenIn) -> TokenCreated:
+async def create_token(request: Request, response: Response, body: TokenIn) -> TokenCreated:
     """Makes a token of a lesser scope than the caller's; on the admin socket of any. Only a digest of it is stored."""
     context, caller = context_of(request), caller_of(request)
     manages = caller.manages()
@@ -115,6 +115,7 @@ async def create_token(request: Request, body: TokenIn) -> TokenCreated:
     )
     await context.open_plane().store.add_token(token)
     log.info("token created", id=token_id, scope=body.scope.value, workspace=workspace, domain=domain, actor=caller.actor)
+    response.headers["cache-control"] = "no-store"
     return TokenCreated(token=text, **dict(_view(token, now)))
 
 

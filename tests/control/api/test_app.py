@@ -1,4 +1,9 @@
-"""The description of the API."""
+"""The description of the API, and the pages that may ask it."""
+
+import msgspec
+
+from edgeproxy.config import structs
+from tests.control.api.access.conftest import DOMAINS, Api
 
 PROMISED = {
     "/api/v1/admin/status": {"get"},
@@ -32,3 +37,46 @@ async def test_every_operation_describes_its_problems(world):
 
 async def test_the_description_page_is_there(world):
     assert (await world.client.get("/docs")).status_code == 200
+
+
+def with_pages(world, *origins: str) -> Api:
+    config = msgspec.structs.replace(world.context.config, api=structs.Api(hostname="api.example.com", cors_origins=origins))
+    world.context.config = config
+    return Api(world)
+
+
+PREFLIGHT = {"access-control-request-method": "GET", "access-control-request-headers": "authorization"}
+
+
+async def test_pages_of_the_configured_origins_may_ask_from_a_browser(world):
+    api = with_pages(world, "https://app.example.com")
+    token = await api.token("operator:read")
+    mine = {"origin": "https://app.example.com"}
+    preflight = await api.ask("OPTIONS", DOMAINS, headers=mine | PREFLIGHT)
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == "https://app.example.com"
+    assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
+    assert "access-control-allow-credentials" not in preflight.headers
+    for answer in (
+        await api.ask("GET", DOMAINS, token, headers=mine),
+        await api.ask("GET", DOMAINS, headers=mine),
+        await api.ask("POST", DOMAINS, token, headers=mine, json={}),
+    ):
+        assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+        assert "retry-after" in answer.headers["access-control-expose-headers"]
+    others = {"origin": "https://evil.example"}
+    assert "access-control-allow-origin" not in (await api.ask("GET", DOMAINS, token, headers=others)).headers
+    refused = await api.ask("OPTIONS", DOMAINS, headers=others | PREFLIGHT)
+    assert (refused.status_code, "access-control-allow-origin" in refused.headers) == (400, False)
+
+
+async def test_without_configured_origins_no_page_may_ask(world):
+    api = with_pages(world)
+    answer = await api.ask("OPTIONS", DOMAINS, headers={"origin": "https://app.example.com"} | PREFLIGHT)
+    assert (answer.status_code, "access-control-allow-origin" in answer.headers) == (401, False)
+
+
+async def test_every_page_may_ask_where_all_are_let_in(world):
+    api = with_pages(world, "*")
+    answer = await api.ask("GET", DOMAINS, headers={"origin": "https://any.example"})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, "*")

@@ -5,7 +5,10 @@ Plain ASGI, before everything else: of a request without a token not even the bo
 
 from __future__ import annotations
 
+import math
 import secrets
+import time
+from collections.abc import Callable
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,6 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from edgeproxy.control.api.access import secret
 from edgeproxy.control.api.access.address import client_address, networks, only, request_id
 from edgeproxy.control.api.access.caller import Caller
+from edgeproxy.control.api.access.guesses import Guesses
+from edgeproxy.control.api.access.rates import AT_ONCE, PAGE_RATE, Rates
 from edgeproxy.control.api.access.uses import Uses
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.problems import Refused, response
@@ -22,18 +27,32 @@ from edgeproxy.errors import EdgeError
 
 log = structlog.get_logger("api")
 
+TRY_AGAIN_SECONDS = 10.0
+"""When whoever guessed may try again: a try comes free every six seconds."""
+
 CHALLENGE = 'Bearer realm="edgeproxy"'
 """RFC 6750 section 3."""
+
+
+class TooOften(Refused):
+    """Somebody asks more often than is let in; `seconds` is when to come again."""
+
+    def __init__(self, detail: str, code: str, seconds: float) -> None:
+        super().__init__(429, detail, code=code, retryable=True)
+        self.seconds = seconds
 
 
 class Door:
     """Wraps an ASGI app. In the scope's state it leaves `caller`, `actor` and `request_id`."""
 
-    def __init__(self, app: ASGIApp, context: Context, uses: Uses) -> None:
+    def __init__(self, app: ASGIApp, context: Context, uses: Uses, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._context = context
         self._uses = uses
         self._trusted = networks(context.config.listen.trusted_proxies)
+        self._monotonic = monotonic
+        self._rates = Rates()
+        self._guesses = Guesses(secrets.token_bytes(16))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,6 +68,8 @@ class Door:
             if isinstance(error, Refused) and error.status == 401:
                 known = "" if error.code == "unauthorized" else ', error="invalid_token"'
                 extra["www-authenticate"] = CHALLENGE + known
+            if isinstance(error, TooOften):
+                extra["retry-after"] = str(math.ceil(error.seconds))
             await response(error, state["request_id"], extra, path=scope["path"])(scope, receive, send)
             return
         state["caller"] = caller
@@ -59,16 +80,42 @@ class Door:
         """Who sent these. Raises Refused, or what the store raises."""
         forwarded = next((value for name, value in headers if name == b"x-forwarded-for"), b"")
         address = client_address(forwarded.decode("latin-1"), self._trusted)
-        text = _bearer(headers)
-        token_id = secret.id_of(text)
-        token = None if token_id is None else await self._context.open_plane().store.token(token_id)
-        if not secret.matches(text, None if token is None else token.digest) or token is None:
-            log.info("a request with a token that nobody has", address=address)
-            raise _invalid("This token is not known here: it is mistyped, from another edge, or was revoked long ago.")
-        now = self._context.now()
-        _check_lasts(token, now)
-        self._uses.note(token.id, now)
+        token = await self._valid(_bearer(headers), address)
+        self._uses.note(token.id, self._context.now())
+        rate = PAGE_RATE if token.hostname else float(self._context.config.limits.token_requests)
+        wait = self._rates.take(token.id, rate, self._monotonic())
+        if wait:
+            raise TooOften(
+                f"This token asks too often: {rate:g} requests a second are let in, {rate * AT_ONCE:g} at once. Try again in "
+                f"{math.ceil(wait)} s.",
+                "rate_limited",
+                wait,
+            )
         return Caller(f"token:{token.id} {address}", token.scope, token.workspace_id, token.hostname, token.id)
+
+    async def _valid(self, text: str, address: str) -> Token:
+        """The token with this text. Raises Refused where there is none that is valid, or its sender guesses."""
+        token_id, found = secret.id_of(text), secret.digest(text)
+        unknown = "This token is not known here: it is mistyped, from another edge, or was revoked long ago."
+        if token_id is None:
+            raise _invalid(unknown)
+        if not self._guesses.may_try(address, found, self._monotonic()):
+            raise TooOften(
+                f"From your network came too many tokens that are not known here. Try again in {TRY_AGAIN_SECONDS:.0f} s.",
+                "too_many_guesses",
+                TRY_AGAIN_SECONDS,
+            )
+        token = await self._context.open_plane().store.token(token_id)
+        try:
+            if not secret.matches(text, None if token is None else token.digest) or token is None:
+                log.info("a request with a token that nobody has", address=address)
+                raise _invalid(unknown)
+            _check_lasts(token, self._context.now())
+        except Refused:
+            self._guesses.wrong(address, found, self._monotonic())
+            raise
+        self._guesses.right(found)
+        return token
 
 
 def _bearer(headers: list[tuple[bytes, bytes]]) -> str:

@@ -1,8 +1,11 @@
 """Who gets in under api.hostname."""
 
+import msgspec
 import pytest
 
-from edgeproxy.control.api.access import secret
+from edgeproxy.control.api.access import guesses, secret
+from edgeproxy.control.api.access.rates import AT_ONCE
+from edgeproxy.control.api.app import tokens_app
 from edgeproxy.errors import StateError
 from tests.control.api.access.conftest import DOMAINS, TOKENS
 from tests.control.api.conftest import problem_of
@@ -93,3 +96,57 @@ async def test_while_the_store_does_not_open_it_is_said_so(api):
     api.world.context.faults.fails("store", StateError("The store is damaged."), 1.0)
     api.world.context.plane = None
     problem_of(await api.ask("GET", DOMAINS, token), 503, "state_unusable")
+
+
+async def test_a_token_that_asks_too_often_is_told_when_to_come_again(api):
+    limits = msgspec.structs.replace(api.world.context.config.limits, token_requests=1)
+    api.world.context.config = msgspec.structs.replace(api.world.context.config, limits=limits)
+    token, other = await api.token("operator:read"), await api.token("operator:read")
+    api = with_clock(api)
+    answers = [await api.ask("GET", "/nothing", token) for _ in range(AT_ONCE + 1)]
+    assert [answer.status_code for answer in answers] == [404] * AT_ONCE + [429]
+    document = problem_of(answers[-1], 429, "rate_limited")
+    assert "1 requests a second are let in, 30 at once. Try again in 1 s." in document["detail"]
+    assert (answers[-1].headers["retry-after"], document["retryable"]) == ("1", True)
+    assert (await api.ask("GET", "/nothing", other)).status_code == 404
+    answer = await api.ask("GET", "/api/domains/verify/a.example.com", token)
+    assert (answer.status_code, answer.json()["status"], answer.headers["retry-after"]) == (429, "error", "1")
+
+
+async def test_a_page_s_token_may_ask_as_often_as_a_page_does(api):
+    await api.add("a.example.com", "acme")
+    token = await api.token("domain:read", domain="a.example.com")
+    api = with_clock(api)
+    answers = [await api.ask("GET", f"{DOMAINS}/a.example.com", token) for _ in range(61)]
+    assert [answer.status_code for answer in answers] == [200] * 60 + [429]
+
+
+async def test_who_guesses_is_not_listened_to_and_costs_no_look_up(api, monkeypatch):
+    token, fresh = await api.token("operator:read"), await api.token("operator:read")
+    api = with_clock(api)
+    assert (await api.ask("GET", DOMAINS, token)).status_code == 200
+    looked_up = []
+    real = api.world.store.token
+
+    async def counted(token_id):
+        looked_up.append(token_id)
+        return await real(token_id)
+
+    monkeypatch.setattr(api.world.store, "token", counted)
+    for _ in range(guesses.AT_ONCE):
+        problem_of(await api.ask("GET", DOMAINS, secret.made()[1]), 401, "invalid_token")
+    for text in (secret.made()[1], fresh):
+        answer = await api.ask("GET", DOMAINS, text, address="192.0.2.77")
+        assert "From your network" in problem_of(answer, 429, "too_many_guesses")["detail"]
+        assert answer.headers["retry-after"] == "10"
+    assert len(looked_up) == guesses.AT_ONCE
+    assert (await api.ask("GET", DOMAINS, token)).status_code == 200, "one that was right before"
+    assert (await api.ask("GET", DOMAINS, fresh, address="198.51.100.1")).status_code == 200
+    problem_of(await api.ask("GET", DOMAINS, "nonsense"), 401, "invalid_token")
+
+
+def with_clock(api):
+    """The same behind a door whose clock stands still."""
+
+    api.app = tokens_app(api.world.context, api.uses, lambda: 1000.0)
+    return api
