@@ -133,7 +133,7 @@ class Origin(Section, frozen=True):
 
     allow: tuple[str, ...] = ()
     """CIDRs and names that domains' own origins may point at. Empty: public addresses only. The operator's word here and
-    on the admin socket passes."""
+    on the admin socket passes. Where a domain is verified, its file and its name servers are asked at these CIDRs too."""
 
     routing: Literal["header", "subdomain"] = "header"
     """"header": the workspace goes into `origin.header`. "subdomain": also `{workspace}.{origin host}` becomes dial

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from edgeproxy.control.dns.lookup import Said
 from edgeproxy.control.doctor.report import Change, Facts, Finding, Level, Report, View
+from edgeproxy.control.domains.verification.seen import Dnssec, State
 from edgeproxy.control.probe.grading import Grade
 from edgeproxy.errors import Fault
+
+NAMED = frozenset(
+    (
+        *("proxied", "leftover_record", "record_doubled", "cname_loop", "cname_of_another", "propagating", "servers_differ"),
+        *("nameservers_differ", "zone_not_served", "domain_missing", "dnssec_bogus", "txt_differs"),
+    )
+)
+"""Verdicts that say more than that a record is missing or another one."""
 
 
 def diagnose(facts: Facts) -> Report:
@@ -16,7 +26,7 @@ def diagnose(facts: Facts) -> Report:
     parts: list[Change | Finding] = [*_standing(facts)]
     if not facts.views:
         parts.append(Finding("dns", Level.OK, f"{facts.hostname} is this machine for every browser, without DNS (RFC 6761)."))
-    pointed = [_pointing(facts, view) for view in facts.views]
+    pointed = _explained(facts, [_pointing(facts, view) for view in facts.views])
     parts += [part for found in pointed for part in found]
     parts += _delegation(facts)
     parts += _caa(facts)
@@ -81,6 +91,40 @@ def _pointing(facts: Facts, view: View) -> list[Change | Finding]:
             )
         )
     return found
+
+
+def _explained(facts: Facts, pointed: list[list[Change | Finding]]) -> list[list[Change | Finding]]:
+    """The same with the mistake by its name, where it is known by one."""
+    verdict = facts.verdict
+    if verdict is None:
+        return pointed
+    told: list[Change | Finding] = []
+    if verdict.dnssec in (Dnssec.SIGNED, Dnssec.UNSIGNED):
+        signed = "are signed" if verdict.dnssec is Dnssec.SIGNED else "are not signed"
+        told.append(Finding("dns", Level.OK, f"The answers for {facts.hostname} {signed} (DNSSEC), as far as resolvers tell."))
+    nobody = not facts.standing.workspace_id and verdict.code == "cname_of_another"  # whose it will be is not known
+    if verdict.state is State.VERIFIED or verdict.code not in NAMED or nobody:
+        hint = verdict.records[0].hint if verdict.records else ""
+        return [*([_hinted(part, hint) for part in found] for found in pointed), told]
+    if verdict.code == "propagating":  # nothing has to be changed but what is remembered
+        told.append(Finding("dns", Level.WRONG, verdict.detail))
+    else:
+        told.append(
+            Change(who=verdict.fault, what=verdict.what, present=verdict.present, wanted=verdict.wanted, why=verdict.detail)
+        )
+    theirs = ([part for part in found if not _is_of_customer(part)] for found in pointed)
+    return [*theirs, told]
+
+
+def _is_of_customer(part: Change | Finding) -> bool:
+    return isinstance(part, Change) and part.who is Fault.CUSTOMER_DNS
+
+
+def _hinted(part: Change | Finding, hint: str) -> Change | Finding:
+    """What to type where, beside what has to be there."""
+    if not hint or not isinstance(part, Change) or not _is_of_customer(part):
+        return part
+    return dataclasses.replace(part, why=f"{part.why} {hint}")
 
 
 def _unmeasured(facts: Facts, view: View, seen: str) -> Finding:

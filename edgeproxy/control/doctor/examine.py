@@ -13,6 +13,8 @@ from edgeproxy.control.dns.caa import rule
 from edgeproxy.control.dns.lookup import DnsUnavailable, Lookup, Said
 from edgeproxy.control.dns.zone import zone_label
 from edgeproxy.control.doctor.report import Caa, Delegation, Facts, Port, Standing, View
+from edgeproxy.control.domains.verification.looker import Looker
+from edgeproxy.control.domains.verification.seen import Verdict as Looked
 from edgeproxy.control.issuance.acme.challenges import proves_wildcards
 from edgeproxy.control.issuance.acme.transport import Transport
 from edgeproxy.control.issuance.internal import DIRECTORY as INTERNAL
@@ -21,7 +23,9 @@ from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.probe.grading import Graded, grade
 from edgeproxy.control.probe.look import asked_name, look, trust
 from edgeproxy.control.store import Failure, Store, StoredCertificate
+from edgeproxy.control.store.rows import Domain
 from edgeproxy.errors import EdgeError
+from edgeproxy.model import SERVED, DomainState
 
 PUBLIC = ("1.1.1.1:53", "8.8.8.8:53", "9.9.9.9:53")
 """Public resolvers, asked only by whoever says so: they learn the name."""
@@ -47,20 +51,22 @@ async def examine(
     *,
     failed: Callable[[str], Awaitable[Failure | None]] | None = None,
     turn_of: Callable[[str], Awaitable[Turn | None]] | None = None,
+    looker: Looker | None = None,
 ) -> Facts:
     """All facts about a hostname or wildcard. `others` are more resolvers, "ADDRESS:PORT". `failed` tells of failures that
-    are remembered outside the store: those by a wrong setting are; `turn_of` of orders that wait. Raises EdgeError for the
-    store's."""
+    are remembered outside the store: those by a wrong setting are; `turn_of` of orders that wait;
+    `looker` looks as at names that are to be verified, by default one made for this. Raises EdgeError for the store's."""
     asked = asked_name(hostname)
     lookups = _lookups(config, others)
     decisive = lookups[0][1]
     local = _is_local(asked)
     admission = await _admission(config, store, hostname)
-    views, caa, apex, delegation = await asyncio.gather(
+    views, caa, apex, delegation, verdict = await asyncio.gather(
         asyncio.gather(*(_view(config, *lookup, asked) for lookup in lookups if not local)),
         _caa(config, store, decisive, hostname, now),
         _is_apex(decisive, asked),
         _delegation(config, decisive, admission.certificate or hostname),
+        _verdict(config, store, hostname, now, looker),
     )
     stored = await store.current_certificate(hostname, now())
     addresses = ("127.0.0.1",) if local else next((view.addresses for view in views if view.addresses), ())[:ADDRESSES]
@@ -81,6 +87,7 @@ async def examine(
         ),
         now=now(),
         delegation=delegation,
+        verdict=verdict,
     )
 
 
@@ -156,6 +163,27 @@ async def _caa(config: Config, store: Store, lookup: Lookup, hostname: str, now:
     return Caa(directory=directory, identity=identities[0], ruling=ruling)
 
 
+async def _verdict(
+    config: Config, store: Store, hostname: str, now: Callable[[], float], looker: Looker | None
+) -> Looked | None:
+    """By what a domain that waits for it has to show; of any other name, whether it points here."""
+    domain = await store.registration_of(hostname)
+    waits = domain is not None and domain.hostname == hostname and domain.state not in SERVED and bool(domain.proof)
+    if _is_local(hostname) or (hostname.startswith("*.") and not waits):
+        return None
+    if domain is None or not waits:
+        workspace = domain.workspace_id if domain is not None else ""
+        state, at = DomainState.PENDING_VALIDATION, now()
+        domain = Domain(hostname=hostname, workspace_id=workspace, state=state, created_at=at, updated_at=at, method="cname")
+    if looker is not None:
+        return await looker.look(domain, urgent=True)
+    own = Looker(config, now)
+    try:
+        return await own.look(domain, urgent=True)
+    finally:
+        await own.close()
+
+
 def _public_ports(config: Config) -> list[int]:
     """Where visitors and the CA come: 443 and 80, or where an edge on other ports listens."""
     https = config.listen.public_https_port
@@ -217,6 +245,7 @@ async def _standing(
         admitted=admitted or admission.verdict is Verdict.ASK_GATE,
         reason=reason,
         cure=cure,
+        workspace_id=domain.workspace_id if domain is not None else "",
         has_certificate=stored is not None,
         unissuable=_unissuable(config, name),
         error="" if failure is None else failure.detail,

@@ -7,6 +7,7 @@ import enum
 
 from edgeproxy.control.dns.caa import Ruling
 from edgeproxy.control.dns.lookup import Answer
+from edgeproxy.control.domains.verification.seen import Verdict
 from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.probe.grading import Graded
 from edgeproxy.errors import Fault
@@ -89,6 +90,8 @@ class Standing:
     """By what, or why not; one sentence."""
     cure: str = ""
     """What the operator would do about it."""
+    workspace_id: str = ""
+    """Whose it is; empty: nobody's."""
     has_certificate: bool = False
     revoked: bool = False
     """Whether the certificate is to be revoked or has been; it is served until another takes its place."""
@@ -122,6 +125,8 @@ class Facts:
     now: float
     delegation: Delegation | None = None
     """None: the name does not need one."""
+    verdict: Verdict | None = None
+    """What whoever verifies names says of it, with the mistakes that are known by name. None: nobody looked."""
 
 
 class Level(enum.StrEnum):

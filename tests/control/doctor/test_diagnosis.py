@@ -2,12 +2,15 @@
 
 import dataclasses
 
+import msgspec
 import pytest
 
 from edgeproxy.control.dns.caa import CaaRecord, CaaSet, rule
 from edgeproxy.control.dns.lookup import Answer, Said
 from edgeproxy.control.doctor.diagnosis import diagnose
 from edgeproxy.control.doctor.report import Caa, Delegation, Facts, Level, Port, Standing, View
+from edgeproxy.control.domains.records import record
+from edgeproxy.control.domains.verification.seen import Dnssec, State, Verdict
 from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.probe.grading import Grade, Graded
 from edgeproxy.errors import Fault
@@ -254,3 +257,54 @@ def test_a_wildcard_needs_the_cname_of_its_challenge():
         change = only_change(diagnose(facts(delegation=delegation(*records))))
         assert (change.who, change.what) == (Fault.CUSTOMER_DNS, "the DNS records of _acme-challenge.example.com")
         assert (change.present, change.wanted) == (present, "CNAME label.acme.test")
+
+
+def looked(code, state=State.WRONG, **more):
+    made = {"what": "what is wrong", "present": "this", "wanted": "that", "detail": f"The sentence of {code}."}
+    return Verdict(state=state, code=code, **{**made, **more})
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("proxied", "leftover_record", "record_doubled", "cname_loop", "servers_differ"),
+        *("nameservers_differ", "zone_not_served", "domain_missing", "dnssec_bogus", "txt_differs"),
+    ],
+)
+def test_a_mistake_that_is_known_by_its_name_is_told_instead_of_what_each_resolver_sees(code):
+    seen = (view("192.0.2.9"), view("192.0.2.9", who="the resolver 192.0.2.54:53"))
+    change = only_change(diagnose(facts(*seen, verdict=looked(code))))
+    assert (change.what, change.present, change.wanted) == ("what is wrong", "this", "that")
+    assert change.why == f"The sentence of {code}."
+
+
+def test_another_record_is_told_with_what_to_type_where():
+    hint = record("routing", "CNAME", HOST, TARGET, required=True)
+    shown = (msgspec.structs.replace(hint, hint="At GoDaddy: Name: shop, without the domain."),)
+    change = only_change(diagnose(facts(view("192.0.2.9"), verdict=looked("address_differs", records=shown))))
+    assert change.wanted == f"CNAME {TARGET}"
+    assert change.why.endswith(" At GoDaddy: Name: shop, without the domain.")
+
+
+def test_what_is_only_remembered_asks_nobody_to_change_anything():
+    report = diagnose(facts(view("192.0.2.9"), verdict=looked("propagating", State.PENDING)))
+    assert report.changes == ()
+    assert not report.well
+    assert any(finding.text == "The sentence of propagating." for finding in report.findings)
+
+
+def test_the_target_of_a_workspace_is_nobodys_mistake_while_the_name_is_not_registered():
+    foreign = looked("cname_of_another")
+    nobody = Standing(admitted=True, reason="A pattern admits it.", has_certificate=True)
+    assert diagnose(facts(verdict=foreign, standing=nobody)).well
+    owned = Standing(admitted=True, reason="It is registered.", workspace_id="acme-store", has_certificate=True)
+    assert only_change(diagnose(facts(verdict=foreign, standing=owned))).why == "The sentence of cname_of_another."
+
+
+@pytest.mark.parametrize(("dnssec", "told"), [(Dnssec.SIGNED, "are signed"), (Dnssec.UNSIGNED, "are not signed")])
+def test_signatures_are_told(dnssec, told):
+    report = diagnose(facts(verdict=Verdict(state=State.VERIFIED, dnssec=dnssec)))
+    assert report.well
+    assert any(told in finding.text for finding in report.findings)
+    unknown = diagnose(facts(verdict=Verdict(state=State.VERIFIED)))
+    assert not any("DNSSEC" in finding.text for finding in unknown.findings)

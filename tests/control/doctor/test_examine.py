@@ -8,10 +8,12 @@ import time
 import dns.resolver
 import pytest
 
-from edgeproxy.config.structs import Config, Dns, Issuance, Listen, Platform
+from edgeproxy.config.structs import Config, Dns, Issuance, Listen, Origin, Platform
 from edgeproxy.control.dns.zone import zone_label
 from edgeproxy.control.doctor.diagnosis import diagnose
 from edgeproxy.control.doctor.examine import examine
+from edgeproxy.control.domains.verification.looker import Looker
+from edgeproxy.control.domains.verification.seen import State
 from edgeproxy.control.probe.grading import Grade
 from edgeproxy.control.store import Failure, Store
 from edgeproxy.errors import Fault
@@ -242,3 +244,34 @@ async def test_the_cname_of_a_wildcards_challenge_is_looked_for(store, listener)
         assert (change.what, change.who) == ("the DNS records of _acme-challenge.w.test", Fault.CUSTOMER_DNS)
         server.zone["_acme-challenge.w.test", "CNAME"] = [wanted]
         assert (await report_of(settings, store, "*.w.test")).changes == ()
+
+
+async def test_a_mistake_that_only_the_zones_own_servers_show_is_found(store, listener):
+    port = free_port()
+    async with scripted(port=port) as resolver, scripted("127.0.0.2", port, authority=True) as authority:
+        resolver.zone = {
+            ("customer.test", "NS"): ["ns1.customer.test"],
+            ("ns1.customer.test", "A"): ["127.0.0.2"],
+            (TARGET, "A"): ["127.0.0.1"],
+        }
+        authority.zone = {("customer.test", "NS"): ["ns1.customer.test"], (f"{HOST}.customer.test", "CNAME"): [TARGET]}
+        settings = config(port, listener, origin=Origin(allow=("127.0.0.0/8",)))
+        looker = Looker(settings, time.time, dns_port=port)
+        try:
+            report = diagnose(await examine(settings, store, HOST, time.time, looker=looker))
+        finally:
+            await looker.close()
+    (change,) = report.changes
+    assert (change.present, change.wanted) == (HOST, "shop")
+    assert "shop.customer.test.customer.test" in change.why
+
+
+async def test_a_name_that_waits_for_nothing_is_looked_at_by_where_it_points(store, listener):
+    async with scripted() as server:
+        server.zone = {(HOST, "A"): ["127.0.0.1"], (TARGET, "A"): ["127.0.0.1"]}
+        settings = config(server.port, listener)
+        found = await examine(settings, store, HOST, time.time)
+        assert found.verdict is not None
+        assert found.verdict.state is State.VERIFIED
+        assert not any(name.startswith("_edgeproxy-verify") for name, *_ in server.asked)
+        assert (await examine(settings, store, "*.customer.test", time.time)).verdict is None
