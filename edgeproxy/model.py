@@ -93,6 +93,8 @@ def hostname(text: str, *, wildcard: bool = False) -> str:
         raise InvalidName(f"{text!r} is not a valid internationalised name: {error}.") from None
     wire = wire_hostname(ascii_name)
     if wire is None:
+        if "." not in ascii_name.removesuffix(".") and _LDH_NAME.match(ascii_name.lower().removesuffix(".")):
+            raise InvalidName(f"{text!r} is not a valid hostname: it is a single label. Write it like gallery.example.com.")
         raise InvalidName(
             f"{text!r} is not a valid hostname. Write it like gallery.example.com: labels of letters, digits and hyphens, "
             "without scheme, port or path."

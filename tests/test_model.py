@@ -128,7 +128,7 @@ def test_a_hostname_as_people_write_it_becomes_a_labels(written: str, name: str)
         ("192.0.2.1", "is an IP address"),
         ("[2001:db8::1]", "is an IP address"),
         ("2001:db8::1", "is an IP address"),
-        ("example", "is not a valid hostname"),
+        ("example", "is not a valid hostname: it is a single label. Write it like gallery.example.com."),
         ("https://a.example.com", "without scheme, port or path"),
         ("a.example.com:8443", "without scheme, port or path"),
         ("a.example.com/x", "without scheme, port or path"),

@@ -29,7 +29,9 @@ def demo(
     http_port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="The port for http.")] = 8080,
     directory: Annotated[
         Path | None,
-        typer.Option("--dir", metavar="DIR", help="Where its state is kept. Else it is temporary.", show_default=False),
+        typer.Option(
+            "--dir", metavar="DIR", readable=False, help="Where its state is kept. Else it is temporary.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Run the whole edge on localhost, to try it."""

@@ -132,6 +132,14 @@ def _label(text: str) -> str:
     return label
 
 
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port of a URL, if it names one, is one."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
 def _split(text: str, example: str) -> SplitResult:
     """A URL in its parts, with what every URL here must or must not have."""
     wrong = ValueError(f'{text!r} is not a URL; write one like "{example}"')
@@ -139,11 +147,13 @@ def _split(text: str, example: str) -> SplitResult:
         raise ValueError(f'{text!r} has spaces or characters outside ASCII; write a URL like "{example}"')
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
+        host = parts.hostname
     except ValueError:
         raise wrong from None
-    if not host or port == 0:
+    if not host:
         raise wrong
+    if not _has_port(parts):
+        raise ValueError(f"{text!r} has a port that is none; ports are 1 to 65535")
     if parts.username is not None:
         raise ValueError("a user name or password in a URL would show in logs and process lists; write it without")
     if parts.fragment:

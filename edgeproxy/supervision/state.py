@@ -79,7 +79,9 @@ def prepare(directory: Path, identities: Identities) -> None:
     except FileExistsError:
         made = False
         if not directory.is_dir():
-            raise StateError(f"state.directory: {directory} is not a directory.") from None
+            raise StateError(
+                f"state.directory: {directory} is not a directory. Name one; it is made where it is missing."
+            ) from None
     except OSError as error:
         if disk.is_full(error):
             raise disk.full(StateError, directory) from None

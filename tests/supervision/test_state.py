@@ -38,7 +38,7 @@ def test_the_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
 def test_a_file_in_its_place_is_said(tmp_path: Path) -> None:
     path = tmp_path / "state"
     path.write_text("")
-    with pytest.raises(StateError, match="not a directory"):
+    with pytest.raises(StateError, match=r"not a directory\. Name one; it is made where it is missing"):
         prepare(path, NOBODY)
 
 
