@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import grp
+import importlib.util
 import os
 import pwd
 import re
@@ -228,6 +229,8 @@ class _Reader:
                 _see_certificates(Path(value))
             elif name in values.USERS | values.GROUPS:
                 _see_account(value, group=name in values.GROUPS)
+            elif name == "alerts.notify":
+                _see_apprise()
         return value
 
     def _empty(self, name: str, value: str, *, in_list: bool) -> Any:
@@ -360,6 +363,14 @@ def _see_account(name: str, *, group: bool) -> None:
         grp.getgrnam(name) if group else pwd.getpwnam(name)
     except KeyError:
         raise ValueError(f"there is no {kind} {name!r} on this machine; make one: {command} {name}") from None
+
+
+def _see_apprise() -> None:
+    """Raises ValueError where the optional part that tells people is not installed."""
+    if importlib.util.find_spec("apprise") is None:
+        raise ValueError(
+            "it needs apprise, which is not installed beside edgeproxy; run pip install apprise, or leave this out"
+        )
 
 
 def _read(path: Path, most: int) -> bytes:

@@ -507,6 +507,26 @@ class Metrics(Section, frozen=True):
     """Per-hostname and per-workspace series are kept for this many of the busiest."""
 
 
+class Alerts(Section, frozen=True):
+    """What people are told when something is wrong: once, and once when it is over."""
+
+    notify: tuple[str, ...] = ()
+    """Whom to tell, as URLs of apprise (appriseit.com): "mailtos://…", "slack://…", "pagerduty://…", "json://…". They hold
+    secrets: better "file:PATH" for each. Needs apprise: pip install apprise. Empty: nobody is told."""
+
+    origin_errors: int = 20
+    """Percent of the requests of five minutes without an answer of their origin, from which that is told; at least 20."""
+
+    shed: int = 100
+    """Connections a minute that are closed because there are too many, from which that is told."""
+
+    waiting: int = 1_000
+    """Names waiting for their turn at the CA from which that is told."""
+
+    def __repr__(self) -> str:
+        return f"Alerts({len(self.notify)} to notify)"
+
+
 class Config(Section, frozen=True):
     """The whole configuration."""
 
@@ -530,6 +550,7 @@ class Config(Section, frozen=True):
     pages: Pages = Pages()
     log: Log = Log()
     metrics: Metrics = Metrics()
+    alerts: Alerts = Alerts()
 
 
 __all__ = ["Config", "Duration", "Size"]

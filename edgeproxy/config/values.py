@@ -29,6 +29,7 @@ _HEX_KEY = re.compile(r"[0-9A-Fa-f]{64}\Z")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 _KEY_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z")
 _NUMBER = re.compile(r"[0-9]{1,9}\Z", re.ASCII)
+_NOTIFY = re.compile(r"[a-z][a-z0-9+.-]{1,31}://[!-~]{1,4000}\Z")
 _EAB_KEY = re.compile(r"[A-Za-z0-9_-]+={0,2}\Z")
 # fmt: off
 _TAKEN_HEADERS = frozenset((
@@ -209,6 +210,13 @@ def receiver(text: str) -> str:
         raise ValueError(f"the URL has more than {webhooks.URL_CHARACTERS} characters; choose a shorter one")
     if _split(text, example).scheme not in ("http", "https"):
         raise ValueError(f'{text!r} is neither http nor https; write a URL like "{example}"')
+    return text
+
+
+def _notify(text: str) -> str:
+    """Never quotes the value: it holds a secret."""
+    if not _NOTIFY.match(text):
+        raise ValueError('this is not a URL of apprise; write one like "mailtos://user:password@example.com" or "file:/PATH"')
     return text
 
 
@@ -422,6 +430,7 @@ RULES: dict[str, Rule] = {
     "entitlement.static": _entitled,
     "tls.default_hostname": _hostname,
     "log.access": _access_log,
+    "alerts.notify": _notify,
     "metrics.listen": _listen,
 }
 """The rule for each text, or each text of a list. An empty text where the default is empty needs none."""
@@ -440,7 +449,6 @@ GROUPS = frozenset(("process.group",))
 LATER = {
     "verification": "verification of domains",
     "mail": "mail",
-    "alerts": "alerts",
     "tls.hsts": "HSTS",
 }
 """Keys of the documented contract that this version does not honour: refused, so that nobody believes they work."""
@@ -449,6 +457,7 @@ _RANGES: dict[str, tuple[int, int]] = {
     "listen.public_https_port": (1, 65535),
     "workers.count": (0, 128),
     "metrics.top": (0, 10_000),
+    "alerts.origin_errors": (1, 100),
     "issuance.budget.orders": (0, 10**6),
     "issuance.budget.certificates": (0, 10**6),
     "issuance.budget.failures": (0, 10**6),
@@ -469,12 +478,19 @@ _LONGEST = Duration(365 * 86400)
 
 
 SECRET = frozenset(
-    ("state.key", "issuance.eab.hmac_key", "issuance.eab.fallback", "dns.rfc2136.key_secret", "webhooks.endpoints.secret")
+    (
+        "state.key",
+        "issuance.eab.hmac_key",
+        "issuance.eab.fallback",
+        "dns.rfc2136.key_secret",
+        "webhooks.endpoints.secret",
+        "alerts.notify",
+    )
 )
 """Keys whose values are never shown, in a fault or elsewhere."""
 
 
-PRIVATE_FILES = frozenset(("issuance.eab.hmac_key", "issuance.eab.fallback", "webhooks.endpoints.secret"))
+PRIVATE_FILES = frozenset(("issuance.eab.hmac_key", "issuance.eab.fallback", "webhooks.endpoints.secret", "alerts.notify"))
 """Keys whose files nobody else may read."""
 
 

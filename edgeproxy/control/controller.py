@@ -171,6 +171,8 @@ class Controller:
         tasks.start_soon(self.keep, "probe", plane.probe.run)
         tasks.start_soon(self.keep, "webhooks", functools.partial(plane.webhooks.run, self.faults))
         tasks.start_soon(self.keep, "entitlement", plane.entitlements.run)
+        if plane.alerts is not None:
+            tasks.start_soon(self.keep, "alerts", functools.partial(plane.alerts.run, self.faults))
         self.desk.obtainer = plane.issuance
 
     async def _get_ready(self, plane: Plane | None) -> None:

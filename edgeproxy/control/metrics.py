@@ -139,6 +139,11 @@ class Metrics:
         """The gate was asked."""
         self._gate[result] = self._gate.get(result, 0) + 1
 
+    @property
+    def gate_results(self) -> dict[str, int]:
+        """Answers of the gate so far, by result."""
+        return dict(self._gate)
+
     def new_name_limited(self) -> None:
         """A client network wanted certificates for more new names than it may have (limits.new_names)."""
         self._new_names_limited += 1

@@ -12,6 +12,9 @@ from anyio.to_thread import run_sync
 
 from edgeproxy import keys
 from edgeproxy.config.structs import Config
+from edgeproxy.control.alerts.notifying import Notifier
+from edgeproxy.control.alerts.reading import reader
+from edgeproxy.control.alerts.watch import Alerts
 from edgeproxy.control.dns.authority import Authority
 from edgeproxy.control.domains.paying import Entitlements
 from edgeproxy.control.instance import machine_id
@@ -43,6 +46,8 @@ class Plane:
     probe: Probe
     webhooks: Webhooks
     entitlements: Entitlements
+    alerts: Alerts | None = None
+    """None where nobody is to be told."""
     authority: Authority | None = None
     """What our zone says; None where there is none."""
 
@@ -90,6 +95,7 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
         probe=Probe(config, store, now),
         webhooks=Webhooks(config, store, now),
         entitlements=Entitlements(config, store, now),
+        alerts=_alerts(config, store, metrics, issuance),
     )
 
 
@@ -105,6 +111,12 @@ def patterns(config: Config) -> list[str]:
     """Names that are served once they have a certificate, unless somebody registered them. The name for clients without
     SNI is one of them: it may be a customer's, or nobody's. Pure."""
     return [name for name in (*config.issuance.allow.patterns, config.tls.default_hostname) if name]
+
+
+def _alerts(config: Config, store: Store, metrics: Metrics, issuance: Issuance) -> Alerts | None:
+    if not config.alerts.notify:
+        return None
+    return Alerts(config.alerts, store, Notifier(config.alerts.notify), reader(metrics, issuance))
 
 
 def _group(config: Config) -> int | None:

@@ -1,5 +1,6 @@
 """From file and environment to a configuration, or to sentences about every fault."""
 
+import importlib.util
 import os
 
 import pytest
@@ -120,7 +121,6 @@ def test_what_is_not_toml_is_told_with_its_line(write, text, told):
     [
         ('listen.proxy_protocol = ["10.0.0.0/8"]', "listen.proxy_protocol: this is not built yet; leave it out"),
         ('tls.hsts = "1d"', "tls.hsts: HSTS is not built yet; leave it out"),
-        ("alerts.x = 1", "alerts: alerts is not built yet; leave it out"),
         ('store.url = "postgresql://db/edge"', 'store.url: PostgreSQL is not built yet; write "sqlite:///edgeproxy.db"'),
     ],
 )
@@ -308,3 +308,15 @@ def test_users_and_groups_that_the_machine_does_not_have_are_told_all_at_once(wr
     ]
     told = faults(write(GOOD), {"EDGEPROXY_PROCESS__WORKER_USER": "nobody-such"})
     assert told[0].startswith("environment variable EDGEPROXY_PROCESS__WORKER_USER: process.worker_user: there is no user")
+
+
+def test_alerts_need_the_optional_part_that_sends_them(write, monkeypatch):
+    text = GOOD + '[alerts]\nnotify = ["json://hush@127.0.0.1/"]\n'
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    (line,) = faults(write(text))
+    assert "alerts.notify: it needs apprise, which is not installed beside edgeproxy; run pip install apprise" in line
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
+    assert load(write(text), {}).alerts.notify == ("json://hush@127.0.0.1/",)
+    (line,) = faults(write(GOOD + '[alerts]\nnotify = ["hush"]\n'))
+    assert "this is not a URL of apprise" in line
+    assert "hush" not in line.partition("alerts.notify")[2]

@@ -11,7 +11,7 @@ import pytest
 
 import edgeproxy
 from edgeproxy.config import values
-from edgeproxy.config.structs import Config, Dns, Eab, Endpoint, Issuance, Rfc2136, State, Webhooks
+from edgeproxy.config.structs import Alerts, Config, Dns, Eab, Endpoint, Issuance, Rfc2136, State, Webhooks
 from edgeproxy.units import decode_hook
 
 PROMISED = """
@@ -95,12 +95,14 @@ def test_secrets_are_not_in_a_configurations_repr() -> None:
         "issuance.eab.fallback": "aG1hYw",
         "dns.rfc2136.key_secret": "Z2VoZWlt",
         "webhooks.endpoints.secret": "whsec_Z2VoZWlt",
+        "alerts.notify": "slack://c2VjcmV0/",
     }
     assert secrets.keys() == values.SECRET
     config = Config(
         state=State(key="ab" * 32),
         issuance=Issuance(eab=Eab(key_id="seen", hmac_key="c2VjcmV0", fallback=("https://ca.example/dir k aG1hYw",))),
         dns=Dns(rfc2136=Rfc2136(key_name="known", key_secret="Z2VoZWlt")),
+        alerts=Alerts(notify=("slack://c2VjcmV0/",)),
         webhooks=Webhooks(endpoints=(Endpoint(url="https://a.example/", secret="whsec_Z2VoZWlt"),)),
     )
     shown = repr(config)

@@ -3,6 +3,7 @@
 from edgeproxy.control.store.rows import (
     CUSTOM,
     Account,
+    Alert,
     AuditEntry,
     Begun,
     Companion,
@@ -35,6 +36,7 @@ from edgeproxy.control.store.store import Store
 __all__ = [
     "CUSTOM",
     "Account",
+    "Alert",
     "AuditEntry",
     "Begun",
     "Companion",

@@ -482,6 +482,18 @@ class Tried(Row, frozen=True, kw_only=True):
     """The receiver wants no more events (410)."""
 
 
+class Alert(Row, frozen=True, kw_only=True):
+    """What people were told of a condition."""
+
+    kind: str
+    subject: str
+    since: float
+    told_at: float
+    """When they were told that it is there."""
+    over_at: float | None = None
+    """When they were told that it is over."""
+
+
 class Summary(Row, frozen=True, kw_only=True):
     """Counts for status and metrics."""
 

@@ -8,6 +8,7 @@ from typing import Self
 
 from edgeproxy.config.structs import Config
 from edgeproxy.control.store import opening, schema
+from edgeproxy.control.store.alerts import Alerts
 from edgeproxy.control.store.certificates import Certificates
 from edgeproxy.control.store.changelog import ChangeLog
 from edgeproxy.control.store.companions import Companions
@@ -45,6 +46,7 @@ class Store(
     Tokens,
     Webhooks,
     Workspaces,
+    Alerts,
     ChangeLog,
 ):
     """Rows in, rows out. Every method raises StateError where the database cannot do it; nothing is half done then.

@@ -1,0 +1,1 @@
+"""What people are told when something is wrong: once when it begins, once when it is over, with what to do."""

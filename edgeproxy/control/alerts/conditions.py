@@ -1,0 +1,201 @@
+"""What is wrong, as conditions: from events of domains and certificates, and from what is measured. Pure.
+
+A condition is known by its kind and its subject. Those of events last from one event to another; those that are measured last
+as long as each look finds them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeproxy.config.structs import Alerts
+
+WINDOW = 300.0
+"""Seconds over which rates are measured."""
+
+REQUESTS = 20
+"""Requests in a window without an answer of their origin below which nothing is said of origins."""
+
+QUESTIONS = 5
+"""Questions to the gate in a window that failed below which nothing is said of it."""
+
+FAULT_SECONDS = 120.0
+"""For which a part of the control plane has to fail before somebody is woken."""
+
+Key = tuple[str, str]
+"""Kind and subject."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kind:
+    """What all conditions of a kind have in common."""
+
+    title: str
+    """For one of them; "{}" is the subject."""
+    todo: str
+    measured: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    "issuance": Kind(
+        "no certificate could be obtained for {}",
+        "`edgeproxy doctor HOST` says what has to be changed and by whom; it is tried again by itself.",
+    ),
+    "expiry_30": Kind(
+        "the certificate of {} ends within 30 days",
+        "`edgeproxy certs show HOST` says why it was not renewed. One that was uploaded needs a successor: `edgeproxy certs "
+        "upload`.",
+    ),
+    "expiry_7": Kind(
+        "the certificate of {} ends within 7 days",
+        "`edgeproxy certs renew HOST` obtains another one now, or says why that cannot be.",
+    ),
+    "expiry_1": Kind(
+        "the certificate of {} ends within a day",
+        "`edgeproxy certs renew HOST` obtains another one now, or says why that cannot be.",
+    ),
+    "expired": Kind(
+        "the certificate of {} has ended",
+        "Visitors are refused. `edgeproxy certs renew HOST` obtains another one now, or says why that cannot be.",
+    ),
+    "pointing": Kind(
+        "{} does not point here any more",
+        "Its certificate is not renewed until it does. `edgeproxy doctor HOST` has the record that its owner must change.",
+    ),
+    "domain": Kind(
+        "{} was active and does not work now",
+        "`edgeproxy domains show HOST` says what is wrong, `edgeproxy doctor HOST` which record has to be changed.",
+    ),
+    "origin": Kind(
+        "an origin does not answer",
+        "See whether it runs and can be reached from here; `edgeproxy_origin_errors_total` counts by reason.",
+        measured=True,
+    ),
+    "shed": Kind(
+        "more connections come than are let in",
+        "Nothing need be done while the platform's visitors are served: `edgeproxy status`. The limits are "
+        "`limits.connections` and its neighbours; the access log tells who comes.",
+        measured=True,
+    ),
+    "ca": Kind(
+        "the CA {} is left alone", "`edgeproxy status` says until when and why; it is tried again by itself.", measured=True
+    ),
+    "gate": Kind(
+        "the gate does not answer",
+        "See whether `issuance.allow.gate` answers. Names that have their certificate are served on; new ones wait.",
+        measured=True,
+    ),
+    "queue": Kind(
+        "many names wait for a certificate",
+        "`edgeproxy status` has the queue and what is left of the CA's limit; another CA in `issuance.fallback` takes more.",
+        measured=True,
+    ),
+    "fault": Kind("{} does not work", "`edgeproxy status` and the log say why.", measured=True),
+}
+
+WORSE = {"expiry_7": ("expiry_30",), "expiry_1": ("expiry_7", "expiry_30"), "expired": ("expiry_1", "expiry_7", "expiry_30")}
+"""Kinds that take the place of others of the same subject."""
+
+_OF_CERTIFICATES = ("issuance", "expiry_30", "expiry_7", "expiry_1", "expired", "pointing")
+_ENDS = {
+    "certificate.issued": _OF_CERTIFICATES,
+    "certificate.renewed": _OF_CERTIFICATES,
+    "certificate.uploaded": _OF_CERTIFICATES,
+    "certificate.unparked": ("pointing",),
+    "domain.active": ("domain",),
+    "domain.suspended": ("domain",),
+    "domain.parked": ("domain",),
+    "domain.removed": ("domain", *_OF_CERTIFICATES),
+}
+"""By event: the kinds of its subject that it ends."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that is wrong now."""
+
+    kind: str
+    subject: str
+    why: str = ""
+    """A sentence; empty: the title says all."""
+
+    @property
+    def key(self) -> Key:
+        """By which it is known."""
+        return self.kind, self.subject
+
+
+def ended_by(type_: str, subject: str) -> list[Key]:
+    """The conditions that an event ends."""
+    return [(kind, subject) for kind in _ENDS.get(type_, ())]
+
+
+def begun_by(type_: str, subject: str, data: Mapping[str, Any]) -> Condition | None:
+    """The condition that an event begins; None for one that tells of nothing wrong."""
+    error = data.get("error")
+    why = str(error.get("detail", "")) if isinstance(error, dict) else str(error or data.get("detail") or "")
+    match type_:
+        case "certificate.failed":
+            return Condition("issuance", subject, why)
+        case "certificate.expiring":
+            return Condition(_level(data), subject, why)
+        case "certificate.expired":
+            return Condition("expired", subject, why)
+        case "certificate.parked":
+            return Condition("pointing", subject, why)
+        case "domain.attention":
+            return Condition("domain", subject, why)
+    return None
+
+
+def _level(data: Mapping[str, Any]) -> str:
+    """Which of the expiries an event tells of, by the days or seconds that it has."""
+    left = data.get("seconds_left")
+    days = left / 86_400 if isinstance(left, int | float) else data.get("days", 30)
+    return "expiry_1" if days <= 1 else "expiry_7" if days <= 7 else "expiry_30"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reading:
+    """What is measured at one look. Counts never fall."""
+
+    at: float
+    """Seconds of a clock that never goes back."""
+    requests: float = 0.0
+    unanswered: float = 0.0
+    """Requests that an origin did not answer."""
+    shed: float = 0.0
+    """Connections that were closed for there being too many."""
+    gate: float = 0.0
+    """Questions to the gate."""
+    gate_failed: float = 0.0
+    waiting: int = 0
+    """Names that wait for their turn at the CA."""
+    left_alone: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """CAs that are left alone, by host, and why."""
+    faults: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Parts that have failed for FAULT_SECONDS, and why."""
+
+
+def measured(readings: Sequence[Reading], limits: Alerts) -> list[Condition]:
+    """What is wrong by the last reading, and the oldest of a window before it."""
+    if not readings:
+        return []
+    first, now = readings[0], readings[-1]
+    found = [Condition("ca", host, why) for host, why in now.left_alone.items()]
+    found += [Condition("fault", part, why) for part, why in now.faults.items()]
+    if now.waiting >= limits.waiting:
+        found.append(Condition("queue", "", f"{now.waiting} names wait."))
+    unanswered, requests = now.unanswered - first.unanswered, now.requests - first.requests
+    if unanswered >= max(REQUESTS, requests * limits.origin_errors / 100):
+        found.append(Condition("origin", "", f"Of {max(requests, unanswered):.0f} requests {unanswered:.0f} had no answer."))
+    minutes = max((now.at - first.at) / 60, 1.0)
+    shed = (now.shed - first.shed) / minutes
+    if shed >= limits.shed:
+        found.append(Condition("shed", "", f"{shed:.0f} a minute are closed."))
+    failed, asked = now.gate_failed - first.gate_failed, now.gate - first.gate
+    if failed >= max(QUESTIONS, asked / 2):
+        found.append(Condition("gate", "", f"Of {asked:.0f} questions {failed:.0f} were not answered."))
+    return found

@@ -1,0 +1,77 @@
+"""What is wrong, from events and from what is measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeproxy.config.structs import Alerts
+from edgeproxy.config.webhooks import EVENTS
+from edgeproxy.control.alerts.conditions import KINDS, WORSE, Condition, Reading, begun_by, ended_by, measured
+
+LIMITS = Alerts(origin_errors=20, shed=100, waiting=1_000)
+
+
+@pytest.mark.parametrize(
+    ("type_", "data", "condition"),
+    [
+        ("certificate.failed", {"error": "The CA said no."}, Condition("issuance", "a.test", "The CA said no.")),
+        ("certificate.expiring", {"seconds_left": 29 * 86_400}, Condition("expiry_30", "a.test")),
+        ("certificate.expiring", {"days": 7, "seconds_left": 6.9 * 86_400}, Condition("expiry_7", "a.test")),
+        ("certificate.expiring", {"days": 1}, Condition("expiry_1", "a.test")),
+        ("certificate.expired", {}, Condition("expired", "a.test")),
+        ("certificate.parked", {"detail": "It points to b."}, Condition("pointing", "a.test", "It points to b.")),
+        ("domain.attention", {"error": {"detail": "CNAME is gone."}}, Condition("domain", "a.test", "CNAME is gone.")),
+        ("domain.active", {}, None),
+        ("certificate.issued", {}, None),
+    ],
+)
+def test_an_event_begins_what_it_tells_of(type_: str, data: dict[str, Any], condition: Condition | None) -> None:
+    assert begun_by(type_, "a.test", data) == condition
+
+
+def test_what_an_event_begins_another_ends() -> None:
+    ends = {kind for type_ in EVENTS for kind, _ in ended_by(type_, "a.test")}
+    assert ends == {kind for kind, what in KINDS.items() if not what.measured}
+    assert ("issuance", "a.test") in ended_by("certificate.renewed", "a.test")
+    assert ended_by("certificate.failed", "a.test") == []
+
+
+def test_every_kind_says_what_to_do() -> None:
+    assert all(what.todo.endswith(".") for what in KINDS.values())
+    assert {kind for kinds in WORSE.values() for kind in kinds} <= set(KINDS)
+
+
+def kinds(first: Reading, last: Reading) -> list[str]:
+    return [each.kind for each in measured([first, last], LIMITS)]
+
+
+def test_an_origin_that_fails_much_is_told_and_one_that_fails_now_and_then_is_not() -> None:
+    begin = Reading(at=0, requests=1_000, unanswered=50)
+    assert kinds(begin, Reading(at=300, requests=1_100, unanswered=70)) == ["origin"]
+    assert kinds(begin, Reading(at=300, requests=1_101, unanswered=70)) == []
+    assert kinds(begin, Reading(at=300, requests=1_010, unanswered=60)) == []  # ten of ten: too few to say anything
+    assert kinds(begin, begin) == []
+
+
+def test_connections_that_are_not_let_in_are_told_by_the_minute() -> None:
+    assert kinds(Reading(at=0), Reading(at=300, shed=500)) == ["shed"]
+    assert kinds(Reading(at=0), Reading(at=300, shed=499)) == []
+    assert kinds(Reading(at=0), Reading(at=15, shed=100)) == ["shed"]
+
+
+def test_a_gate_that_fails_for_half_of_the_questions_is_told() -> None:
+    assert kinds(Reading(at=0), Reading(at=300, gate=10, gate_failed=5)) == ["gate"]
+    assert kinds(Reading(at=0), Reading(at=300, gate=11, gate_failed=5)) == []
+    assert kinds(Reading(at=0), Reading(at=300, gate=4, gate_failed=4)) == []
+
+
+def test_a_long_queue_a_ca_left_alone_and_faults_are_told_at_once() -> None:
+    now = Reading(at=0, waiting=1_000, left_alone={"ca.test": "It says no."}, faults={"store": "It is full."})
+    assert measured([now], LIMITS) == [
+        Condition("ca", "ca.test", "It says no."),
+        Condition("fault", "store", "It is full."),
+        Condition("queue", "", "1000 names wait."),
+    ]
+    assert measured([], LIMITS) == []

@@ -1,0 +1,52 @@
+"""Where what is measured comes from."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from edgeproxy.control.alerts.conditions import FAULT_SECONDS
+from edgeproxy.control.alerts.reading import SHED, of, reader
+from edgeproxy.control.faults import Faults
+from edgeproxy.control.metrics import Metrics
+from edgeproxy.errors import StateError
+from edgeproxy.link.messages import Report
+
+NOW = 1_800_000_000.0
+
+
+class Issuance:
+    def queue(self) -> Any:
+        return SimpleNamespace(waiting={"new": 2, "renewal": 3})
+
+    def authorities(self) -> list[Any]:
+        return [
+            SimpleNamespace(host="a.test", state="open", reason="It is away."),
+            SimpleNamespace(host="b.test", state="closed", reason=""),
+        ]
+
+
+def test_everything_is_read_from_where_it_is_counted() -> None:
+    metrics, faults = Metrics("1", 10), Faults()
+    counters = {
+        "requests_total|2xx|h2": 7.0,
+        "requests_total|5xx|h1": 2.0,
+        "origin_errors_total|connect": 2.0,
+        "handshakes_total|full": 9.0,
+        **{f"handshakes_total|{result}": 1.0 for result in SHED},
+    }
+    metrics.report(Report(worker=0, pid=1, counters=counters), NOW)
+    metrics.gate("allowed")
+    metrics.gate("unavailable")
+    faults.fails("store", StateError("It is full."), NOW - FAULT_SECONDS)
+    faults.fails("probe", StateError("Just now."), NOW - 5)
+    faults.fails("alerts", StateError("Nobody hears."), NOW - 999)
+    found = reader(metrics, Issuance())(faults, NOW)  # type: ignore[arg-type]
+    assert (found.requests, found.unanswered, found.shed) == (9.0, 2.0, float(len(SHED)))
+    assert (found.gate, found.gate_failed, found.waiting) == (2, 1, 5)
+    assert found.left_alone == {"a.test": "It is away."}
+    assert found.faults == {"store": "It is full."}
+
+
+def test_a_series_that_is_not_there_is_zero() -> None:
+    assert of({}, "requests_total") == 0.0
