@@ -399,6 +399,7 @@ def test_controller_and_workers_serve_as_two_users(origin: Origin) -> None:
         "process": {"user": "daemon", "worker_user": "nobody"},
         "admin": {"socket": str(folder / "run" / "admin.sock")},
         "origin": {"url": origin.url},
+        "api": {"hostname": "api.test"},
     }
     try:
         python = python_for_everybody()
@@ -414,6 +415,10 @@ def test_controller_and_workers_serve_as_two_users(origin: Origin) -> None:
             assert {uids[pid] for pid in pids(edge, "ctl")} == {pwd.getpwnam("daemon").pw_uid}
             assert {uids[pid] for pid in pids(edge, "w")} == {pwd.getpwnam("nobody").pw_uid}
             assert as_worker(edge) == 403
+            status, body = edge.get("api.test", "/api/v1/tokens")
+            assert (status, json.loads(body)["code"]) == (401, "unauthorized"), "workers reach the controller"
+            edge.socket = edge.socket.with_name("api.sock")
+            assert edge.api("GET", "/api/v1/tokens")[1]["code"] == "forbidden", "root is no worker"
             for path in edge.state.rglob("*"):
                 if path.name in ("state.key", "edgeproxy.db"):
                     assert stat.S_IMODE(path.stat().st_mode) == 0o600
