@@ -12,12 +12,14 @@ from typing import Protocol
 from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.caa import Ruling, rule
 from edgeproxy.control.dns.lookup import Answer, DnsUnavailable, Lookup, Said
+from edgeproxy.control.domains.records import DnsRecord
 from edgeproxy.control.domains.verification.memory import Remembered
 from edgeproxy.control.domains.verification.pace import Pace
+from edgeproxy.control.domains.verification.providers import provider_of
 from edgeproxy.control.domains.verification.reading import Leads, Text, route, text
 from edgeproxy.control.domains.verification.seen import Dnssec, Fetched, Seen, State, Verdict, View, Zone
 from edgeproxy.control.domains.verification.servers import ZONE_SECONDS, ZONES, Servers
-from edgeproxy.control.domains.verification.shown import wanted_records
+from edgeproxy.control.domains.verification.shown import compared, wanted_records
 from edgeproxy.control.domains.verification.verdict import judge
 from edgeproxy.control.domains.verification.wanted import Wanted, wanted_of
 from edgeproxy.control.domains.verification.webfile import WebFiles
@@ -116,12 +118,30 @@ class Looker:
                 records=wanted_records(wanted),
             )
 
+    async def compare(self, records: Sequence[DnsRecord]) -> list[DnsRecord]:
+        """Records of the CA's challenges with what is there instead by the zone's own servers, within LOOK_SECONDS; as they
+        are where those say nothing. Never raises for what others say or do."""
+        await Lookup.prepare()
+        try:
+            async with asyncio.timeout(LOOK_SECONDS), self._urgent:
+                return list(await asyncio.gather(*(self._compared(record) for record in records)))
+        except TimeoutError:
+            return list(records)
+
     async def close(self) -> None:
         """Ends what is under way."""
         await self._servers.close()
         await self._target.close()
         await self._signed.close()
         await self._files.close()
+
+    async def _compared(self, record: DnsRecord) -> DnsRecord:
+        zone = await self._servers.zone_of(record.name)
+        if zone is None or not zone.exists:
+            return record
+        zone, found = await self._servers.answers(zone, [(record.name, record.type)])
+        sure = [answer for (answer,) in found if answer.certain]
+        return compared(record, sure[0] if sure else None, provider_of(zone.names))
 
     # What is seen
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from edgeproxy.control.dns.lookup import Answer
 from edgeproxy.control.domains.records import DnsRecord, record
 from edgeproxy.control.domains.verification.case import Case, printable
+from edgeproxy.control.domains.verification.providers import Provider
 from edgeproxy.control.domains.verification.reading import Leads, Text
 from edgeproxy.control.domains.verification.seen import Problem, Proof, Seen, State, View
 from edgeproxy.control.domains.verification.wanted import Wanted
@@ -95,3 +97,15 @@ def _seen(views: list[View]) -> tuple[str, ...]:
         found += [f"CNAME {view.chain[0]}"] if view.chain else []
         found += [f"{'AAAA' if ':' in address else 'A'} {address}" for address in view.addresses]
     return tuple(dict.fromkeys(found))[:SEEN]
+
+
+def compared(wanted: DnsRecord, answer: Answer | None, provider: Provider | None = None) -> DnsRecord:
+    """Another record, of the CA's challenges, with what a server of its zone says of it; None: nothing is known."""
+    hint = provider.hint(wanted.host_field) if provider is not None else ""
+    if answer is None or not answer.certain:
+        return msgspec.structs.replace(wanted, hint=hint)
+    ok, there = wanted.value in answer.records, tuple(printable(value) for value in answer.records)[:SEEN]
+    reason = wanted.reason
+    if not ok and there:
+        reason = f"{wanted.name} has {wanted.type} {there[0]}. Change it to {wanted.type} {wanted.value}. {reason}".strip()
+    return msgspec.structs.replace(wanted, seen=there, ok=ok, reason=reason, hint=hint)

@@ -11,6 +11,7 @@ import pytest
 
 from edgeproxy.config.structs import Config, Dns, Origin, Platform
 from edgeproxy.control.dns.pointing import Points
+from edgeproxy.control.domains.records import record
 from edgeproxy.control.domains.verification import looker as module
 from edgeproxy.control.domains.verification import servers as servers_module
 from edgeproxy.control.domains.verification.looker import Looker
@@ -312,3 +313,30 @@ async def test_the_targets_own_trouble_is_the_operators(world):
     found = await world.look()
     assert (found.state, found.fault) == (State.UNSURE, Fault.OPERATOR)
     assert TARGET in found.detail
+
+
+async def test_records_of_the_ca_are_compared_with_what_is_there(world):
+    name, value = f"_acme-challenge.{ZONE}", "label.acme.edge.test"
+    wanted = record("acme", "CNAME", name, value, required=True, reason="Lets this edge answer.")
+    looker = world.looker()
+    (missing,) = await looker.compare([wanted])
+    assert (missing.ok, missing.seen, missing.reason) == (False, (), "Lets this edge answer.")
+    world.put(name, "CNAME", "other.test", everywhere=False)
+    (wrong,) = await looker.compare([wanted])
+    assert (wrong.ok, wrong.seen) == (False, ("other.test",))
+    assert wrong.reason.startswith(f"{name} has CNAME other.test. Change it to CNAME {value}.")
+    world.put(name, "CNAME", value, everywhere=False)
+    (right,) = await looker.compare([wanted])
+    assert (right.ok, right.seen) == (True, (value,))
+    for server in (world.first, world.second):
+        server.refused.add(ZONE)
+    assert await looker.compare([wanted]) == [wanted]
+    assert name not in world.asked(world.resolver, world.other)
+
+
+async def test_comparing_ends_in_time(world, monkeypatch):
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.3)
+    world.resolver.silent |= {"test", ZONE}
+    world.other.silent |= {"test", ZONE}
+    wanted = record("acme", "CNAME", f"_acme-challenge.{ZONE}", "label.acme.edge.test", required=True)
+    assert await world.looker().compare([wanted]) == [wanted]

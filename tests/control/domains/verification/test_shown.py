@@ -5,7 +5,9 @@ import pytest
 
 from edgeproxy.config.structs import Platform
 from edgeproxy.control.dns.lookup import Said
-from edgeproxy.control.domains.verification.shown import wanted_records
+from edgeproxy.control.domains.records import record
+from edgeproxy.control.domains.verification.providers import provider_of
+from edgeproxy.control.domains.verification.shown import compared, wanted_records
 from tests.control.domains.verification.cases import (
     HOST,
     NOTHING,
@@ -17,6 +19,7 @@ from tests.control.domains.verification.cases import (
     STRANGE,
     TARGET,
     ZONE,
+    answer,
     seen,
     verdict,
     view,
@@ -102,3 +105,12 @@ def test_a_delegated_part_has_its_own_host_fields():
     assert found.records[0].host_field == "a.b"
     found = verdict(seen(NOTHING, zone=zone(name="b.example.com")), "a.b.example.com")
     assert found.records[0].host_field == "a"
+
+
+def test_a_record_of_the_ca_shows_what_a_server_said_of_it():
+    wanted_one = record("acme", "TXT", f"_validation-persist.{HOST}", "ca.example", required=False)
+    assert compared(wanted_one, None) == wanted_one
+    assert compared(wanted_one, answer("TXT", said=Said.BROKEN)) == wanted_one
+    found = compared(wanted_one, answer("TXT", "other", "ca.example"), provider_of(["ns01.domaincontrol.com"]))
+    assert (found.ok, found.seen) == (True, ("other", "ca.example"))
+    assert found.hint == "At GoDaddy: Name: _validation-persist.gallery, without the domain."
