@@ -33,8 +33,9 @@ def check(config: ConfigFile = None, json: Json = False) -> None:
     else:
         _show(report)
     if report.faults:
+        lost = len(report.faults) + report.further
         raise StateError(
-            f"{len(report.faults) + report.further} secrets cannot be used; the others can. A certificate among them is "
+            f"{lost} secret{'' if lost == 1 else 's'} cannot be used; the others can. A certificate among them is "
             "obtained anew by `edgeproxy certs renew HOST`; if it is many, put back the store from a backup."
         )
     say("Everything that is sealed opens under the state key.")
@@ -65,7 +66,8 @@ def rotate_key(
     _show(rotated.report)
     if rotated.finished:
         say("The change of the state key that was interrupted is finished.")
-    for_copies = f"The old key is in {old_key_to}." if old_key_to else "Copies of the store from before open under it alone."
+    destroyed = "The old key is destroyed: backups of the store from before open only under a copy of it that you kept."
+    for_copies = f"The old key is in {old_key_to}; backups from before need it." if old_key_to else destroyed
     say(f"The state key is a new one: {rotated.key}. Keep a copy of it in another place. {for_copies}")
 
 

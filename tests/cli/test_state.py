@@ -42,7 +42,7 @@ def test_check_names_what_does_not_open(cli, state):
     status, _, err = cli("state", "check")
     assert status == main.REFUSED
     assert "Fault: certificate keys: c1 does not open.\n" in err
-    assert "edgeproxy: 1 secrets cannot be used" in err
+    assert "edgeproxy: 1 secret cannot be used" in err
 
 
 def test_the_key_is_changed_step_by_step(cli, state, tmp_path_factory):
@@ -51,11 +51,13 @@ def test_the_key_is_changed_step_by_step(cli, state, tmp_path_factory):
     assert status == main.DONE, err
     assert "certificate keys     1" in out
     assert "everything is sealed under it …\n" in err
-    told = f"The state key is a new one: {state}/state.key. Keep a copy of it in another place. The old key is in {old}.\n"
-    assert err.endswith(told)
+    assert f"The state key is a new one: {state}/state.key. Keep a copy of it in another place." in err
+    assert err.endswith(f" The old key is in {old}; backups from before need it.\n")
     assert (old.read_text(), (state / "state.key").read_text() == before) == (before, False)
     _, _, err = cli("state", "rotate-key")
-    assert err.endswith("Copies of the store from before open under it alone.\n")
+    assert err.endswith(
+        "The old key is destroyed: backups of the store from before open only under a copy of it that you kept.\n"
+    )
 
 
 def test_one_that_was_interrupted_is_said_to_be_finished(cli, state):
