@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgeproxy import __version__
-from edgeproxy.cli import certs, doctor, domains, events, local, process, state, tokens, webhooks
+from edgeproxy.cli import certs, doctor, domains, events, local, mail, process, state, tokens, webhooks
 from edgeproxy.cli.main import DONE, USAGE
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ app.add_typer(certs.app, name="certs")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(events.app, name="events")
+app.add_typer(mail.app, name="mail")
 app.add_typer(state.app, name="state")
 
 

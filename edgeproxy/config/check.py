@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from edgeproxy.config import nameservers, proving, webhooks
+from edgeproxy.config import entitlement, mail, nameservers, proving, webhooks
 from edgeproxy.config.structs import Config
 from edgeproxy.config.values import socket_address
 
@@ -27,7 +27,8 @@ def together(config: Config) -> Iterator[Problem]:
     yield from _addresses(config)
     yield from _issuance(config)
     yield from _keys(config)
-    yield from _entitlement(config)
+    yield from (Problem(*each) for each in entitlement.faults(config.entitlement))
+    yield from (Problem(*each) for each in mail.faults(config.mail))
     yield from _names(config)
     for faults in (nameservers.faults, proving.faults, webhooks.faults):
         yield from (Problem(*fault) for fault in faults(config))
@@ -95,12 +96,6 @@ def _issuance(config: Config) -> Iterator[Problem]:
                 f"{have} is set and {lack} is not; the CA gives both together",
                 (f"issuance.eab.{have}",),
             )
-
-
-def _entitlement(config: Config) -> Iterator[Problem]:
-    workspaces = [text.partition(" ")[0] for text in config.entitlement.static]
-    if len(set(workspaces)) < len(workspaces):
-        yield Problem("entitlement.static", "a workspace is there twice; write each once")
 
 
 def _keys(config: Config) -> Iterator[Problem]:

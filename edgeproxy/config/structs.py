@@ -9,15 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
+from edgeproxy.config.entitlement import Entitlement
+from edgeproxy.config.mail import Mail
 from edgeproxy.config.pages import Page
+from edgeproxy.config.section import Section
 from edgeproxy.limits import Limits
 from edgeproxy.units import Duration, Size
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every table of the configuration has in common."""
 
 
 class Listen(Section, frozen=True):
@@ -373,37 +370,6 @@ class Webhooks(Section, frozen=True):
     """Endpoints, each in a table of its own."""
 
 
-class Entitlement(Section, frozen=True):
-    """Which workspaces may have domains of their own, because they pay for it. Where neither `url` nor `static` is set all may,
-    but those of which the API says otherwise: PUT /api/v1/infrastructure/workspaces/{id}, which goes before everything here."""
-
-    url: str = ""
-    """A URL that is asked: GET {url}?workspace_id=W, answered 200 with {"paid": true or false, "max_domains": 5}. Any other
-    answer is trouble, and nobody's word. `max_domains` may be left out: `limits.domains_per_workspace`. Empty: nobody is
-    asked."""
-
-    timeout: Duration = Duration(2)
-    """How long it may take."""
-
-    ttl: Duration = Duration(300)
-    """How long an answer counts that has no Cache-Control. Answers are kept in the store."""
-
-    on_error: Literal["deny", "allow"] = "deny"
-    """Whether a workspace of which nothing is known yet may register a domain while `url` cannot be asked. One that is known
-    keeps what it has: trouble suspends nobody."""
-
-    static: tuple[str, ...] = ()
-    """Workspaces that may, whatever `url` says: "spandantest", or "spandantest 50" with how many domains. Without `url` they
-    are the only ones."""
-
-    grace: Duration = Duration(7 * 86400)
-    """How long the domains of a workspace that no longer pays are still served. Then they are suspended, and served again as
-    soon as it pays."""
-
-    remove_after: Duration = Duration(30 * 86400)
-    """How long after its suspension a domain is removed for good, with its keys."""
-
-
 class Http(Section, frozen=True):
     """HTTP towards visitors."""
 
@@ -543,6 +509,7 @@ class Config(Section, frozen=True):
     dns: Dns = Dns()
     webhooks: Webhooks = Webhooks()
     entitlement: Entitlement = Entitlement()
+    mail: Mail = Mail()
     http: Http = Http()
     tls: Tls = Tls()
     timeouts: Timeouts = Timeouts()
@@ -553,4 +520,4 @@ class Config(Section, frozen=True):
     alerts: Alerts = Alerts()
 
 
-__all__ = ["Config", "Duration", "Size"]
+__all__ = ["Config", "Duration", "Entitlement", "Mail", "Section", "Size"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from email.utils import parseaddr
 from urllib.parse import SplitResult, urlsplit
 
 from edgeproxy import model
@@ -25,6 +26,7 @@ _TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?\Z")
 _CHALLENGES = ("tls-alpn-01", "http-01", "dns-01", "dns-persist-01")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]+\Z")
+_MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9.-]{1,253}\Z", re.ASCII | re.IGNORECASE)
 _HEX_KEY = re.compile(r"[0-9A-Fa-f]{64}\Z")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 _KEY_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z")
@@ -344,6 +346,26 @@ def _email(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    """A server's name or address."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return text if text == "localhost" else _hostname(text)
+
+
+def _any(text: str) -> str:
+    """What only the server can judge."""
+    return text
+
+
+def _sender(text: str) -> str:
+    name, address = parseaddr(text)
+    if not _MAILBOX.match(address) or not name.isprintable():
+        raise ValueError(f'{text!r} is not a sender; write "edge@example.com" or "Example <edge@example.com>"')
+    return text
+
+
 def _access_log(text: str) -> str:
     if text in ("stdout", "off"):
         return text
@@ -428,6 +450,11 @@ RULES: dict[str, Rule] = {
     "webhooks.endpoints.label": _hook_label,
     "entitlement.url": _entitlement,
     "entitlement.static": _entitled,
+    "mail.server": _host,
+    "mail.username": _any,
+    "mail.password": _any,
+    "mail.sender": _sender,
+    "mail.ca_bundle": absolute_path,
     "tls.default_hostname": _hostname,
     "log.access": _access_log,
     "alerts.notify": _notify,
@@ -439,7 +466,7 @@ MUST_NOT_BE_EMPTY = frozenset(
     ("state.directory", "store.url", "admin.socket", "origin.url", "origin.header", "issuance.directory", "log.access")
 )
 
-CERTIFICATE_FILES = frozenset(("origin.ca_bundle", "issuance.ca_bundle"))
+CERTIFICATE_FILES = frozenset(("origin.ca_bundle", "issuance.ca_bundle", "mail.ca_bundle"))
 """Paths of PEM files with certificates. They are looked into at once: a fault would else show with the first visitor."""
 
 USERS = frozenset(("process.user", "process.worker_user"))
@@ -448,7 +475,6 @@ GROUPS = frozenset(("process.group",))
 
 LATER = {
     "verification": "verification of domains",
-    "mail": "mail",
     "tls.hsts": "HSTS",
 }
 """Keys of the documented contract that this version does not honour: refused, so that nobody believes they work."""
@@ -456,6 +482,7 @@ LATER = {
 _RANGES: dict[str, tuple[int, int]] = {
     "listen.public_https_port": (1, 65535),
     "workers.count": (0, 128),
+    "mail.port": (0, 65535),
     "metrics.top": (0, 10_000),
     "alerts.origin_errors": (1, 100),
     "issuance.budget.orders": (0, 10**6),
@@ -485,12 +512,15 @@ SECRET = frozenset(
         "dns.rfc2136.key_secret",
         "webhooks.endpoints.secret",
         "alerts.notify",
+        "mail.password",
     )
 )
 """Keys whose values are never shown, in a fault or elsewhere."""
 
 
-PRIVATE_FILES = frozenset(("issuance.eab.hmac_key", "issuance.eab.fallback", "webhooks.endpoints.secret", "alerts.notify"))
+PRIVATE_FILES = frozenset(
+    ("issuance.eab.hmac_key", "issuance.eab.fallback", "webhooks.endpoints.secret", "alerts.notify", "mail.password")
+)
 """Keys whose files nobody else may read."""
 
 

@@ -21,6 +21,7 @@ from edgeproxy.control.instance import machine_id
 from edgeproxy.control.issuance.acme.revocation import Revoker
 from edgeproxy.control.issuance.lifecycle import Lifecycle
 from edgeproxy.control.issuance.service import Issuance, issuer_for
+from edgeproxy.control.mail import Mailer
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.probe.daily import Probe
 from edgeproxy.control.publish import Publisher
@@ -46,6 +47,7 @@ class Plane:
     probe: Probe
     webhooks: Webhooks
     entitlements: Entitlements
+    mailer: Mailer
     alerts: Alerts | None = None
     """None where nobody is to be told."""
     authority: Authority | None = None
@@ -95,6 +97,7 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
         probe=Probe(config, store, now),
         webhooks=Webhooks(config, store, now),
         entitlements=Entitlements(config, store, now),
+        mailer=Mailer(config),
         alerts=_alerts(config, store, metrics, issuance),
     )
 

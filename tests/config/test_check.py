@@ -89,11 +89,6 @@ def test_the_admin_socket_leaves_the_apis_name_to_that():
     assert "api.sock" in together(admin={"socket": "/run/x/api.sock"})["admin.socket"]
 
 
-def test_a_workspace_is_listed_once() -> None:
-    assert "there twice" in together(entitlement={"static": ("acme", "other", "acme 5")})["entitlement.static"]
-    assert not together(entitlement={"static": ("acme", "other 5")})
-
-
 def test_pages_need_an_api_with_a_name():
     assert "set api.hostname" in together(api={"cors_origins": ("https://app.example.com",)})["api.cors_origins"]
     assert together(api={"cors_origins": ("https://app.example.com",), "hostname": "api.example.com"}) == {}

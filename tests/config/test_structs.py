@@ -11,7 +11,7 @@ import pytest
 
 import edgeproxy
 from edgeproxy.config import values
-from edgeproxy.config.structs import Alerts, Config, Dns, Eab, Endpoint, Issuance, Rfc2136, State, Webhooks
+from edgeproxy.config.structs import Alerts, Config, Dns, Eab, Endpoint, Issuance, Mail, Rfc2136, State, Webhooks
 from edgeproxy.units import decode_hook
 
 PROMISED = """
@@ -34,6 +34,7 @@ limits.origin_connections limits.origin_idle limits.contexts limits.sites limits
 limits.gate_routes limits.access_log_queue
 pages.maintenance pages.suspended pages.setup pages.setup_until_active
 entitlement.url entitlement.timeout entitlement.ttl entitlement.on_error entitlement.static entitlement.grace
+mail.server mail.port mail.security mail.username mail.password mail.sender mail.ca_bundle mail.timeout
 entitlement.remove_after limits.domains_per_workspace
 log.access log.format log.level metrics.listen metrics.top
 """
@@ -96,6 +97,7 @@ def test_secrets_are_not_in_a_configurations_repr() -> None:
         "dns.rfc2136.key_secret": "Z2VoZWlt",
         "webhooks.endpoints.secret": "whsec_Z2VoZWlt",
         "alerts.notify": "slack://c2VjcmV0/",
+        "mail.password": "cGFzc3dvcnQ",
     }
     assert secrets.keys() == values.SECRET
     config = Config(
@@ -104,6 +106,7 @@ def test_secrets_are_not_in_a_configurations_repr() -> None:
         dns=Dns(rfc2136=Rfc2136(key_name="known", key_secret="Z2VoZWlt")),
         alerts=Alerts(notify=("slack://c2VjcmV0/",)),
         webhooks=Webhooks(endpoints=(Endpoint(url="https://a.example/", secret="whsec_Z2VoZWlt"),)),
+        mail=Mail(username="known", password="cGFzc3dvcnQ"),
     )
     shown = repr(config)
     assert not [key for key, value in secrets.items() if value in shown]

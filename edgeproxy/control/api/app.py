@@ -16,6 +16,7 @@ from edgeproxy.control.api import (
     doctor,
     events,
     infrastructure,
+    mail,
     observe,
     problems,
     tokens,
@@ -67,6 +68,7 @@ def admin_app(context: Context) -> FastAPI:
     app.include_router(webhooks.router)
     app.include_router(events.router)
     app.include_router(workspaces.router)
+    app.include_router(mail.router)
     app.include_router(observe.router)
     app.state.admin = True
     return app

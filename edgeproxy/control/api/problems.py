@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from edgeproxy.control.issuance.scheduler import Queued
+from edgeproxy.control.mail import MailFailed
 from edgeproxy.errors import (
     ConfigError,
     Conflict,
@@ -57,6 +58,7 @@ _STATUS: tuple[tuple[type[EdgeError], int], ...] = (
     (EntitlementDenied, 403),
     (Queued, 503),
     (IssuanceError, 502),
+    (MailFailed, 502),
     (LinkError, 503),
     (MapError, 503),
     (StateError, 503),

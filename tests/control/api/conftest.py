@@ -32,6 +32,7 @@ from edgeproxy.control.issuance.lifecycle import Lifecycle
 from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.issuance.scheduler import QueueState
 from edgeproxy.control.issuance.upload import Roots
+from edgeproxy.control.mail import Mailer
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.probe.daily import Probe
 from edgeproxy.control.publish import Publisher
@@ -246,6 +247,7 @@ async def world(tmp_path):
         probe=probe,
         webhooks=webhooks,
         entitlements=Entitlements(config, store, time.time),
+        mailer=Mailer(config),
     )
     context = Context(
         config=config,
