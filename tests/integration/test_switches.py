@@ -89,3 +89,15 @@ def test_a_wildcard_leads_all_its_names_to_one_of_them_which_is_served(edge: Run
         assert (reply.status, reply.field("location")) == (308, url(edge, "www.shop.test", "/x?y"))
     reply = curl(edge, HTTP2, "--location", url(edge, "a.shop.test", "/x?y"))
     assert (reply.status, json.loads(reply.body)["path"]) == (200, "/x?y")
+
+
+def test_a_workspace_that_stops_paying_shows_the_page_under_its_certificate_until_it_pays_again(edge: Running) -> None:
+    edge.configure({"entitlement": {"grace": "1s"}})
+    assert edge.api("POST", "/api/v1/admin/reload")[0] == 200
+    assert edge.api("PUT", "/api/v1/infrastructure/workspaces/w", {"paid": False})[0] == 200
+    wait_for(lambda: curl(edge, HTTP2, url(edge, "example.test")).status == 403, "the suspension")
+    assert {reply.status for reply in visits(edge)} == {403}
+    assert all(b"This site is not available" in reply.body for reply in visits(edge))
+    assert edge.api("PUT", "/api/v1/infrastructure/workspaces/w", {"paid": True})[0] == 200
+    wait_for(lambda: curl(edge, HTTP2, url(edge, "example.test")).status == 200, "the end of the suspension")
+    assert {reply.status for reply in visits(edge)} == {200}
