@@ -18,7 +18,7 @@ from edgeproxy.edge.headers import RequestHead, ResponseHead, trailer_lines
 from edgeproxy.edge.http1 import chunk, last_chunk
 from edgeproxy.edge.instead import Instead
 from edgeproxy.edge.redirect import redirect
-from edgeproxy.edge.respond import API_AWAY, Template, Text, moved, page
+from edgeproxy.edge.respond import API_AWAY, Template, Text, api_answer, moved, page, text_for
 from edgeproxy.errors import MapError
 from edgeproxy.limits import RELAY_BUFFER
 
@@ -277,13 +277,12 @@ class Exchange(msgspec.Struct, eq=False):
         """The edge answers by itself, with a page; where the origin's answer has begun it is cut off visibly."""
         if self._over:
             return
-        accept = self.request.accept
+        request, request_id = self.request, self.request_id.decode("ascii")
         if self.destination is not None and self.destination.route.api:
-            accept = b"application/json"  # a program asks, whatever it accepts
-            if status in (502, 504):
-                status, text = 503, API_AWAY
-        request_id = self.request_id.decode("ascii")
-        self._reply(status, reason, *page(status, accept, request_id, self.request.host, text, template))
+            text = API_AWAY if status in (502, 504) else text_for(status)
+            self._reply(text.status, reason, *api_answer(text, request.target, request_id, request.host))
+        else:
+            self._reply(status, reason, *page(status, request.accept, request_id, request.host, text, template))
 
     def _reply(self, status: int, reason: str, fields: Fields, body: bytes) -> None:
         """An answer of the edge's own, and the end of the exchange."""

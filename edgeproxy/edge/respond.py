@@ -247,6 +247,15 @@ def page(
     return _answer(chosen, _HTML, body, request_id)
 
 
+def api_answer(text: Text, target: bytes, request_id: str, host: str) -> tuple[Fields, bytes]:
+    """The same under `api.hostname`, where programs ask, whatever they accept: a problem document, or for a path of the tenant
+    API the two fields that its errors have."""
+    if not target.startswith(b"/api/domains/"):
+        return page(text.status, b"application/json", request_id, host, text)
+    body = msgspec.json.encode({"status": "error", "message": f"{text.title}. {text.detail}"})
+    return _answer(text, b"application/json", body, request_id)
+
+
 def text_for(status: int) -> Text:
     """The words for a status; plain ones where it has none of its own."""
     return TEXTS.get(status) or _plain_text(status)

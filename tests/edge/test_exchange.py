@@ -174,6 +174,8 @@ async def test_requests_for_the_api_go_to_the_controller_with_all_that_a_token_n
             assert (await ask("/api/v1/tokens", fields=sent)).status == 200
         answer = await ask()
         assert (answer.status, json.loads(answer.body)["retryable"]) == (503, True), "nobody listens any more"
+        answer = await ask("/api/domains/verify/a.example.com")
+        assert (answer.status, set(json.loads(answer.body))) == (503, {"status", "message"})
     (head,) = controller.heads
     lines = head.lower().split(b"\r\n")
     assert lines[0] == b"get /api/v1/tokens http/1.1"

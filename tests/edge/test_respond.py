@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproxy.edge import respond
-from edgeproxy.edge.respond import API_AWAY, TEXTS, moved, page, plain_http_answer, prefers_json, text_for
+from edgeproxy.edge.respond import API_AWAY, TEXTS, api_answer, moved, page, plain_http_answer, prefers_json, text_for
 from edgeproxy.errors import Fault
 
 STATUSES = (400, 404, 408, 413, 414, 421, 429, 431, 500, 502, 503, 504)
@@ -201,10 +201,14 @@ def test_other_statuses_get_plain_words(status: int) -> None:
 
 
 def test_an_api_that_is_away_says_when_to_come_again() -> None:
-    fields, body = page(503, b"application/json", "1", "api.example.com", API_AWAY)
+    fields, body = api_answer(API_AWAY, b"/api/v1/tokens", "1", "api.example.com")
     assert json.loads(body)["code"] == "api_not_available"
     assert dict(fields)[b"retry-after"] == b"2"
     assert json.loads(body)["retryable"] is True
+    fields, body = api_answer(API_AWAY, b"/api/domains/register", "1", "api.example.com")
+    assert dict(fields)[b"retry-after"] == b"2"
+    assert json.loads(body)["status"] == "error"
+    assert json.loads(body)["message"].startswith("The API is not available just now. ")
 
 
 def test_a_redirect_links_to_where_it_leads_and_is_not_stored() -> None:
