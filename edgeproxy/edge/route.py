@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from edgeproxy.config.check import own_socket
 from edgeproxy.config.structs import Config
 from edgeproxy.edge.instead import Instead, instead_of
 from edgeproxy.edge.upstream.target import Target, for_workspace, parse_target
@@ -164,7 +165,8 @@ class Routes:
     def _route(self, site: Site, instead: Instead | None = None) -> Route:
         config = self._config
         try:
-            target = parse_target(site.origin, restricted=site.source == "gate") if site.origin else self._default
+            own = not site.origin or own_socket(site.origin, config)  # nobody's request ever goes to the operator's socket
+            target = self._default if own else parse_target(site.origin, restricted=site.source == "gate")
         except InvalidName:
             target = self._default
         if config.origin.routing == "subdomain" and not site.origin:

@@ -83,6 +83,14 @@ def test_what_is_answered_instead_of_an_origin_is_found_with_the_route():
     assert route.instead.page == "setup"
 
 
+@pytest.mark.parametrize("name", ["admin.sock", "api.sock", "../edgeproxy/admin.sock"])
+def test_the_edges_own_sockets_are_nobodys_origin_whatever_the_map_says(name):
+    found, _, _ = routes({"a.test": Site(workspace="w", origin=f"unix:/run/edgeproxy/{name}")})
+    route = found.find("a.test")
+    assert route is not None
+    assert str(route.target) == "http://app:3000"
+
+
 def test_workspaces_of_the_platform_need_no_site():
     found, _, _ = routes({"*.ve.test": Site(source="edge", certificate="x")})
     assert workspace(found, "acme.ve.test") == "acme"

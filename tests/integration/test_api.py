@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from typing import Any
 
 import pytest
@@ -146,6 +147,30 @@ def test_while_the_controller_is_away_the_api_says_when_to_come_again(edge):
 
     wait_for(back, "an API that answers again")
     assert set(seen[:-1]) <= {(503, "api_not_available")}
+
+
+def test_a_reload_costs_no_request(edge):
+    token = made(edge, "operator:read")["token"]
+    seen: list[int] = []
+    over = threading.Event()
+
+    def poll() -> None:
+        while not over.is_set():
+            seen.append(ask(edge, HTTP2, token, "GET", DOMAINS).status)
+
+    controller = next(pid for pid, name in edge.children().items() if name == "edgeproxy ctl")
+    polling = threading.Thread(target=poll)
+    polling.start()
+    try:
+        wait_for(lambda: len(seen) > 3, "some answers")
+        assert edge.cli("reload").returncode == 0
+        wait_for(lambda: controller not in edge.children(), "another controller")
+        after = len(seen)
+        wait_for(lambda: len(seen) > after + 3, "answers of the next controller")
+    finally:
+        over.set()
+        polling.join()
+    assert set(seen) == {200}
 
 
 def test_no_token_is_in_any_log_or_file(edge):
