@@ -374,7 +374,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def expired(self) -> None:
         """The sweep: a deadline has passed."""
-        if self._lingering and self._still_takes():
+        if self._lingering and self.front is not None and self._still_takes():  # who got an alert alone has no more time
             self.write_deadline = self.deadline = self.worker.now + self.worker.timeouts.write
         elif self.closing or self.front is None:
             if self.front is None and not self.closing:
