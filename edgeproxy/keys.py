@@ -21,7 +21,7 @@ from edgeproxy import disk
 from edgeproxy.config.structs import Config
 from edgeproxy.errors import ConfigError, StateError
 
-Purpose = Literal["map", "store", "acme", "backup"]
+Purpose = Literal["map", "store", "acme", "backup", "proofs"]
 
 KEY_FILE = "state.key"
 COMING, FORMER = ".new", ".old"

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shlex
+import threading
+import time
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from edgeproxy.cli.options import Host, Json, Limit, Socket, admin
-from edgeproxy.cli.show import as_json, fields, listing_as_json, say, table, zone_lines
+from edgeproxy.cli.show import as_json, fields, listing_as_json, say, table, text_of, zone_lines
 from edgeproxy.model import ANSWERED, DomainState
 
 DOMAINS = "/api/v1/infrastructure/domains"
+
+WATCH_SECONDS = 1.0
+"""Between two questions of `watch`."""
 
 app = typer.Typer(help="Customers' domains.", no_args_is_help=True)
 
@@ -50,11 +55,16 @@ def add(
         bool, typer.Option("--include-www", help="Add its www, or for a www its apex, too: it redirects to this one.")
     ] = False,
     metadata: _Metadata = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Have it verified like a tenant's, and served once its owner has proven it.")
+    ] = False,
     json: Json = False,
     socket: Socket = None,
 ) -> None:
-    """Add a domain. It is the operator's word: served at once."""
+    """Add a domain. It is the operator's word, served at once; or, with --verify, it has to be proven first."""
     body: dict[str, Any] = {"domain": host, "workspace_id": workspace, "origin": origin}
+    if verify:
+        body["verify"] = True
     if redirect_to is not None:
         body["redirect_to"] = redirect_to
     if include_www:
@@ -68,6 +78,65 @@ def add(
     added = answer.get("domain_config", {})
     later = "" if answer.get("published", True) else " It is stored, and will be served in a moment."
     say(f"{added.get('domain', host)} is {added.get('state', 'added')} for {added.get('workspace_id', workspace)}.{later}")
+
+
+@app.command()
+def verify(
+    host: Host,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", metavar="METHOD", help="Have it proven by cname, dns (TXT) or file now.", show_default=False),
+    ] = None,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """Look at a domain's records now, and say what is missing. Wakes one that was parked. Exit status 1: not verified."""
+    answer = admin(socket).post(f"{_path(host)}/verify", None if method is None else {"method": method})
+    if json:
+        as_json(answer)
+    else:
+        _say_standing(answer["domain_config"])
+        if not answer["verified"]:
+            zone_lines(answer)
+    if not answer["verified"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def watch(
+    host: Host,
+    seconds: Annotated[
+        float, typer.Option("--for", metavar="SECONDS", min=1, help="Give up after so long.", show_default=False)
+    ] = 86_400.0,
+    socket: Socket = None,
+) -> None:
+    """Wait until a domain is live, telling each change. Exit status 1: it is not, and the time is over."""
+    edge, until = admin(socket), time.monotonic() + seconds
+    edge.post(f"{_path(host)}/verify")
+    before: tuple[Any, ...] = ()
+    while True:
+        domain = edge.get(_path(host))
+        error = domain.get("error") or {}
+        now = (domain["state"], error.get("code"), error.get("detail"))
+        if now != before:
+            _say_standing(domain)
+            before = now
+        if not _is_on_its_way(domain):
+            raise typer.Exit(0 if domain["state"] in (DomainState.ACTIVE, DomainState.VERIFIED) else 1)
+        if time.monotonic() >= until:
+            raise typer.Exit(1)
+        threading.Event().wait(min(WATCH_SECONDS, max(until - time.monotonic(), 0.01)))
+
+
+@app.command()
+def restore(host: Host, json: Json = False, socket: Socket = None) -> None:
+    """Bring back a domain that was removed, while its time lasts (verification.undo). Not one that was the operator's word."""
+    answer = admin(socket).post(f"{_path(host)}/restore")
+    if json:
+        as_json(answer)
+        return
+    restored = answer["domain_config"]
+    say(f"{restored['domain']} is back for {restored['workspace_id']}: {restored['state']}.")
 
 
 @app.command("list")
@@ -200,6 +269,23 @@ _WHOSE = {
 def _ordinal(number: int) -> str:
     teen = number % 100 in (11, 12, 13)
     return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def _say_standing(domain: dict[str, Any]) -> None:
+    """One line: the state, and what is wrong."""
+    error = domain.get("error")
+    why = f": {text_of(error['detail'])}" if error else ""
+    say(f"{domain['domain']} is {domain['state']}{why}")
+
+
+def _is_on_its_way(domain: dict[str, Any]) -> bool:
+    """Whether it becomes active by itself."""
+    return domain["state"] in (
+        DomainState.PENDING_VALIDATION,
+        DomainState.AWAITING_CUTOVER,
+        DomainState.ISSUING,
+        DomainState.ATTENTION,
+    ) or (domain["state"] == DomainState.VERIFIED and any(each["purpose"] == "routing" for each in domain["dns_records"]))
 
 
 def _path(host: str) -> str:

@@ -399,6 +399,15 @@ def _page_origin(text: str) -> str:
     return f"{parts.scheme}://{host}{'' if port in (None, default) else f':{port}'}"
 
 
+def _visitors_address(text: str) -> str:
+    """A name, or an address, with a port."""
+    host, colon, port = text.rpartition(":")
+    if colon and model.wire_hostname(host) is not None:
+        return f"{model.wire_hostname(host)}:{_port(port)}"
+    address, number = socket_address(text)
+    return f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
+
+
 def not_built(text: str) -> str:
     """The rule of keys that nothing looks at yet: refused, so that nobody believes they work. Raises ValueError."""
     raise ValueError("this is not built yet; leave it out")
@@ -455,6 +464,7 @@ RULES: dict[str, Rule] = {
     "mail.password": _any,
     "mail.sender": _sender,
     "mail.ca_bundle": absolute_path,
+    "verification.visitors_address": _visitors_address,
     "tls.default_hostname": _hostname,
     "log.access": _access_log,
     "alerts.notify": _notify,
@@ -474,7 +484,6 @@ GROUPS = frozenset(("process.group",))
 """Accounts of this machine, which must exist there."""
 
 LATER = {
-    "verification": "verification of domains",
     "tls.hsts": "HSTS",
 }
 """Keys of the documented contract that this version does not honour: refused, so that nobody believes they work."""

@@ -164,6 +164,8 @@ class Controller:
         tasks.start_soon(self.keep, "tickets", plane.tickets.run)
         tasks.start_soon(self.keep, "issuance", plane.issuance.run)
         tasks.start_soon(self.keep, "lifecycle", plane.lifecycle.run)
+        tasks.start_soon(self.keep, "domains", plane.reconciler.run)
+        tasks.start_soon(self.keep, "removals", plane.removals.run)
         if plane.authority is not None:
             rate = self._start.config.limits.dns_answers
             server = DnsServer(plane.authority, self._start.sockets, rate=rate, metrics=self.metrics)

@@ -17,6 +17,11 @@ from edgeproxy.control.alerts.reading import reader
 from edgeproxy.control.alerts.watch import Alerts
 from edgeproxy.control.dns.authority import Authority
 from edgeproxy.control.domains.paying import Entitlements
+from edgeproxy.control.domains.probing import Visitor
+from edgeproxy.control.domains.reconciler import Reconciler
+from edgeproxy.control.domains.removing import Removals
+from edgeproxy.control.domains.service import Domains
+from edgeproxy.control.domains.verification.looker import Looker
 from edgeproxy.control.instance import machine_id
 from edgeproxy.control.issuance.acme.revocation import Revoker
 from edgeproxy.control.issuance.lifecycle import Lifecycle
@@ -36,7 +41,7 @@ from edgeproxy.published.writer import MapWriter
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plane:
-    """Store, publisher, issuance, what befalls certificates, who may have domains, and ticket secrets of one process."""
+    """Store, publisher, issuance, what befalls certificates and domains, and ticket secrets of one process."""
 
     store: Store
     writer: MapWriter
@@ -48,6 +53,10 @@ class Plane:
     webhooks: Webhooks
     entitlements: Entitlements
     mailer: Mailer
+    domains: Domains
+    looker: Looker
+    reconciler: Reconciler
+    removals: Removals
     alerts: Alerts | None = None
     """None where nobody is to be told."""
     authority: Authority | None = None
@@ -55,6 +64,8 @@ class Plane:
 
     async def close(self) -> None:
         """Ends them. What issuance had under way is continued by the next process."""
+        await self.reconciler.close()
+        await self.looker.close()
         await self.issuance.close()
         await self.webhooks.close()
         await self.entitlements.close()
@@ -86,6 +97,8 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
     issuer = issuer_for(config, store, publisher, map_sealer, now)
     issuance = Issuance(config, store, publisher, map_sealer, now, issuer=issuer, meter=metrics, machine=machine)
     revoker = Revoker(config, store, now, asyncio.get_running_loop().time)
+    looker = Looker(config, now)
+    reconciler = Reconciler(config, store, looker, issuance, Visitor(config, store, now), now, machine=machine)
     return Plane(
         store=store,
         writer=writer,
@@ -98,6 +111,10 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
         webhooks=Webhooks(config, store, now),
         entitlements=Entitlements(config, store, now),
         mailer=Mailer(config),
+        domains=Domains(config, store, looker, reconciler, now, proof_key=keys.derive(root, "proofs")),
+        looker=looker,
+        reconciler=reconciler,
+        removals=Removals(config, store, now),
         alerts=_alerts(config, store, metrics, issuance),
     )
 

@@ -21,7 +21,8 @@ LOCAL = {"serve", "demo", "check", "state check", "state rotate-key"}
 """Those that need no running edge."""
 
 PROMISED = """
-serve, demo, check, status, reload, stop, domains add, domains list, domains show, domains remove, certs list, certs show,
+serve, demo, check, status, reload, stop, domains add, domains list, domains show, domains remove,
+domains verify, domains watch, domains restore, certs list, certs show,
 certs issue, certs renew, certs revoke, certs upload, tokens create, tokens list, tokens revoke, state check,
 state rotate-key
 """

@@ -206,3 +206,60 @@ def test_no_edge_ends_with_status_three(cli, tmp_path):
     status, out, err = cli("domains", "list", "--socket", str(tmp_path / "no.sock"))
     assert (status, out) == (main.UNANSWERED, "")
     assert "there is no such socket" in err
+
+
+PENDING = DOMAIN | {
+    "state": "pending_validation",
+    "error": {"code": "no_record", "detail": "There is no record.", "fault": "customer_dns"},
+    "dns_records": [
+        {"required": True, "purpose": "routing", "reason": "There is no record.", "zone_line": "a.test. 300 IN CNAME b.test."}
+    ],
+}
+ACTIVE: dict[str, object] = DOMAIN | {"state": "active", "error": None, "dns_records": []}
+
+
+def test_add_with_verify_sends_it_through_verification(cli, edge):
+    edge.answers[f"POST {BASE}"] = (201, {"domain_config": PENDING, "published": True})
+    assert cli("domains", "add", "gallery.example.com", "-w", "w", "--verify")[0] == main.DONE
+    assert edge.asked[0][2]["verify"] is True
+
+
+def test_verify_says_what_is_missing_and_its_status_tells_scripts(cli, edge):
+    path = f"POST {BASE}/gallery.example.com/verify"
+    edge.answers[path] = (200, {"verified": False, "domain_config": PENDING, "dns_records": PENDING["dns_records"]})
+    status, out, err = cli("domains", "verify", "gallery.example.com", "--method", "dns")
+    assert status == main.REFUSED
+    assert "a.test. 300 IN CNAME b.test." in out
+    assert err == "gallery.example.com is pending_validation: There is no record.\n"
+    assert edge.asked[0][2] == {"method": "dns"}
+    edge.answers[path] = (200, {"verified": True, "domain_config": ACTIVE, "dns_records": []})
+    assert cli("domains", "verify", "gallery.example.com") == (main.DONE, "", "gallery.example.com is active\n")
+    status, out, _ = cli("domains", "verify", "gallery.example.com", "--json")
+    assert (status, json.loads(out)["verified"]) == (main.DONE, True)
+
+
+def test_watch_ends_with_the_active_domain_or_with_its_time(cli, edge):
+    edge.answers[f"POST {BASE}/gallery.example.com/verify"] = (200, {})
+    edge.answers[f"GET {BASE}/gallery.example.com"] = (200, ACTIVE)
+    assert cli("domains", "watch", "gallery.example.com") == (main.DONE, "", "gallery.example.com is active\n")
+    edge.answers[f"GET {BASE}/gallery.example.com"] = (200, PENDING)
+    status, _, err = cli("domains", "watch", "gallery.example.com", "--for", "1")
+    assert (status, err) == (main.REFUSED, "gallery.example.com is pending_validation: There is no record.\n")
+
+
+@pytest.mark.parametrize("state", ["verified", "suspended", "parked"])
+def test_watch_does_not_wait_for_what_comes_never(cli, edge, state):
+    edge.answers[f"POST {BASE}/gallery.example.com/verify"] = (200, {})
+    edge.answers[f"GET {BASE}/gallery.example.com"] = (200, ACTIVE | {"state": state})
+    status, _, err = cli("domains", "watch", "gallery.example.com")
+    assert err == f"gallery.example.com is {state}\n"
+    assert status == (main.DONE if state == "verified" else main.REFUSED)
+
+
+def test_restore_brings_a_removed_domain_back(cli, edge):
+    edge.answers[f"POST {BASE}/gallery.example.com/restore"] = (200, {"domain_config": DOMAIN, "published": True})
+    assert cli("domains", "restore", "gallery.example.com") == (
+        main.DONE,
+        "",
+        "gallery.example.com is back for spandantest: verified.\n",
+    )

@@ -36,6 +36,8 @@ pages.maintenance pages.suspended pages.setup pages.setup_until_active
 entitlement.url entitlement.timeout entitlement.ttl entitlement.on_error entitlement.static entitlement.grace
 mail.server mail.port mail.security mail.username mail.password mail.sender mail.ca_bundle mail.timeout
 entitlement.remove_after limits.domains_per_workspace
+verification.preset verification.give_up_after verification.look_again verification.forget_after verification.undo
+verification.revoke_removed verification.visitors_address
 log.access log.format log.level metrics.listen metrics.top
 """
 """Keys that operators' files may have. One that is taken away or renamed makes such a file an error: add only."""

@@ -48,6 +48,8 @@ from edgeproxy.units import Duration
         ("api.cors_origins", "http://localhost:5173", "http://localhost:5173"),
         ("api.cors_origins", "http://[::1]:80", "http://[::1]"),
         ("api.cors_origins", "*", "*"),
+        ("verification.visitors_address", "LB.Example.com:8443", "lb.example.com:8443"),
+        ("verification.visitors_address", "[0:0::1]:443", "[::1]:443"),
     ],
 )
 def test_good_values_come_back_normalised(key, value, normalised):
@@ -59,6 +61,8 @@ def test_good_values_come_back_normalised(key, value, normalised):
     [
         ("listen.https", "443", "is not an address with a port"),
         ("origin.allow", "10.0.0.0/40", "is not a network"),
+        ("verification.visitors_address", "lb.example.com", "is not an address with a port"),
+        ("verification.visitors_address", "lb.example.com:0", "is not a port"),
         ("listen.https", ":443", 'for all of them write "0.0.0.0:443" and "[::]:443"'),
         ("listen.https", "localhost:443", "is not an address with a port"),
         ("listen.https", "::1:443", "is not an address with a port"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -21,14 +22,20 @@ from edgeproxy.control.api.shapes import (
     DomainPatch,
     DomainQuery,
     DomainRemoved,
+    DomainVerified,
     ErrorOut,
+    RestoreIn,
+    VerifyIn,
     certain_moment,
     from_cursor,
     moment,
     to_cursor,
 )
 from edgeproxy.control.domains.pairs import partner_of
+from edgeproxy.control.domains.records import DnsRecord
 from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_token_origin, check_workspace
+from edgeproxy.control.domains.verification.shown import wanted_records
+from edgeproxy.control.domains.verification.wanted import wanted_of
 from edgeproxy.control.issuance.policy import not_registered, served_unregistered
 from edgeproxy.control.issuance.registered import registered_domain
 from edgeproxy.control.issuance.scheduler import described
@@ -61,19 +68,33 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
     if partner:
         check_reserved(partner, context.config)
     state = DomainState.PENDING_VALIDATION if body.verify else DomainState.VERIFIED
-    at_most = await plane.entitlements.allowance(workspace) if body.verify else None
-    domain = await plane.store.add_domain(
-        name,
-        workspace,
-        origin=origin,
-        redirect_to=hostname(body.redirect_to) if body.redirect_to else "",
-        metadata=_metadata(body.metadata),
-        partner=partner,
-        state=state,
-        actor=actor_of(request),
-        now=context.now(),
-        at_most=at_most,
-    )
+    redirect_to = hostname(body.redirect_to) if body.redirect_to else ""
+    metadata = _metadata(body.metadata)
+    if body.verify:
+        at_most = await plane.entitlements.allowance(workspace)
+        registered = await plane.domains.register(
+            name,
+            workspace,
+            origin=origin,
+            redirect_to=redirect_to,
+            metadata=metadata,
+            partner=partner,
+            at_most=at_most,
+            actor=actor_of(request),
+        )
+        domain = registered.domain
+    else:
+        domain = await plane.store.add_domain(
+            name,
+            workspace,
+            origin=origin,
+            redirect_to=redirect_to,
+            metadata=metadata,
+            partner=partner,
+            state=state,
+            actor=actor_of(request),
+            now=context.now(),
+        )
     response.headers["etag"] = etag_of(domain)
     published = await wait_published(plane)
     log.info("domain added", domain=name, workspace=workspace, state=state.value, actor=actor_of(request))
@@ -149,18 +170,52 @@ async def change_domain(
     return DomainChanged(domain_config=await _view(context, plane, changed), published=published)
 
 
-@router.delete("/domains/{domain}", summary="Remove a domain")
-async def remove_domain(request: Request, domain: str) -> DomainRemoved:
-    """Removes a domain, and its certificates with their keys. Every worker refuses it when this answers."""
+@router.post("/domains/{domain}/verify", summary="Look at a domain's records now")
+async def verify_domain(request: Request, domain: str, body: VerifyIn | None = None) -> DomainVerified:
+    """Looks afresh, within 30 s, and wakes a domain that was parked. Many who ask at once share one look, and one that is less
+    than 5 s old counts. With `method` the domain is proven by that from now on."""
     context = context_of(request)
     plane = context.open_plane()
     existing = await _existing(plane, domain)
-    await plane.store.remove_domain(
-        existing.hostname,
-        actor=actor_of(request),
-        now=context.now(),
-        destroy_keys=not served_unregistered(existing.hostname, context.config),
+    if body is not None and body.method is not None:
+        await plane.domains.change_method(existing.hostname, body.method, actor=actor_of(request))
+    checked = await plane.domains.verify(existing.hostname, actor=actor_of(request))
+    view = await _view(context, plane, checked.domain)
+    return DomainVerified(verified=checked.domain.verified_at is not None, dns_records=view.dns_records, domain_config=view)
+
+
+@router.post("/domains/{domain}/restore", summary="Bring a removed domain back")
+async def restore_domain(request: Request, domain: str, body: RestoreIn | None = None) -> DomainAdded:
+    """Undoes the removal of a domain that was verified here or was to be, within `verification.undo`. It is served as before
+    when this answers, and looked at afresh."""
+    context = context_of(request)
+    plane = context.open_plane()
+    workspace = "" if body is None else body.workspace_id
+    restored = await plane.domains.undo(domain, workspace, actor=actor_of(request))
+    published = await wait_published(plane)
+    return DomainAdded(
+        domain_config=await _view(context, plane, restored),
+        verification_required=restored.verified_at is None,
+        published=published,
     )
+
+
+@router.delete("/domains/{domain}", summary="Remove a domain")
+async def remove_domain(request: Request, domain: str) -> DomainRemoved:
+    """Removes a domain. Every worker refuses it when this answers. One that was added on the operator's word is gone with its
+    certificates and their keys; any other can be brought back for `verification.undo`, after which they are destroyed."""
+    context = context_of(request)
+    plane = context.open_plane()
+    existing = await _existing(plane, domain)
+    if existing.method:
+        await plane.domains.remove(existing.hostname, actor=actor_of(request))
+    else:
+        await plane.store.remove_domain(
+            existing.hostname,
+            actor=actor_of(request),
+            now=context.now(),
+            destroy_keys=not served_unregistered(existing.hostname, context.config),
+        )
     published = await wait_published(plane)
     log.info("domain removed", domain=existing.hostname, workspace=existing.workspace_id, actor=actor_of(request))
     view = await _view(context, plane, existing)
@@ -227,7 +282,7 @@ async def _views(context: Context, plane: Plane, domains: list[Domain]) -> list[
             metadata=msgspec.json.decode(domain.metadata) if domain.metadata else {},
             created_at=certain_moment(domain.created_at),
             verified_at=moment(domain.verified_at),
-            dns_records=[record.shown() for record in records[domain.hostname]],
+            dns_records=[record.shown() for record in (*_wanted(context, plane, domain), *records[domain.hostname])],
             certificate_id=served.get(domain.hostname),
             error=_error(context, domain, failures.get(domain.hostname), served.get(domain.hostname)),
         )
@@ -240,8 +295,27 @@ def _metadata(given: dict[str, str]) -> str:
     return msgspec.json.encode(given).decode() if given else ""
 
 
+def _wanted(context: Context, plane: Plane, domain: Domain) -> Sequence[DnsRecord]:
+    """What the owner of a domain has to set, with what was seen of it if that is remembered."""
+    if not domain.method:
+        return ()
+    verdict = plane.domains.verdict(domain)
+    shown = msgspec.structs.replace(domain, method="dns") if domain.must_prove else domain
+    return (() if verdict is None else verdict.records) or wanted_records(wanted_of(shown, context.config))
+
+
 def _error(context: Context, domain: Domain, failure: Failure | None, certificate: str | None) -> ErrorOut | None:
     """What failed last for a domain; not what failed before it was registered."""
+    if domain.error_code and (failure is None or domain.error_code != "issuance_failed"):
+        return ErrorOut(
+            code=domain.error_code,
+            detail=domain.error_detail,
+            fault=domain.error_fault,
+            retryable=True,
+            failed_at=certain_moment(domain.looked_at or domain.updated_at),
+            times=max(domain.looks, 1),
+            next_try_at=moment(domain.next_look),
+        )
     if failure is None or failure.updated_at < domain.created_at:
         return None
     by_itself = certificate is not None or context.config.issuance.on_demand

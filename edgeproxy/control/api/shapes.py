@@ -83,6 +83,20 @@ class DomainPatch(Body):
     metadata: Metadata | None = Field(default=None, description="Replaces all that was there. null: none")
 
 
+class VerifyIn(Body):
+    """POST …/domains/{domain}/verify."""
+
+    method: Literal["cname", "dns", "file"] | None = Field(
+        default=None, description="How its owner proves it from now on; dns: a TXT record. null: as before"
+    )
+
+
+class RestoreIn(Body):
+    """POST …/domains/{domain}/restore."""
+
+    workspace_id: str = Field(default="", max_length=63, description="Whose it was. Empty: whoever's it was last")
+
+
 class DomainQuery(Query):
     """GET …/domains."""
 
@@ -181,6 +195,14 @@ class DomainChanged(BaseModel):
 
     domain_config: DomainOut
     published: bool = Field(description="Whether every worker does so now. False: stored, and done a little later")
+
+
+class DomainVerified(BaseModel):
+    """The answer to POST …/domains/{domain}/verify."""
+
+    verified: bool = Field(description="Whether its owner has proven it. It is live when its state is active")
+    dns_records: list[dict[str, Any]]
+    domain_config: DomainOut
 
 
 class DomainRemoved(BaseModel):

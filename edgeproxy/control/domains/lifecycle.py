@@ -41,11 +41,15 @@ class Event(enum.StrEnum):
     SUSPENDED = "suspended"
     REINSTATED = "reinstated"
     """Its suspension ends, and it was proven before."""
+    REINSTATED_ACTIVE = "reinstated_active"
+    """The same, and it was active before: it is served as it was, until somebody has looked."""
     REINSTATED_UNPROVEN = "reinstated_unproven"
     REMOVED = "removed"
     RESTORED = "restored"
     """Its removal is undone, and it was proven before."""
+    RESTORED_ACTIVE = "restored_active"
     RESTORED_UNPROVEN = "restored_unproven"
+    RESTORED_SUSPENDED = "restored_suspended"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ TABLE: dict[DomainState, dict[Event, Move]] = {
     },
     SUSPENDED: {
         Event.REINSTATED: Move(VERIFIED),
+        Event.REINSTATED_ACTIVE: Move(ATTENTION),
         Event.REINSTATED_UNPROVEN: Move(PENDING),
         Event.REMOVED: _LEAVES[Event.REMOVED],
     },
@@ -103,7 +108,9 @@ TABLE: dict[DomainState, dict[Event, Move]] = {
     },
     REMOVED: {
         Event.RESTORED: Move(VERIFIED, "domain.registered"),
+        Event.RESTORED_ACTIVE: Move(ATTENTION, "domain.registered"),
         Event.RESTORED_UNPROVEN: Move(PENDING, "domain.registered"),
+        Event.RESTORED_SUSPENDED: Move(SUSPENDED, "domain.registered"),
     },
 }
 
@@ -116,12 +123,12 @@ def next_move(state: DomainState, event: Event) -> Move:
     return move
 
 
-def heard(state: DomainState, said: Said, *, leads_here: bool) -> Event | None:
+def heard(state: DomainState, said: Said, *, leads_here: bool | None) -> Event | None:
     """What follows for a domain from a look at its records; None: nothing, it is looked at again.
 
-    `leads_here` is whether a visitor who looks the name up arrives at this edge. Nothing follows from an unsure look: a
-    name is not taken out of service because a resolver is silent. Whether a domain in ATTENTION is well again a handshake
-    tells.
+    `leads_here` is whether a visitor who looks the name up arrives at this edge; None: nobody knows. Nothing follows from an
+    unsure look: a name is not taken out of service because a resolver is silent. Whether a domain in ATTENTION is well again
+    a handshake tells.
     """
     if said == "unsure":
         return None
@@ -131,8 +138,8 @@ def heard(state: DomainState, said: Said, *, leads_here: bool) -> Event | None:
         return Event.PROVEN if leads_here else Event.PROVEN_AHEAD
     if state is CUTOVER:
         return Event.PROVEN if leads_here else None
+    if leads_here is not False:
+        return None
     if state in (VERIFIED, ISSUING):
-        return None if leads_here else Event.PROVEN_AHEAD
-    if state is ACTIVE:
-        return None if leads_here else Event.FAILS
-    return None
+        return Event.PROVEN_AHEAD
+    return Event.FAILS if state is ACTIVE else None

@@ -11,6 +11,7 @@ from edgeproxy.config.check import own_socket
 from edgeproxy.config.nameservers import beneath
 from edgeproxy.config.structs import Config
 from edgeproxy.config.values import RULES
+from edgeproxy.control.issuance.registered import is_public_suffix
 from edgeproxy.errors import InvalidName
 from edgeproxy.model import covers, workspace_id
 
@@ -45,6 +46,33 @@ def check_reserved(name: str, config: Config) -> None:
     if zone and beneath(base, zone):
         raise InvalidName(
             f"{name} cannot be registered: {zone} is dns.zone of this edge, where it answers challenges only.",
+            code="reserved_name",
+        )
+
+
+INTERNAL = (
+    *("localhost", "local", "internal", "test", "example", "invalid", "onion", "alt", "arpa"),
+    *("localdomain", "lan", "home", "corp", "intranet", "private", "mail"),
+)
+"""Top-level names that are nobody's in the public DNS: RFC 2606, 6761, 6762, 7686, 9476; ICANN's for private use; and those
+that are so common in private networks that ICANN delegates them to nobody."""
+
+
+def check_claimable(name: str, config: Config) -> None:
+    """Refuses a normalised hostname (or wildcard) that no customer can own; raises InvalidName. The operator's own word does
+    not have to pass this.
+
+    That is a public suffix, a wildcard of one, and a name beneath INTERNAL, unless the certificates are those of the
+    built-in CA: such an edge may be for a private network.
+    """
+    base = name.removeprefix("*.")
+    if is_public_suffix(base):
+        what = "is a public suffix, under which anybody can register a domain"
+        raise InvalidName(f"{name} cannot be registered: {base} {what}. Register a domain beneath it.", code="reserved_name")
+    last = base.rpartition(".")[2]
+    if last in INTERNAL and config.issuance.directory != "internal":
+        raise InvalidName(
+            f"{name} cannot be registered: names under .{last} are not in the public DNS, so that nobody can prove one.",
             code="reserved_name",
         )
 

@@ -22,3 +22,8 @@ def registered_domain(name: str) -> str:
     """ "example.co.uk" for "*.shop.example.co.uk"; a public suffix itself stands for itself."""
     name = name.removeprefix("*.")
     return str(_list().privatesuffix(name) or name)
+
+
+def is_public_suffix(name: str) -> bool:
+    """Whether domains of strangers are registered directly beneath a name: "co.uk", "github.io"."""
+    return _list().privatesuffix(name) is None

@@ -6,20 +6,19 @@ step says which row it saw: where that row has changed meanwhile, nothing is don
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, literal, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from edgeproxy.control.store.base import Part, fields, map_key, page, parent_of
+from edgeproxy.control.store.base import Part, fields, map_key, page
 from edgeproxy.control.store.database import Write
-from edgeproxy.control.store.domains import COLUMNS, audited, destroy_keys_of, domain_of, within
+from edgeproxy.control.store.domains import COLUMNS, audited, destroy_keys_of, domain_of, end, put, register, told
 from edgeproxy.control.store.outbox import emitted
 from edgeproxy.control.store.rows import Domain, Holder, Lease, Removal
 from edgeproxy.control.store.schema import domains, holders, leases, removals
-from edgeproxy.errors import Conflict, NotFound
+from edgeproxy.errors import NotFound
 
 AHEAD_SECONDS = 60.0
 """A row that was looked at by so much later than now was so by a clock that was ahead."""
@@ -37,26 +36,28 @@ class DomainLife(Part):
     # Registering
 
     async def register_domain(
-        self, domain: Domain, *, actor: str, now: float, at_most: int | None = None, instead_of: Domain | None = None
+        self,
+        domain: Domain,
+        *,
+        actor: str,
+        now: float,
+        at_most: int | None = None,
+        instead_of: Domain | None = None,
+        partner: Domain | None = None,
     ) -> Domain:
-        """Registers a domain as it is given and tells `domain.registered`. Raises Conflict where the name is registered
-        already, or (code `too_many_domains`) the workspace has `at_most` domains.
+        """Registers a domain as it is given, and with it its `partner`, both or neither. Raises Conflict where a name is
+        registered already, or (code `too_many_domains`) the workspace would have more than `at_most` domains, and InvalidName
+        for a `redirect_to` that is not possible.
 
         `instead_of`, a registration that was never verified, gives way to it, if it is still as it was seen.
         """
         async with self.database.write() as write:
-            if at_most is not None:
-                await within(write, domain.workspace_id, at_most)
             if instead_of is not None and await _is_still(write, instead_of) and instead_of.verified_at is None:
-                await write.connection.execute(delete(domains).where(domains.c.hostname == domain.hostname))
                 detail = f"workspace {instead_of.workspace_id}, which never proved it, gives way to {domain.workspace_id}"
-                await audited(write, now, actor, "domain.removed", domain.hostname, detail)
-                await emitted(write, now, "domain.removed", domain.hostname, instead_of.workspace_id, told(instead_of))
-            await _insert(write, domain)
-            detail = f"workspace {domain.workspace_id}, {domain.state.value}"
-            await audited(write, now, actor, "domain.added", domain.hostname, detail)
-            await emitted(write, now, "domain.registered", domain.hostname, domain.workspace_id, told(domain))
-            write.changed("sites", domain.hostname)
+                await end(write, instead_of, actor, now, detail)
+            await register(write, domain, actor, now, at_most)
+            if partner is not None:
+                await register(write, partner, actor, now, at_most)
         return domain
 
     async def holders_of(self, hostname: str) -> list[Holder]:
@@ -144,16 +145,11 @@ class DomainLife(Part):
         async with self.database.write() as write:
             if not await _is_still(write, before):
                 return None
-            hostname, workspace = before.hostname, before.workspace_id
-            await write.connection.execute(delete(domains).where(domains.c.hostname == hostname))
             values = {"domain": msgspec.json.encode(before), "removed_at": now, "removed_by": actor, "final_at": final_at}
-            statement = insert(removals).values(hostname=hostname, workspace_id=workspace, **values)
+            statement = insert(removals).values(hostname=before.hostname, workspace_id=before.workspace_id, **values)
             keys = ["hostname", "workspace_id"]
             await write.connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
-            await _note_holder(write, before, now)
-            await audited(write, now, actor, "domain.removed", hostname, f"workspace {workspace}")
-            await emitted(write, now, "domain.removed", hostname, workspace, told(before))
-            write.changed("sites", hostname)
+            await end(write, before, actor, now)
         return before
 
     async def restore_domain(self, removal: Removal, domain: Domain, *, actor: str, now: float) -> Domain:
@@ -165,12 +161,11 @@ class DomainLife(Part):
             there = delete(removals).where(mine, removals.c.removed_at == removal.removed_at, removals.c.final_at > now)
             if not (await write.connection.execute(there)).rowcount:
                 raise NotFound(f"{hostname} cannot be brought back any more. Register it again.")
-            await _insert(write, domain)
+            await put(write, domain)
             held = (holders.c.hostname == hostname) & (holders.c.workspace_id == workspace)
             await write.connection.execute(delete(holders).where(held, holders.c.ended_at == removal.removed_at))
             await audited(write, now, actor, "domain.restored", hostname, f"workspace {workspace}, {domain.state.value}")
             await emitted(write, now, "domain.registered", hostname, workspace, told(domain))
-            write.changed("sites", hostname)
         return domain
 
     async def removals_of(self, hostname: str) -> list[Removal]:
@@ -213,36 +208,6 @@ def lease_name(hostname: str) -> str:
     return f"look:{hostname}"
 
 
-def told(domain: Domain) -> dict[str, Any]:
-    """The stable part of a domain_config: what events and answers say of a domain alike. Times are ISO 8601, UTC."""
-    error = None
-    if domain.error_code:
-        retryable = domain.next_look is not None
-        error = {
-            "code": domain.error_code,
-            "detail": domain.error_detail,
-            "fault": domain.error_fault,
-            "retryable": retryable,
-        }
-    return {
-        "domain": domain.hostname,
-        "workspace_id": domain.workspace_id,
-        "state": domain.state.value,
-        "origin": domain.origin,
-        "redirect_to": domain.redirect_to or None,
-        "include_www": domain.include_www,
-        "maintenance": domain.maintenance,
-        "metadata": msgspec.json.decode(domain.metadata) if domain.metadata else {},
-        "created_at": _moment(domain.created_at),
-        "verified_at": _moment(domain.verified_at),
-        "error": error,
-    }
-
-
-def _moment(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 def _due(now: float) -> Select[Any]:
     return select(*COLUMNS).where(domains.c.next_look <= now, ~_leased(now)).order_by(domains.c.next_look)
 
@@ -260,14 +225,6 @@ async def _put_lease(write: Write, hostname: str, lease: Lease) -> None:
     await write.connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
 
-async def _insert(write: Write, domain: Domain) -> None:
-    hostname = map_key(domain.hostname)
-    values = {name: getattr(domain, name) for name in domain.__struct_fields__}
-    statement = insert(domains).values(**(values | {"state": domain.state.value, "parent": parent_of(hostname)}))
-    if not (await write.connection.execute(statement.on_conflict_do_nothing())).rowcount:
-        raise Conflict(f"{hostname} is registered already.", code="already_registered")
-
-
 async def _is_still(write: Write, seen: Domain) -> bool:
     """Whether a row is the one that was seen, whatever looks were noted of it meanwhile."""
     query = select(domains.c.hostname).where(
@@ -277,14 +234,3 @@ async def _is_still(write: Write, seen: Domain) -> bool:
         domains.c.state == seen.state.value,
     )
     return await write.connection.scalar(query) is not None
-
-
-async def _note_holder(write: Write, domain: Domain, now: float) -> None:
-    """Who never proved a name never held it, or anybody could make a name hard to claim for whom it belongs to."""
-    if domain.verified_at is None:
-        return
-    values: dict[str, Any] = {"was_active": domain.active_at is not None, "ended_at": now}
-    statement = insert(holders).values(hostname=domain.hostname, workspace_id=domain.workspace_id, **values)
-    values["was_active"] = or_(holders.c.was_active, statement.excluded.was_active)
-    keys = ["hostname", "workspace_id"]
-    await write.connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -12,9 +13,10 @@ from sqlalchemy.dialects.sqlite import insert
 from edgeproxy.control.store.base import Part, fields, map_key, page, parent_of
 from edgeproxy.control.store.certificates import remove
 from edgeproxy.control.store.database import Write
+from edgeproxy.control.store.outbox import emitted
 from edgeproxy.control.store.redirects import check_redirect
 from edgeproxy.control.store.rows import AuditEntry, Domain, DomainChange
-from edgeproxy.control.store.schema import audit, certificate_names, domains, gate_routes
+from edgeproxy.control.store.schema import audit, certificate_names, domains, gate_routes, holders
 from edgeproxy.errors import Conflict, NotFound, Outdated
 from edgeproxy.model import SERVED, DomainState, wildcard_of
 
@@ -54,9 +56,10 @@ class Domains(Part):
             verified_at=now if state in SERVED else None,
         )
         async with self.database.write() as write:
-            await _add(write, domain, actor, now, at_most)
+            await register(write, domain, actor, now, at_most)
             if partner:
-                await _add(write, msgspec.structs.replace(domain, hostname=partner, redirect_to=hostname), actor, now, at_most)
+                beside = msgspec.structs.replace(domain, hostname=partner, redirect_to=hostname)
+                await register(write, beside, actor, now, at_most)
         return domain
 
     async def change_domain(
@@ -144,11 +147,9 @@ class Domains(Part):
         """
         async with self.database.write() as write:
             domain = await _existing(write, hostname)
-            await write.connection.execute(domains.delete().where(domains.c.hostname == hostname))
+            await end(write, domain, actor, now)
             if destroy_keys:
                 await destroy_keys_of(write, hostname, actor, now)
-            await audited(write, now, actor, "domain.removed", hostname, f"workspace {domain.workspace_id}")
-            write.changed("sites", hostname)
         return domain
 
     async def list_audit(self, limit: int, after: int = 0, subject: str | None = None) -> list[AuditEntry]:
@@ -177,10 +178,39 @@ async def destroy_keys_of(write: Write, hostname: str, actor: str, now: float) -
         await remove(write, certificate_id, now, by=actor, why="its domain was removed")
 
 
-async def _add(write: Write, domain: Domain, actor: str, now: float, at_most: int | None) -> None:
-    hostname, workspace_id = domain.hostname, domain.workspace_id
-    if at_most is not None:
-        await within(write, workspace_id, at_most)
+def told(domain: Domain) -> dict[str, Any]:
+    """The stable part of a domain_config: what events and answers say of a domain alike. Times are ISO 8601, UTC."""
+    error = None
+    if domain.error_code:
+        retryable = domain.next_look is not None
+        error = {
+            "code": domain.error_code,
+            "detail": domain.error_detail,
+            "fault": domain.error_fault,
+            "retryable": retryable,
+        }
+    return {
+        "domain": domain.hostname,
+        "workspace_id": domain.workspace_id,
+        "state": domain.state.value,
+        "origin": domain.origin,
+        "redirect_to": domain.redirect_to or None,
+        "include_www": domain.include_www,
+        "maintenance": domain.maintenance,
+        "metadata": msgspec.json.decode(domain.metadata) if domain.metadata else {},
+        "created_at": _moment(domain.created_at),
+        "verified_at": _moment(domain.verified_at),
+        "error": error,
+    }
+
+
+def _moment(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+async def put(write: Write, domain: Domain) -> None:
+    """Makes the row of a registration. Raises Conflict where the name is registered already."""
+    hostname = map_key(domain.hostname)
     values = {name: getattr(domain, name) for name in domain.__struct_fields__}
     statement = insert(domains).values(**(values | {"state": domain.state.value, "parent": parent_of(hostname)}))
     if not (await write.connection.execute(statement.on_conflict_do_nothing())).rowcount:
@@ -188,9 +218,30 @@ async def _add(write: Write, domain: Domain, actor: str, now: float, at_most: in
             f"{hostname} is registered already. `edgeproxy domains show {hostname}` says for whom; to give it to "
             f"another workspace, remove it first: `edgeproxy domains remove {hostname}`."
         )
+    write.changed("sites", hostname)
+
+
+async def register(write: Write, domain: Domain, actor: str, now: float, at_most: int | None = None) -> None:
+    """Makes a registration, notes it and tells `domain.registered`. Raises Conflict where the name is registered already or the
+    workspace has `at_most` domains, and InvalidName for a `redirect_to` that is not possible."""
+    hostname, workspace_id = domain.hostname, domain.workspace_id
+    if at_most is not None:
+        await within(write, workspace_id, at_most)
+    await put(write, domain)
     if domain.redirect_to:  # by now it is there itself: a wildcard may redirect to a name that it covers
         await check_redirect(write, hostname, workspace_id, domain.redirect_to)
     await audited(write, now, actor, "domain.added", hostname, f"workspace {workspace_id}, {domain.state.value}")
+    await emitted(write, now, "domain.registered", hostname, workspace_id, told(domain))
+
+
+async def end(write: Write, domain: Domain, actor: str, now: float, detail: str = "") -> None:
+    """Ends a registration: its row goes, who held the name is noted, and `domain.removed` is told."""
+    hostname = domain.hostname
+    await write.connection.execute(domains.delete().where(domains.c.hostname == hostname))
+    await note_holder(write, domain, now)
+    await audited(write, now, actor, "domain.removed", hostname, detail or f"workspace {domain.workspace_id}")
+    removed = msgspec.structs.replace(domain, state=DomainState.REMOVED)
+    await emitted(write, now, "domain.removed", hostname, domain.workspace_id, told(removed))
     write.changed("sites", hostname)
 
 
@@ -217,6 +268,17 @@ async def within(write: Write, workspace_id: str, at_most: int) -> None:
             f"The workspace {workspace_id} has {at_most} domains already, which is as many as it may have. Remove one first.",
             code="too_many_domains",
         )
+
+
+async def note_holder(write: Write, domain: Domain, now: float) -> None:
+    """Who never proved a name never held it, or anybody could make a name hard to claim for whom it belongs to."""
+    if domain.verified_at is None:
+        return
+    values: dict[str, Any] = {"was_active": domain.active_at is not None, "ended_at": now}
+    statement = insert(holders).values(hostname=domain.hostname, workspace_id=domain.workspace_id, **values)
+    values["was_active"] = or_(holders.c.was_active, statement.excluded.was_active)
+    keys = ["hostname", "workspace_id"]
+    await write.connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
 
 
 async def _existing(write: Write, hostname: str) -> Domain:

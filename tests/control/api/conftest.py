@@ -24,7 +24,9 @@ from edgeproxy.control.api.app import admin_app
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.server import AdminProtocol, Server
 from edgeproxy.control.domains.paying import Entitlements
+from edgeproxy.control.domains.reconciler import Reconciler
 from edgeproxy.control.domains.records import acme_records
+from edgeproxy.control.domains.service import Domains
 from edgeproxy.control.faults import Faults
 from edgeproxy.control.issuance.authorities import AuthorityState
 from edgeproxy.control.issuance.budget import Left
@@ -44,6 +46,7 @@ from edgeproxy.published.records import Site
 from edgeproxy.published.seal import Sealer
 from edgeproxy.published.writer import MapWriter
 from tests.authorities import Authority
+from tests.control.domains.living import Guest, Zone
 from tests.ports import free_port
 
 ROOT = Authority("Root")
@@ -206,6 +209,7 @@ class World:
     writer: MapWriter
     directory: Path
     authority: FakeAuthority
+    zone: Zone
 
     def site(self, hostname: str) -> Site | None:
         """What the map says of a hostname. Through the writer: a process opens an LMDB environment once."""
@@ -238,6 +242,8 @@ async def world(tmp_path):
     lifecycle = Lifecycle(*parts, roots=lambda: roots)
     probe = Probe(config, store, time.time)
     webhooks = Webhooks(config, store)
+    zone = Zone()
+    reconciler = Reconciler(config, store, zone, issuance, Guest(), time.time)
     plane = SimpleNamespace(
         store=store,
         publisher=publisher,
@@ -248,6 +254,7 @@ async def world(tmp_path):
         webhooks=webhooks,
         entitlements=Entitlements(config, store, time.time),
         mailer=Mailer(config),
+        domains=Domains(config, store, zone, reconciler, time.time, proof_key=b"k" * 32),
     )
     context = Context(
         config=config,
@@ -260,7 +267,8 @@ async def world(tmp_path):
     )
     transport = httpx2.ASGITransport(admin_app(context))
     async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=20) as client:
-        yield World(client, context, supervisor, store, publisher, issuance, writer, tmp_path, authority)
+        yield World(client, context, supervisor, store, publisher, issuance, writer, tmp_path, authority, zone)
+    await reconciler.close()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await webhooks.close()

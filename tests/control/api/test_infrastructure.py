@@ -441,3 +441,64 @@ async def test_every_method_that_a_path_does_not_take_is_refused_with_those_that
     problem_of(answer, 405, "method_not_allowed")
     assert set(answer.headers["allow"].replace(" ", "").split(",")) <= {"GET", "POST"}
     problem_of(await world.client.get("/api/v1/nothing"), 404, "not_found")
+
+
+# Verified like a tenant's
+
+
+async def test_verify_looks_and_says_what_is_missing(world):
+    await add(world, "gallery.client.com", verify=True)
+    answer = await world.client.post(f"{DOMAINS}/gallery.client.com/verify")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["verified"], body["domain_config"]["state"]) == (False, "pending_validation")
+    assert body["domain_config"]["error"]["code"] == "no_record"
+    assert body["domain_config"]["error"]["fault"] == "customer_dns"
+    problem_of(await world.client.post(f"{DOMAINS}/nobody.client.com/verify"), 404, "not_found")
+
+
+async def test_what_is_required_is_listed_before_anybody_has_looked(world):
+    answer = await add(world, "gallery.client.com", verify=True)
+    [required] = [record for record in answer.json()["domain_config"]["dns_records"] if record["required"]]
+    assert (required["type"], required["value"], required["purpose"]) == ("CNAME", "domain.edge.example", "routing")
+    answer = await world.client.post(f"{DOMAINS}/gallery.client.com/verify", json={"method": "dns"})
+    assert answer.status_code == 200
+    wrong: list[object] = [{"method": "pigeon"}, {"method": 5}, {"colour": "red"}, []]
+    for body in wrong:
+        problem_of(await world.client.post(f"{DOMAINS}/gallery.client.com/verify", json=body), 422, "invalid_request")
+
+
+async def test_a_domain_with_its_www_is_verified_both_or_neither_registered(world):
+    answer = await add(world, "client.com", verify=True, include_www=True)
+    assert answer.status_code == 201
+    www = (await world.client.get(f"{DOMAINS}/www.client.com")).json()
+    assert (www["state"], www["redirect_to"]) == ("pending_validation", "client.com")
+    await add(world, "www.other.com")
+    problem_of(await add(world, "other.com", verify=True, include_www=True), 409, "already_registered")
+    problem_of(await world.client.get(f"{DOMAINS}/other.com"), 404, "not_found")
+
+
+async def test_a_removed_domain_is_brought_back_by_its_workspace(world):
+    await add(world, "gallery.client.com", verify=True)
+    assert (await world.client.delete(f"{DOMAINS}/gallery.client.com")).json()["domain_config"]["state"] == "removed"
+    wrong = await world.client.post(f"{DOMAINS}/gallery.client.com/restore", json={"workspace_id": "other"})
+    problem_of(wrong, 404, "not_removed")
+    answer = await world.client.post(f"{DOMAINS}/gallery.client.com/restore", json={"workspace_id": "acme"})
+    assert (answer.status_code, answer.json()["verification_required"]) == (200, True)
+    assert (await world.client.get(f"{DOMAINS}/gallery.client.com")).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["co.uk", "shop.localhost", "printer.local", "*.github.io"])
+async def test_what_no_tenant_can_own_needs_the_operators_word(world, name):
+    problem_of(await add(world, name, verify=True), 422, "reserved_name")
+    assert (await add(world, name)).status_code == 201
+
+
+async def test_who_was_not_the_last_to_hold_a_name_proves_it(world):
+    await add(world, "gallery.client.com", "one")
+    await world.client.delete(f"{DOMAINS}/gallery.client.com")
+    answer = await add(world, "gallery.client.com", "two", verify=True)
+    [required] = [record for record in answer.json()["domain_config"]["dns_records"] if record["required"]]
+    assert (required["type"], required["name"]) == ("TXT", "_edgeproxy-verify.gallery.client.com")
+    refused = await world.client.post(f"{DOMAINS}/gallery.client.com/verify", json={"method": "cname"})
+    problem_of(refused, 409, "proof_needed")

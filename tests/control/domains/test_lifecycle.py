@@ -74,7 +74,7 @@ def test_no_state_is_a_dead_end_and_all_can_be_removed():
 
 
 def test_nothing_is_served_before_it_is_proven():
-    proof = {E.PROVEN, E.REINSTATED, E.RESTORED}
+    proof = {E.PROVEN, E.REINSTATED, E.REINSTATED_ACTIVE, E.RESTORED, E.RESTORED_ACTIVE}
     for state, row in TABLE.items():
         for event, move in row.items():
             if state not in SERVED and move.state in SERVED:
@@ -82,7 +82,7 @@ def test_nothing_is_served_before_it_is_proven():
 
 
 def test_a_look_that_is_unsure_changes_nothing():
-    for state, leads_here in itertools.product(S, (True, False)):
+    for state, leads_here in itertools.product(S, (True, False, None)):
         assert heard(state, "unsure", leads_here=leads_here) is None
 
 
@@ -101,18 +101,22 @@ def test_a_look_that_is_unsure_changes_nothing():
         (S.ACTIVE, "verified", True, None),
         (S.ACTIVE, "pending", True, None),
         (S.ACTIVE, "wrong", False, E.FAILS),
+        (S.PENDING_VALIDATION, "verified", None, E.PROVEN_AHEAD),
+        (S.AWAITING_CUTOVER, "verified", None, None),
+        (S.ISSUING, "pending", None, None),
+        (S.ACTIVE, "wrong", None, None),
         (S.ATTENTION, "verified", True, None),
         (S.SUSPENDED, "verified", True, None),
         (S.PARKED, "verified", True, None),
     ],
 )
-def test_what_follows_from_a_look(state: DomainState, said: Said, leads_here: bool, event: Event | None):
+def test_what_follows_from_a_look(state: DomainState, said: Said, leads_here: bool | None, event: Event | None):
     assert heard(state, said, leads_here=leads_here) is event
 
 
 @pytest.mark.parametrize(
-    ("state", "said", "leads_here"), list(itertools.product(S, ("verified", "pending", "wrong"), (True, False)))
+    ("state", "said", "leads_here"), list(itertools.product(S, ("verified", "pending", "wrong"), (True, False, None)))
 )
-def test_what_follows_from_a_look_is_always_in_the_table(state: DomainState, said: Said, leads_here: bool):
+def test_what_follows_from_a_look_is_always_in_the_table(state: DomainState, said: Said, leads_here: bool | None):
     event = heard(state, said, leads_here=leads_here)
     assert event is None or event in TABLE[state]

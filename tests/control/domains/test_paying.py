@@ -210,7 +210,7 @@ async def test_a_workspace_that_stops_paying_is_suspended_then_removed_and_can_c
         "o.example.org": "active",
     }
     told = [event.type for event in await world.store.events_after(0, 10)]
-    assert told == ["domain.suspended"] * 2
+    assert [each for each in told if each != "domain.registered"] == ["domain.suspended"] * 2
     (entry, *_) = reversed(await world.store.list_audit(100, subject="a.example.com"))
     assert (entry.actor, entry.action, entry.detail) == ("edge", "domain.state", "active to suspended")
 

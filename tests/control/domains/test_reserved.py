@@ -2,8 +2,14 @@
 
 import pytest
 
-from edgeproxy.config.structs import Admin, Api, Config, Dns, Origin, Platform
-from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_token_origin, check_workspace
+from edgeproxy.config.structs import Admin, Api, Config, Dns, Issuance, Origin, Platform
+from edgeproxy.control.domains.reserved import (
+    check_claimable,
+    check_operator_origin,
+    check_reserved,
+    check_token_origin,
+    check_workspace,
+)
 from edgeproxy.errors import InvalidName
 
 CONFIG = Config(
@@ -140,3 +146,27 @@ def test_a_token_may_not_name_what_could_be_an_address_within(origin):
         check_token_origin(origin, ALLOWING)
     assert caught.value.code == "origin_not_allowed"
     assert "origin.allow" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    "name", ["co.uk", "*.co.uk", "github.io", "localhost", "shop.localhost", "*.local", "db.prod.internal", "x.onion", "a.test"]
+)
+def test_what_nobody_can_own_cannot_be_claimed(name):
+    with pytest.raises(InvalidName) as caught:
+        check_claimable(name, Config())
+    assert caught.value.code == "reserved_name"
+
+
+@pytest.mark.parametrize(
+    "name", ["example.com", "*.example.co.uk", "customer.github.io", "xn--bcher-kva.de", "locals.example.com"]
+)
+def test_what_somebody_can_own_can(name):
+    check_claimable(name, Config())
+
+
+def test_an_edge_for_a_private_network_takes_private_names():
+    private = Config(issuance=Issuance(directory="internal"))
+    check_claimable("shop.localhost", private)
+    check_claimable("wiki.corp", private)
+    with pytest.raises(InvalidName):
+        check_claimable("co.uk", private)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgeproxy.control.issuance.registered import load, registered_domain
+from edgeproxy.control.issuance.registered import is_public_suffix, load, registered_domain
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,8 @@ from edgeproxy.control.issuance.registered import load, registered_domain
 def test_the_registered_domain_is_one_label_below_the_public_suffix(name, registered):
     load()
     assert registered_domain(name) == registered
+
+
+def test_public_suffixes_are_those_of_registries_and_of_companies():
+    assert all(is_public_suffix(name) for name in ("com", "co.uk", "github.io", "uk"))
+    assert not any(is_public_suffix(name) for name in ("example.com", "customer.github.io", "a.b.example.co.uk"))

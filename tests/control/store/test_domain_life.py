@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from edgeproxy.control.store import Domain, Lease, Store
-from edgeproxy.control.store.domain_life import lease_name, told
+from edgeproxy.control.store.domain_life import lease_name
+from edgeproxy.control.store.domains import told
 from edgeproxy.control.store.schema import outbox
 from edgeproxy.errors import Conflict, NotFound
 from edgeproxy.model import DomainState
@@ -57,7 +58,7 @@ async def test_a_registration_is_told_and_noted_with_its_row(store: Store) -> No
 async def test_of_two_registrations_at_once_one_wins_and_the_other_leaves_no_trace(store: Store) -> None:
     both = await asyncio.gather(*(registered(store, workspace=f"w{n}") for n in range(8)), return_exceptions=True)
     lost = [each for each in both if isinstance(each, Conflict)]
-    assert [each.code for each in lost] == ["already_registered"] * 7
+    assert [each.code for each in lost] == ["conflict"] * 7
     assert len(await events(store)) == len(await trail(store)) == 1
 
 

@@ -246,7 +246,7 @@ async def test_events_told_in_memory_get_the_workspace_of_their_name(store: Stor
         await store.add_domain(name, workspace, state=DomainState.VERIFIED, actor="test", now=NOW)
     found = [("certificate.issued", name, NOW, {"domain": name}) for name in ("a.test", "x.b.test", "c.test")]
     await store.note_events(found)
-    events = await store.events_after(0, 10)
+    events = [each for each in await store.events_after(0, 10) if each.type == "certificate.issued"]
     assert [(each.subject, each.workspace_id) for each in events] == [("a.test", "one"), ("x.b.test", "two"), ("c.test", "")]
     assert [msgspec.json.decode(each.data)["workspace_id"] for each in events] == ["one", "two", None]
 

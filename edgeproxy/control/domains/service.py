@@ -1,0 +1,373 @@
+"""What the APIs can do with domains: register, verify, remove and bring back, suspend. One object per controller."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable
+
+import msgspec
+
+from edgeproxy.config.structs import Config
+from edgeproxy.control import events
+from edgeproxy.control.domains.lifecycle import Event, next_move
+from edgeproxy.control.domains.looking import Looker, Verdict
+from edgeproxy.control.domains.reconciler import Reconciler, moved
+from edgeproxy.control.domains.reserved import check_claimable, check_reserved, check_workspace
+from edgeproxy.control.domains.scripts import warnings
+from edgeproxy.control.issuance.policy import not_registered
+from edgeproxy.control.issuance.registered import load
+from edgeproxy.control.store import Domain, Removal, Store
+from edgeproxy.errors import Conflict, InvalidName, NotFound
+from edgeproxy.model import DomainState, wildcard_of
+from edgeproxy.model import hostname as checked_hostname
+
+METHODS = ("cname", "dns", "file")
+"""How a name's owner can show that it is theirs; "dns" is a TXT record."""
+
+FRESH_SECONDS = 5.0
+"""A domain that was looked at so lately is not looked at again for who asks."""
+
+LOOK_SECONDS = 24.0
+"""How long who asks waits for the look."""
+
+LIVE_SECONDS = 4.0
+"""How long, after it, for the certificate of a domain that is verified."""
+
+CLAIMS = 2_000
+"""Looks for somebody else's registration that are remembered, so that each is made once in FRESH_SECONDS."""
+
+PROOF_CHARACTERS = 32
+"""Of a proof: 160 bits."""
+
+TRIES = 3
+"""How often a step is tried whose row somebody else changes at the same moment."""
+
+
+class AlreadyRegistered(Conflict):
+    """The name is registered. `domain` is the registration, where it is the same workspace's."""
+
+    code = "already_registered"
+
+    def __init__(self, hostname: str, domain: Domain | None = None, proof: str = "") -> None:
+        super().__init__(f"{hostname} is registered already.")
+        self.domain = domain
+        self.proof = proof
+        """What the TXT record `_edgeproxy-verify.HOST` has to say so that the registration of another workspace, which never
+        proved the name, gives way. Empty: it does not."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Registered:
+    """What came of a registration."""
+
+    domain: Domain
+    warnings: tuple[str, ...] = ()
+    """Plain sentences: the name may be taken for another one."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Checked:
+    """How it stands with a domain."""
+
+    domain: Domain
+    verdict: Verdict | None
+    """What the last look brought; None: it is not remembered, or there was none yet."""
+
+
+class Domains:
+    """`clock` gives Unix time; `proof_key` is a secret from which proofs are made."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        looker: Looker,
+        reconciler: Reconciler,
+        clock: Callable[[], float],
+        *,
+        proof_key: bytes,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._looker = looker
+        self._reconciler = reconciler
+        self._clock = clock
+        self._proof_key = proof_key
+        self._claims: OrderedDict[tuple[str, str], tuple[float, asyncio.Task[bool]]] = OrderedDict()
+
+    # Registering
+
+    async def register(
+        self,
+        hostname: str,
+        workspace_id: str,
+        *,
+        actor: str,
+        method: str = "cname",
+        origin: str = "",
+        redirect_to: str = "",
+        metadata: str = "",
+        partner: str = "",
+        verify: bool = True,
+        at_most: int | None = None,
+    ) -> Registered:
+        """Registers a hostname or wildcard as a person wrote it; with it `partner` (its www, or its apex), which redirects to
+        it. `origin`, `redirect_to`, `metadata` (a JSON object) and `partner` are checked and normalised by the caller;
+        `at_most` is how many domains the workspace may have.
+
+        Without `verify` it is the operator's word: served at once. Raises InvalidName for what cannot be registered,
+        AlreadyRegistered, and Conflict (too_many_domains).
+        """
+        name = checked_hostname(hostname, wildcard=True)
+        check_reserved(name, self._config)
+        workspace = check_workspace(workspace_id, self._config)
+        now = self._clock()
+        domain = Domain(
+            hostname=name,
+            workspace_id=workspace,
+            origin=origin,
+            redirect_to=redirect_to,
+            metadata=metadata,
+            include_www=bool(partner),
+            state=DomainState.VERIFIED,
+            created_at=now,
+            updated_at=now,
+            verified_at=now,
+        )
+        if not verify:
+            existing = await self._store.get_domain(name)
+            if existing is not None:
+                raise AlreadyRegistered(name, existing if existing.workspace_id == workspace else None)
+            return Registered(await self._store.register_domain(domain, actor=actor, now=now), tuple(warnings(name)))
+        if method not in METHODS:
+            raise InvalidName(
+                f"{method[:40]!r} is no method of verification; write one of {', '.join(METHODS)}.", code="invalid_method"
+            )
+        await asyncio.to_thread(load)  # of public suffixes, which takes 80 ms once
+        check_claimable(name, self._config)
+        domain = await self._to_prove(domain, method)
+        beside = None
+        if partner:
+            check_claimable(partner, self._config)
+            beside = msgspec.structs.replace(domain, hostname=partner, redirect_to=name)
+            beside = await self._to_prove(beside, method)
+        instead_of = await self._yielding(domain)
+        try:
+            await self._store.register_domain(
+                domain,
+                actor=actor,
+                now=now,
+                at_most=at_most,
+                instead_of=instead_of,
+                partner=beside,
+            )
+        except Conflict as error:
+            if error.code == "too_many_domains":
+                raise
+            raise await self._taken(name, partner, workspace) from None
+        for each in (name, partner):
+            if each:
+                self._reconciler.visit(each)
+        return Registered(domain, tuple(warnings(name)))
+
+    async def _to_prove(self, domain: Domain, method: str) -> Domain:
+        """As it is registered, to be proven by a method, or by the only one that will do."""
+        must_prove = await self._must_prove(domain.hostname, domain.workspace_id)
+        return msgspec.structs.replace(
+            domain,
+            state=DomainState.PENDING_VALIDATION,
+            verified_at=None,
+            method="dns" if must_prove else method,
+            proof=await self._proof(domain.hostname, domain.workspace_id),
+            must_prove=must_prove,
+            next_look=domain.created_at,
+            looking_since=domain.created_at,
+        )
+
+    async def _taken(self, name: str, partner: str, workspace: str) -> AlreadyRegistered:
+        """The refusal, by whichever of the two is registered."""
+        there = await self._store.get_domain(name)
+        if there is None and partner:
+            name, there = partner, await self._store.get_domain(partner)
+        return AlreadyRegistered(name, there if there is not None and there.workspace_id == workspace else None)
+
+    async def _must_prove(self, name: str, workspace: str) -> bool:
+        """Whether a CNAME that leads here says nothing of who registers the name: it may be left from somebody else."""
+        if name.startswith("*."):
+            return True
+        if any(holder.was_active or holder.workspace_id != workspace for holder in await self._store.holders_of(name)):
+            return True
+        above = await self._store.get_domain(wildcard_of(name))
+        return above is not None and above.workspace_id != workspace
+
+    async def _proof(self, name: str, workspace: str) -> str:
+        """What the workspace's customer has to show: the same for each try, another one after the workspace has held the name,
+        so that a record which is left from then proves nothing."""
+        mine = [holder.ended_at for holder in await self._store.holders_of(name) if holder.workspace_id == workspace]
+        text = "\0".join((name, workspace, *(f"{ended_at:.3f}" for ended_at in mine)))
+        digest = hmac.digest(self._proof_key, text.encode(), hashlib.sha256)
+        return base64.b32encode(digest).decode("ascii").lower()[:PROOF_CHARACTERS]
+
+    async def _yielding(self, wanted: Domain) -> Domain | None:
+        """The registration that gives way to this one; None: there is none. Raises AlreadyRegistered where it does not."""
+        there = await self._store.get_domain(wanted.hostname)
+        if there is None:
+            return None
+        if there.workspace_id == wanted.workspace_id:
+            raise AlreadyRegistered(wanted.hostname, there)
+        if there.verified_at is not None:
+            raise AlreadyRegistered(wanted.hostname)
+        if not await self._shows_text(wanted):
+            raise AlreadyRegistered(wanted.hostname, proof=wanted.proof)
+        return there
+
+    async def _shows_text(self, wanted: Domain) -> bool:
+        """Whether the name's TXT record is there for a workspace that has not registered it. One look at a time, and not too
+        often, however many ask."""
+        key, now = (wanted.hostname, wanted.workspace_id), self._clock()
+        at, task = self._claims.get(key, (0.0, None))
+        if task is None or (task.done() and not at <= now < at + FRESH_SECONDS):
+            task = asyncio.get_running_loop().create_task(self._look_for_text(wanted))
+            self._claims[key] = (now, task)
+            self._claims.move_to_end(key)
+            while len(self._claims) > CLAIMS:
+                self._claims.popitem(last=False)
+        return await asyncio.shield(task)
+
+    async def _look_for_text(self, wanted: Domain) -> bool:
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                verdict = await self._looker.look(msgspec.structs.replace(wanted, method="dns"), urgent=True)
+        except TimeoutError:
+            return False
+        return verdict.state != "unsure" and "txt" in verdict.proven
+
+    # Verifying
+
+    async def verify(self, hostname: str, *, actor: str = "edge") -> Checked:
+        """How it stands with a domain after a fresh look, which is shared by all who ask, and made anew at most every
+        FRESH_SECONDS. Wakes a parked one. Within 30 s, whatever the DNS does. Raises NotFound."""
+        domain = await self.get(hostname)
+        name = domain.hostname
+        if domain.state is DomainState.PARKED:
+            domain = await self._step(name, Event.WANTED, actor)
+        if not domain.method or domain.state is DomainState.SUSPENDED:
+            return Checked(domain, None)
+        now = self._clock()
+        lately = domain.looked_at is not None and domain.looked_at <= now < domain.looked_at + FRESH_SECONDS
+        if not lately or self._reconciler.verdict(name) is None:
+            visit = self._reconciler.visit(name)
+            await asyncio.wait((visit.looked,), timeout=LOOK_SECONDS)
+            if visit.task is not None and visit.looked.done():
+                await asyncio.wait((visit.task,), timeout=LIVE_SECONDS)
+        return Checked(await self.get(name), self._reconciler.verdict(name))
+
+    def verdict(self, domain: Domain) -> Verdict | None:
+        """What the last look at a domain brought, as long as it is remembered."""
+        return self._reconciler.verdict(domain.hostname)
+
+    async def get(self, hostname: str) -> Domain:
+        """The registration of exactly this name, as a person wrote it. Raises InvalidName or NotFound."""
+        name = checked_hostname(hostname[:512], wildcard=True)
+        domain = await self._store.get_domain(name)
+        if domain is None:
+            raise NotFound(f"{not_registered(name)}", code="not_registered")
+        return domain
+
+    async def change_method(self, hostname: str, method: str, *, actor: str) -> Domain:
+        """Has a domain that is not verified yet proven in another way. Raises NotFound, InvalidName, and Conflict
+        (proof_needed) where only the TXT record will do."""
+        if method not in METHODS:
+            raise InvalidName(
+                f"{method[:40]!r} is no method of verification; write one of {', '.join(METHODS)}.", code="invalid_method"
+            )
+        for _ in range(TRIES):
+            domain = await self.get(hostname)
+            if domain.method == method or not domain.method or domain.verified_at is not None:
+                return domain
+            if domain.must_prove and method != "dns":
+                raise Conflict(
+                    f"{domain.hostname} was somebody else's, or is a wildcard: only its TXT record proves whose it is now.",
+                    code="proof_needed",
+                )
+            after = msgspec.structs.replace(domain, method=method, next_look=self._clock(), looking_since=self._clock())
+            step = await self._store.advance_domain(
+                domain, after, action="domain.changed", detail=f"method {method}", actor=actor, now=self._clock()
+            )
+            if step is not None:
+                return step
+        raise _contended(hostname)
+
+    # Going and coming back
+
+    async def remove(self, hostname: str, *, actor: str) -> tuple[Domain, float]:
+        """Ends a registration; (what it was, Unix time until which it can be brought back). Workers refuse the name as soon as
+        the change is published. Raises NotFound."""
+        for _ in range(TRIES):
+            domain, now = await self.get(hostname), self._clock()
+            next_move(domain.state, Event.REMOVED)
+            final_at = now + self._config.verification.undo
+            if await self._store.withdraw_domain(domain, actor=actor, now=now, final_at=final_at) is not None:
+                events.publish("domain.removed", hostname=domain.hostname, workspace_id=domain.workspace_id)
+                return domain, final_at
+        raise _contended(hostname)
+
+    async def undo(self, hostname: str, workspace_id: str = "", *, actor: str) -> Domain:
+        """Brings a removed domain back, the last one of the name, or that of a workspace. It is looked at afresh, and served
+        meanwhile if it was proven before. Raises NotFound and Conflict."""
+        name, now = checked_hostname(hostname[:512], wildcard=True), self._clock()
+        removals = [each for each in await self._store.removals_of(name) if workspace_id in ("", each.domain.workspace_id)]
+        removal = next((each for each in removals if each.final_at > now), None)
+        if removal is None:
+            raise NotFound(f"There is no removal of {name} that could be undone.", code="not_removed")
+        back = await self._store.restore_domain(removal, _restored(removal, now), actor=actor, now=now)
+        self._reconciler.wake()
+        return back
+
+    async def suspend(self, hostname: str, *, actor: str) -> Domain:
+        """Takes a domain out of service, until `reinstate`. Raises NotFound, and Conflict where it is suspended already."""
+        return await self._step(hostname, Event.SUSPENDED, actor)
+
+    async def reinstate(self, hostname: str, *, actor: str) -> Domain:
+        """Ends its suspension; it is looked at afresh. Raises NotFound, and Conflict where it is not suspended."""
+        domain = await self.get(hostname)
+        event = Event.REINSTATED_UNPROVEN if domain.verified_at is None else Event.REINSTATED
+        if domain.active_at is not None:
+            event = Event.REINSTATED_ACTIVE
+        return await self._step(hostname, event, actor)
+
+    async def _step(self, hostname: str, event: Event, actor: str) -> Domain:
+        for _ in range(TRIES):
+            before, now = await self.get(hostname), self._clock()
+            after = moved(before, event, now, forget_after=self._config.verification.forget_after)
+            emits = next_move(before.state, event).emits
+            detail = f"{before.state.value} to {after.state.value}"
+            step = await self._store.advance_domain(
+                before, after, emits=emits, action="domain.state", detail=detail, actor=actor, now=now
+            )
+            if step is not None:
+                if emits:
+                    events.publish(emits, hostname=step.hostname, workspace_id=step.workspace_id)
+                self._reconciler.wake()
+                return step
+        raise _contended(hostname)
+
+
+def _restored(removal: Removal, now: float) -> Domain:
+    was = removal.domain
+    event = Event.RESTORED_UNPROVEN if was.verified_at is None else Event.RESTORED
+    if was.active_at is not None:
+        event = Event.RESTORED_ACTIVE
+    if was.state is DomainState.SUSPENDED:
+        event = Event.RESTORED_SUSPENDED
+    gone = msgspec.structs.replace(was, state=DomainState.REMOVED, version=was.version + 1, updated_at=now)
+    return moved(gone, event, now)
+
+
+def _contended(hostname: str) -> Conflict:
+    return Conflict(f"{hostname} is being changed by others at this moment. Try again.", code="contended", retryable=True)
