@@ -18,7 +18,7 @@ import random
 import secrets
 import ssl
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -31,7 +31,7 @@ from edgeproxy.config.webhooks import CONFIGURED
 from edgeproxy.control.faults import Faults
 from edgeproxy.control.store import Delivery, Endpoint, Event, Store, Tried
 from edgeproxy.control.store.outbox import ID_BYTES
-from edgeproxy.control.store.webhooks import ENDPOINTS
+from edgeproxy.control.store.webhooks import ENDPOINTS, Secret
 from edgeproxy.control.webhooks import message, outcome
 from edgeproxy.control.webhooks.hearing import Hearing
 from edgeproxy.control.webhooks.outcome import Sent
@@ -59,12 +59,26 @@ LOOKUPS = (ENDPOINTS + CONFIGURED) * CONNECTIONS
 log = structlog.get_logger("webhooks")
 
 
+FETCHED = 64
+"""Deliveries of one endpoint that are read from the store at once, so that not each costs a look at it."""
+
+GATHERED_SECONDS = 0.02
+"""For which tries that ended are gathered into one transaction."""
+
+
 @dataclasses.dataclass(slots=True)
 class _Lane:
-    """What is under way to one endpoint."""
+    """What is to be sent to one endpoint."""
 
+    endpoint: Endpoint
     sender: Sender
+    waiting: deque[Delivery] = dataclasses.field(default_factory=deque)
+    """Read from the store, and due."""
     under_way: set[int] = dataclasses.field(default_factory=set)
+    """The numbers of those, and of those whose end is not stored yet."""
+    sending: int = 0
+    keys: tuple[float, list[Secret]] | None = None
+    """Its secrets, and when it was changed last before they were read."""
     failures: int = 0
     """In a row."""
     error: str = ""
@@ -118,7 +132,8 @@ class Webhooks:
         """Delivers, for ever; endpoints that fail are told in `faults`. Raises StateError; may be called again then."""
         self._faults = faults
         for lane in self._lanes.values():  # of a call before this one, whose tries ended with it
-            lane.under_way.clear()
+            await lane.sender.close()
+        self._lanes.clear()
         await self._store.adopt_endpoints(self._configured, self._now())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._hearing.run)
@@ -140,7 +155,7 @@ class Webhooks:
         async with self._testing:
             sender = self._sender(endpoint)
             try:
-                return event.id, await self._send(sender, endpoint, event)
+                return event.id, await self._send(sender, event, await self._secrets(endpoint))
             finally:
                 await sender.close()
 
@@ -155,7 +170,7 @@ class Webhooks:
         endpoints = await self._store.list_endpoints()
         await self._open_lanes(endpoints)
         self._tell(endpoints)
-        wait = await self._start(endpoints, tasks)
+        wait = await self._start(tasks)
         if not more:
             await self._wait(told, wait)
 
@@ -182,28 +197,29 @@ class Webhooks:
         for one, endpoint in wanted.items():
             lane = self._lanes.get(one)
             if lane is None:
-                self._lanes[one] = _Lane(self._sender(endpoint))
-            elif lane.sender.url != endpoint.url:
+                self._lanes[one] = _Lane(endpoint, self._sender(endpoint))
+                continue
+            lane.endpoint = endpoint
+            if lane.sender.url != endpoint.url:
                 # What is under way to the other url fails now, and is tried again.
                 before, lane.sender, lane.failures = lane.sender, self._sender(endpoint), 0
                 await before.close()
 
-    async def _start(self, endpoints: Sequence[Endpoint], tasks: TaskGroup) -> float:
-        """Starts what is due, as far as there are places; seconds until there is something more to start."""
+    async def _start(self, tasks: TaskGroup) -> float:
+        """Reads and starts what is due, as far as there are places; seconds until there is something more to start."""
         now, wait = self._now(), LOOK_SECONDS
-        for endpoint in endpoints:
-            lane = self._lanes.get(endpoint.id)
-            free = 0 if lane is None else CONNECTIONS - len(lane.under_way)
-            if lane is None or free <= 0:
-                continue
-            for delivery in await self._store.to_deliver(endpoint.id, free + 1, lane.under_way):
-                next_try = delivery.next_try or 0.0
-                if not outcome.due(next_try, now):
-                    wait = min(wait, next_try - now)
-                elif free > 0:
-                    free -= 1
-                    lane.under_way.add(delivery.event.number)
-                    tasks.start_soon(self._deliver, lane, endpoint, delivery)
+        for lane in self._lanes.values():
+            if len(lane.waiting) <= FETCHED // 2:
+                for delivery in await self._store.to_deliver(lane.endpoint.id, FETCHED, lane.under_way):
+                    next_try = delivery.next_try or 0.0
+                    if outcome.due(next_try, now):
+                        lane.under_way.add(delivery.event.number)
+                        lane.waiting.append(delivery)
+                    else:
+                        wait = min(wait, next_try - now)
+            for _ in range(min(CONNECTIONS - lane.sending, len(lane.waiting))):
+                lane.sending += 1
+                tasks.start_soon(self._deliver_all, lane)
         return wait
 
     async def _wait(self, told: asyncio.Event, seconds: float) -> None:
@@ -211,14 +227,22 @@ class Webhooks:
         waiting = [asyncio.ensure_future(told.wait()), asyncio.ensure_future(self._done.wait())]
         try:
             await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if self._done.is_set() and not told.is_set():
+                await asyncio.wait(waiting[:1], timeout=GATHERED_SECONDS)
         finally:
             for each in waiting:
                 each.cancel()
 
-    async def _deliver(self, lane: _Lane, endpoint: Endpoint, delivery: Delivery) -> None:
-        event = delivery.event
+    async def _deliver_all(self, lane: _Lane) -> None:
+        """One place: sends what waits for an endpoint, one after the other."""
+        while lane.waiting and self._lanes.get(lane.endpoint.id) is lane:
+            await self._deliver(lane, lane.waiting.popleft())
+        lane.sending -= 1
+
+    async def _deliver(self, lane: _Lane, delivery: Delivery) -> None:
+        endpoint, event = lane.endpoint, delivery.event
         try:
-            sent = await self._send(lane.sender, endpoint, event)
+            sent = await self._send(lane.sender, event, await self._keys(lane))
         except EdgeError as error:
             sent = Sent(None, error.detail)
         except Exception as error:  # one delivery that cannot be made must not end all others
@@ -238,17 +262,23 @@ class Webhooks:
                 next_try=tried.next_try,
             )
 
-    async def _send(self, sender: Sender, endpoint: Endpoint, event: Event) -> Sent:
+    async def _send(self, sender: Sender, event: Event, keys: Sequence[Secret]) -> Sent:
         now = self._now()
-        keys = await self._secrets(endpoint, now)
         content = message.body(event)
-        return await sender.send(content, message.headers(event.id, content, keys, now))
+        signing = [each.text for each in keys if each.until is None or each.until > now]
+        return await sender.send(content, message.headers(event.id, content, signing, now))
 
-    async def _secrets(self, endpoint: Endpoint, now: float) -> list[str]:
+    async def _keys(self, lane: _Lane) -> Sequence[Secret]:
+        """An endpoint's secrets, read anew when it was changed."""
+        changed = lane.endpoint.updated_at
+        if lane.keys is None or lane.keys[0] != changed:
+            lane.keys = changed, await self._secrets(lane.endpoint)
+        return lane.keys[1]
+
+    async def _secrets(self, endpoint: Endpoint) -> list[Secret]:
         if endpoint.source == "config":
-            return [self._config_secrets[endpoint.id]]
-        found = await self._store.endpoint_secrets(endpoint.id)
-        return [each.text for each in found if each.until is None or each.until > now]
+            return [Secret(self._config_secrets[endpoint.id])]
+        return await self._store.endpoint_secrets(endpoint.id)
 
     def _sender(self, endpoint: Endpoint) -> Sender:
         return Sender(endpoint, self._allow, self._trust, self._lookups)
