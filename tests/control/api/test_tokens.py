@@ -101,3 +101,48 @@ async def test_a_token_is_revoked_and_one_that_there_is_not_is_said_so(world):
     assert "A list of tokens has their ids" in document["detail"]
     actions = [entry.action for entry in await world.store.list_audit(10, subject=token_id)]
     assert actions == ["token.created", "token.revoked"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"null",
+        b'{"scope": 5}',
+        b'{"scope": ["platform"]}',
+        b'{"scope": "platform", "label": "\\ud800"}',
+        b'{"scope": "platform", "label": 7}',
+        b'{"scope": "platform", "label": "' + b"x" * 101 + b'"}',
+        b'{"scope": "platform", "expires_in": "60"}',
+        b'{"scope": "platform", "expires_in": 60.5}',
+        b'{"scope": "platform", "expires_in": true}',
+        b'{"scope": "platform", "expires_in": -1}',
+        b'{"scope": "platform", "colour": "red"}',
+        b'{"scope": "tenant", "workspace_id": "../x"}',
+        b'{"scope": "tenant", "workspace_id": "\\u0000"}',
+        b'{"scope": "domain:read", "domain": "a%2eexample.com"}',
+        b'{"scope": "domain:read", "domain": "' + b"a." * 150 + b'"}',
+        b'\xff{"scope": "platform"}',
+    ],
+)
+async def test_whatever_is_wrong_with_a_request_is_told_in_a_problem_document(world, body):
+    answer = await world.client.post(TOKENS, content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["fault"] == "client"
+
+
+@pytest.mark.parametrize("path", ["x", "%00", "%ff", "..%2f", "a" * 5000, "%F0%9F%92%A9", "0" * 16])
+async def test_an_id_that_there_is_not_is_not_found_however_odd(world, path):
+    problem_of(await world.client.delete(f"{TOKENS}/{path}"), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "query", ["cursor=%ff", "cursor=x", "limit=0", "limit=x", "ended=perhaps", "colour=red", "workspace_id=" + "w" * 64]
+)
+async def test_a_listing_with_a_query_that_does_not_fit_is_refused(world, query):
+    answer = await world.client.get(f"{TOKENS}?{query}")
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
