@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from edgeproxy.edge.headers import RequestHead, ResponseHead
 from edgeproxy.edge.http1 import Refusal, incomplete_head_fault, parse_request, status_line
 from edgeproxy.edge.redirect import redirect
-from edgeproxy.edge.respond import moved, page
+from edgeproxy.edge.respond import API_IN_CLEAR, api_answer, moved, page
 from edgeproxy.errors import MapError
 from edgeproxy.limits import WRITE_HIGH_WATER
 
@@ -153,6 +153,9 @@ class PlainConnection(asyncio.Protocol):
             # For load balancers, which ask by address: this worker serves, whether or not the controller does.
             body = b"draining\n" if worker.draining else b"ok\n"
             return 503 if worker.draining else 200, _text(body), body
+        if host and host == worker.config.api.hostname:
+            # A redirect would let a program go on sending its token in clear, and nobody would notice.
+            return 403, *api_answer(API_IN_CLEAR, target, request_id.decode("ascii"), host)
         location = redirect(host, target, known=known, https_port=worker.config.listen.public_https_port)
         if location is None:
             return _page(404, request, request_id)

@@ -175,6 +175,16 @@ API_AWAY: Final = Text(
 )
 """What `api.hostname` answers while the controller does not."""
 
+API_IN_CLEAR: Final = Text(
+    403,
+    "https_needed",
+    "The API speaks HTTPS only",
+    "This request came without encryption, and with it whatever token it has.",
+    ("Write https:// in front of the address.", "Revoke a token that was sent like this, and make another one."),
+    Fault.CLIENT,
+)
+"""What `api.hostname` answers on port 80."""
+
 _STYLE: Final = (
     ":root{color-scheme:light dark;--ink:#1d2430;--soft:#5b6472;--line:#dfe3e8;--paper:#fff;--wash:#f4f5f7}"
     "@media(prefers-color-scheme:dark){:root{--ink:#e8eaee;--soft:#a0a8b4;--line:#333a45;--paper:#1b2028;--wash:#12161c}}"

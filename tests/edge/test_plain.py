@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
+from edgeproxy.config.structs import Api
 from edgeproxy.published.records import Challenge
-from tests.edge.harness import Edge, Script, fields
+from tests.edge.harness import Edge, MapProcess, Script, config_for, fields
 
 
 async def ask(edge: Edge, raw: bytes) -> bytes:
@@ -55,6 +57,15 @@ async def test_a_token_is_answered_for_its_host_only(edge: Edge):
     assert fields(await ask(edge, get(token, b"other.test")))[0] == 404
     edge.publish(deletes=(("challenges", "http:new.test/abc"),))
     assert fields(await ask(edge, get(token, b"new.test")))[0] == 404
+
+
+async def test_the_api_sends_nobody_on_who_sends_a_token_in_clear(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]):
+    edge = Edge(tmp_path, config_for(origin[1], api=Api(hostname="api.test")), maps)
+    async with edge.running():
+        status, found, body = fields(await ask(edge, get(b"/api/v1/tokens", b"api.test", b"Authorization: Bearer x")))
+        assert (status, json.loads(body)["code"], b"location" in found) == (403, "https_needed", False)
+        status, _, body = fields(await ask(edge, get(b"/api/domains/register", b"api.test")))
+        assert (status, json.loads(body)["status"]) == (403, "error")
 
 
 async def test_health_is_told_to_who_asks_by_address(edge: Edge):
