@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json as codec
+import select
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -12,12 +13,19 @@ import typer
 from edgeproxy.cli.options import Json, Socket, admin
 from edgeproxy.cli.show import as_json, say, text_of
 from edgeproxy.cli.webhooks import WEBHOOKS, Events, Id
+from edgeproxy.errors import AdminUnavailable
 from edgeproxy.units import Duration
+
+if TYPE_CHECKING:
+    from edgeproxy.cli.client import AdminClient
 
 EVENTS = "/api/v1/infrastructure/events"
 
 WAIT_SECONDS = 25
 """For which the edge is asked to wait for an event; less than the client waits for an answer."""
+
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""After which an edge that does not answer is asked again."""
 
 app = typer.Typer(help="What happened to domains and certificates.", no_args_is_help=True)
 
@@ -39,7 +47,7 @@ def tail(
             typer.echo(codec.dumps(event, ensure_ascii=False) if json else _line(event))
         if not follow:
             return
-        page = client.get(EVENTS, cursor=page["next_cursor"], domain=name, wait=WAIT_SECONDS)
+        page = _following(client, page["next_cursor"], name)
 
 
 @app.command()
@@ -66,6 +74,16 @@ def replay(
     count = answer["events"]
     said = f"{count} event{'' if count == 1 else 's'} are delivered once more" if count else "There is no such event"
     say(f"{said}. `edgeproxy webhooks deliveries {webhook}` shows what becomes of deliveries.")
+
+
+def _following(client: AdminClient, cursor: str, name: str | None) -> dict[str, Any]:
+    """What comes after a page. An edge that is replaced meanwhile, as by a reload, answers again in a moment."""
+    for seconds in RETRY_SECONDS:
+        try:
+            return client.get(EVENTS, cursor=cursor, domain=name, wait=WAIT_SECONDS)
+        except AdminUnavailable:
+            select.select([], [], [], seconds)
+    return client.get(EVENTS, cursor=cursor, domain=name, wait=WAIT_SECONDS)
 
 
 def _moment(text: str) -> str:

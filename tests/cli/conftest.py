@@ -11,7 +11,8 @@ from edgeproxy.cli.main import run
 
 
 class Edge(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """`answers` maps "METHOD path" to (status, body); what was asked is in `asked`."""
+    """`answers` maps "METHOD path" to (status, body), or to a list of such, one for each request; None in it closes the
+    connection. What was asked is in `asked`."""
 
     daemon_threads = True
 
@@ -29,7 +30,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         length = int(self.headers.get("content-length", 0))
         body = json.loads(self.rfile.read(length)) if length else None
         self.server.asked.append((self.command, self.path, body, self.headers.get("accept")))
-        status, answer = self.server.answers.get(f"{self.command} {self.path}", (404, {"detail": "There is nothing there."}))
+        found = self.server.answers.get(f"{self.command} {self.path}", (404, {"detail": "There is nothing there."}))
+        if isinstance(found, list):
+            found = found.pop(0)
+        if found is None:
+            self.close_connection = True
+            return
+        status, answer = found
         data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(data)))

@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-from edgeproxy.cli import main
+from edgeproxy.cli import events, main
 
 BASE = "/api/v1/infrastructure/events"
 REPLAY = "POST /api/v1/infrastructure/webhooks/ep_1/replay"
@@ -40,6 +40,17 @@ def test_tail_waits_for_what_comes_until_the_edge_ends(cli, edge):
     status, out, err = cli("events", "tail", "--last", "0", "--domain", "a.example", "--json")
     assert (status, err) == (main.REFUSED, "edgeproxy: The edge ends.\n")
     assert [json.loads(line) for line in out.splitlines()] == [event("msg_1")]
+
+
+def test_tail_goes_on_when_the_edge_is_back(cli, edge, monkeypatch):
+    monkeypatch.setattr(events, "RETRY_SECONDS", (0.01, 0.01))
+    edge.answers[f"GET {BASE}?last=10"] = (200, {"events": [], "next_cursor": "c1"})
+    one = {"events": [event("msg_1")], "next_cursor": "c2"}
+    edge.answers[f"GET {BASE}?cursor=c1&wait=25"] = [None, (200, one)]
+    edge.answers[f"GET {BASE}?cursor=c2&wait=25"] = [None, None, None]
+    status, out, err = cli("events", "tail")
+    assert (status, len(out.splitlines())) == (main.UNANSWERED, 1)
+    assert "closed the connection without an answer" in err
 
 
 def test_an_error_of_a_domain_is_told_in_its_words(cli, edge):

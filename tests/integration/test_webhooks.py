@@ -124,12 +124,19 @@ async def test_endpoints_of_the_configuration_are_told_of_certificates_and_of_re
                 wait_for, lambda: edge.cli("webhooks", "list").stdout.count(other.url) == 1, "the other endpoint"
             )
             before = len(receiver.got)
-            assert (await asyncio.to_thread(edge.cli, "certs", "renew", "shop.example.test")).returncode == 0
+            await asyncio.to_thread(edge.add_domain, "second.example.test", "w2")
             (got, *_) = await other.has(1)
-            assert got.payload["type"] == "certificate.renewed"
+            assert got.payload["type"] == "domain.registered"
+            config = got.payload["data"]
+            assert isinstance(config, dict)
+            assert (config["domain"], config["workspace_id"]) == ("second.example.test", "w2")
+            assert (await asyncio.to_thread(edge.cli, "certs", "renew", "shop.example.test")).returncode == 0
+            async with asyncio.timeout(PATIENCE):
+                while "certificate.renewed" not in [each.payload["type"] for each in other.got]:
+                    await asyncio.sleep(0.05)
             assert len(receiver.got) == before
             tail = await asyncio.to_thread(edge.cli, "events", "tail", "--no-follow", "--json")
-            assert [json.loads(line)["type"] for line in tail.stdout.splitlines()][-1] == "certificate.renewed"
+            assert "certificate.renewed" in [json.loads(line)["type"] for line in tail.stdout.splitlines()]
 
 
 async def test_an_endpoint_that_fails_is_a_fault_in_the_status(tmp_path: Path) -> None:

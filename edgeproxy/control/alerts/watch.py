@@ -101,6 +101,7 @@ class Alerts:
     async def _events(self, book: Book, now: float) -> None:
         """What the outbox has that was not looked at yet; of the time before the process began the last hour."""
         since = 0.0 if self._reached else now - AGAIN_SECONDS
+        head = await self._store.newest_event()
         while found := await self._store.events_after(self._reached, EVENTS, since=since):
             for event in found:
                 book.end(ended_by(event.type, event.subject), event.at)
@@ -108,3 +109,4 @@ class Alerts:
                 if condition is not None:
                     book.begin(condition, event.at)
             self._reached = found[-1].number
+        self._reached = max(self._reached, head)
