@@ -91,15 +91,18 @@ class Answer:
 class Lookup:
     """Asks DNS resolvers. Nothing is remembered: each call is a question, or more where servers do not answer."""
 
-    def __init__(self, resolvers: Sequence[str] = (), *, patience: float = PATIENCE, checking: bool = True) -> None:
+    def __init__(
+        self, resolvers: Sequence[str] = (), *, patience: float = PATIENCE, checking: bool = True, at_once: int = 0
+    ) -> None:
         """`resolvers` as in `dns.resolvers`: "ADDRESS:PORT". None: the system's, as they are configured at each call.
 
         `patience` is what one question may take, in seconds. Without `checking` resolvers are to answer even where DNSSEC
-        tells them not to (the CD flag): where that helps, it is DNSSEC that is broken."""
+        tells them not to (the CD flag): where that helps, it is DNSSEC that is broken. `at_once`: questions under way, by
+        default QUESTIONS."""
         self._checking = checking
         self.resolvers = tuple(resolvers)
         self._patience = patience
-        self._turns = asyncio.Semaphore(QUESTIONS)
+        self._turns = asyncio.Semaphore(at_once or QUESTIONS)
 
     @staticmethod
     async def prepare() -> None:

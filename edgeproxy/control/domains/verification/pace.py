@@ -48,3 +48,26 @@ class Paces:
                 self._paces.popitem(last=False)
         self._paces.move_to_end(server)
         return pace
+
+
+class Silences:
+    """Which servers said nothing lately: they are left alone for a while, so that names of theirs hold up no others."""
+
+    def __init__(self, kept: int, *, strikes: int, seconds: float) -> None:
+        """After `strikes` questions without an answer between, a server is silent for `seconds`."""
+        self._kept, self._strikes, self._seconds = kept, strikes, seconds
+        self._of: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def note(self, server: str, now: float, *, answered: bool) -> None:
+        """What became of a question. `now` is monotonic."""
+        count, _ = self._of.pop(server, (0, 0.0))
+        if answered:
+            return
+        self._of[server] = (count + 1, now + self._seconds)
+        if len(self._of) > self._kept:
+            self._of.popitem(last=False)
+
+    def holds(self, server: str, now: float) -> bool:
+        """Whether it is to be left alone."""
+        count, until = self._of.get(server, (0, 0.0))
+        return count >= self._strikes and now < until

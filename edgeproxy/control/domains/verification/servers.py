@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgeproxy.control.dns.lookup import RECORDS, Answer, Said, chain_of, lifetime_of, shown
 from edgeproxy.control.domains.records import registered
 from edgeproxy.control.domains.verification.memory import Remembered
-from edgeproxy.control.domains.verification.pace import Paces
+from edgeproxy.control.domains.verification.pace import Paces, Silences
 from edgeproxy.control.domains.verification.seen import Nameserver, Serving, Zone
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ TRY_SECONDS = 1.5
 SERVERS = 4
 """Servers of a zone that are looked up."""
 
-ASKED = 3
+ASKED = 2
 """Servers of a zone that are asked."""
 
 DEPTH = 4
@@ -42,6 +42,12 @@ ZONES = 20_000
 
 RATE, BURST, AT_ONCE = 200.0, 100, 64
 """Questions to one server: a second, at once after a quiet time, and under way."""
+
+QUESTIONS = 768
+"""Questions under way at once, to all servers together: each holds a descriptor, for three seconds where nobody answers."""
+
+STRIKES, SILENT_SECONDS = 6, 10.0
+"""Tries without an answer after which a server is not asked about a zone any more, and for how long."""
 
 PACES = 20_000
 
@@ -65,6 +71,9 @@ class Servers:
         self._ask = ask
         self._allowed = allowed
         self._port = port
+        self._clock = clock
+        self._silent = Silences(PACES, strikes=STRIKES, seconds=SILENT_SECONDS)
+        self._turns = asyncio.Semaphore(QUESTIONS)
         self._paces = Paces(PACES, rate=RATE, burst=BURST, at_once=AT_ONCE)
         self._zones: Remembered[Zone | None] = Remembered(ZONES, clock)
         self._parents: Remembered[Zone] = Remembered(ZONES, clock)
@@ -124,28 +133,35 @@ class Servers:
         return list(await asyncio.gather(*(self._question(server, zone, name, kind) for name, kind in questions)))
 
     async def _question(self, server: Nameserver, zone: Zone, name: str, kind: str) -> Answer | Referral:
-        response = await self._send(server.address, name, kind)
+        response = await self._send(server.address, zone.name, name, kind)
         if response is None:
             detail = f"The name server {server.name} ({server.address}) of {zone.name} did not answer."
             return Answer(name=name, kind=kind, said=Said.SILENT, detail=detail)
         return read(response, name, kind, zone.name, server.name)
 
-    async def _send(self, address: str, name: str, kind: str) -> Message | None:
+    async def _send(self, address: str, zone: str, name: str, kind: str) -> Message | None:
         """One question, without recursion; None where nothing usable came back."""
         import dns.asyncquery
         import dns.exception
         import dns.message
 
+        # by zone: a stranger who delegates a name to somebody's servers is not to silence them for others
+        server = f"{address} {zone}"
         query = dns.message.make_query(f"{name}.", kind, flags=0)
         for _ in range(TRIES):
+            if self._silent.holds(server, self._clock()):
+                return None
             try:
-                async with self._paces.of(address).turn(), asyncio.timeout(2 * TRY_SECONDS):
+                async with self._paces.of(address).turn(), self._turns, asyncio.timeout(2 * TRY_SECONDS):
+                    if self._silent.holds(server, self._clock()):  # it became so while we waited
+                        return None
                     response, _ = await dns.asyncquery.udp_with_fallback(
                         query, address, timeout=TRY_SECONDS, port=self._port, ignore_unexpected=True
                     )
-                    return response
+                self._silent.note(server, self._clock(), answered=True)
+                return response
             except (dns.exception.DNSException, OSError, EOFError, TimeoutError):
-                continue
+                self._silent.note(server, self._clock(), answered=False)
         return None
 
     async def _find(self, domain: str) -> Zone | None:
@@ -165,7 +181,7 @@ class Servers:
         """Whom the zone above names; NO_NAME where it knows no such domain; None where it does not say."""
         parent = domain.partition(".")[2]
         for server in await self._parent(parent) if parent else ():
-            response = await self._send(server.address, domain, "NS")
+            response = await self._send(server.address, parent, domain, "NS")
             if response is None:
                 continue
             found = read(response, domain, "NS", parent, server.name)
@@ -194,6 +210,8 @@ class Servers:
         for kind in ("A", "AAAA"):
             told = await self._ask(name, kind)
             certain = certain and told.certain
+            if told.said is Said.SILENT:
+                break
             if told.records:
                 return self._usable(name, told.records[0])
         if glue:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from edgeproxy.control.domains.verification.pace import Pace, Paces
+from edgeproxy.control.domains.verification.pace import Pace, Paces, Silences
 
 
 def test_after_a_burst_turns_come_at_the_rate():
@@ -35,3 +35,23 @@ def test_paces_of_servers_that_nobody_asks_any_more_are_forgotten():
     paces.of("c")
     assert paces.of("a") is one
     assert paces.of("b") is not two
+
+
+def test_a_server_that_says_nothing_is_left_alone_for_a_while():
+    silences = Silences(2, strikes=2, seconds=10)
+    silences.note("a", 100.0, answered=False)
+    assert not silences.holds("a", 100.0)
+    silences.note("a", 101.0, answered=False)
+    assert silences.holds("a", 110.9)
+    assert not silences.holds("a", 111.0)
+    silences.note("a", 111.0, answered=True)
+    silences.note("a", 112.0, answered=False)
+    assert not silences.holds("a", 112.0)
+    assert not silences.holds("b", 112.0)
+
+
+def test_only_so_many_silent_servers_are_remembered():
+    silences = Silences(2, strikes=1, seconds=10)
+    for server in "abc":
+        silences.note(server, 100.0, answered=False)
+    assert [silences.holds(server, 100.0) for server in "abc"] == [False, True, True]

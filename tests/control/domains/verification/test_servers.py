@@ -122,6 +122,18 @@ async def test_servers_that_refuse_are_silent_or_do_not_exist_are_told_apart(wor
     assert await world.servers.one(zone, HOST, "A") is None
 
 
+async def test_a_silent_server_is_not_waited_for_again_and_again(world, monkeypatch):
+    monkeypatch.setattr(module, "TRY_SECONDS", 0.3)
+    world.first.silent |= {HOST, "other.customer.test"}
+    world.second.silent |= {HOST, "other.customer.test"}
+    for _ in range(3):
+        await world.look()
+    before = len(world.first.asked) + len(world.second.asked)
+    zone, _ = await world.look("other.customer.test")
+    assert [server.serving for server in zone.servers] == [Serving.SILENT] * 2
+    assert len(world.first.asked) + len(world.second.asked) == before
+
+
 async def test_a_server_without_authority_serves_nothing(world):
     world.first.authority = world.second.authority = False
     world.first.zone = world.second.zone = {}
