@@ -12,6 +12,7 @@ import pytest
 from tests.integration.running import Running, wait_for
 from tests.integration.servers import require
 from tests.integration.visitors import HTTP1, HTTP2, Reply, curl, url
+from tests.ports import free_port
 
 API = "api.test"
 PAGE = "https://app.example.com"
@@ -26,6 +27,8 @@ def edge(tmp_path_factory):
     tables: dict[str, dict[str, Any]] = {
         "api": {"hostname": API, "cors_origins": [PAGE]},
         "log": {"access": str(folder / "access.log")},
+        "platform": {"cname_target": "edge.platform.com"},
+        "dns": {"resolvers": [f"127.0.0.1:{free_port()}"]},  # nobody answers there
     }
     with Running(folder, tables) as edge:
         yield edge
@@ -179,6 +182,30 @@ def test_no_token_is_in_any_log_or_file(edge):
         ask(edge, HTTP1, text, "GET", f"{DOMAINS}?limit=7")
     log = edge.folder / "access.log"
     wait_for(lambda: log.read_bytes().count(b"limit=7") == 2, "both requests in the access log")
-    secret = token.rpartition("_")[2][:-1].encode()
+    secret = token[-30:-1].encode()  # what both have in common
     files = [edge.log, edge.output, log, *(path for path in edge.state.rglob("*") if path.is_file())]
     assert [path for path in files if secret in path.read_bytes()] == []
+
+
+def test_a_customers_dashboard_registers_and_polls_with_a_token_of_its_workspace(edge, protocol):
+    token = made(edge, "tenant", "--workspace", "spandantest")["token"]
+    label = f"t{protocol.strip('-.').replace('.', '')}"
+    body = {"subdomain": label, "domain": "client-domain.com", "workspaceId": "spandantest"}
+    answer = ask(edge, protocol, token, "POST", "/api/domains/register", body)
+    assert (answer.status, json.loads(answer.body)["status"]) == (200, "pending_validation"), answer.body
+    answer = ask(edge, protocol, token, "GET", f"/api/domains/verify/{label}.client-domain.com")
+    assert (answer.status, json.loads(answer.body)["state"]) == (200, "pending_validation")
+
+
+def test_another_workspaces_domains_are_not_a_tenants_business(edge, protocol):
+    token = made(edge, "tenant", "--workspace", "other")["token"]
+    label = f"f{protocol.strip('-.').replace('.', '')}"
+    body = {"subdomain": label, "domain": "client-domain.com", "workspaceId": "spandantest"}
+    not_yours = (403, {"status": "error", "message": "Not your workspace"})
+    refused = ask(edge, protocol, token, "POST", "/api/domains/register", body)
+    assert (refused.status, json.loads(refused.body)) == not_yours
+    assert edge.api("POST", "/api/domains/register", body)[0] == 200
+    refused = ask(edge, protocol, token, "GET", f"/api/domains/verify/{label}.client-domain.com")
+    assert (refused.status, json.loads(refused.body)) == not_yours
+    refused = ask(edge, protocol, None, "GET", f"/api/domains/verify/{label}.client-domain.com")
+    assert (refused.status, set(json.loads(refused.body))) == (401, {"status", "message"})

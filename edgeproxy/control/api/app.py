@@ -19,6 +19,7 @@ from edgeproxy.control.api import (
     mail,
     observe,
     problems,
+    tenant,
     tokens,
     webhooks,
     workspaces,
@@ -44,6 +45,7 @@ _TENANTS = frozenset((TokenScope.PLATFORM, TokenScope.TENANT))
 
 AREAS = (
     Area(infrastructure.router, READERS | _TENANTS | {TokenScope.DOMAIN_READ}, WRITERS),
+    Area(tenant.router, _TENANTS | READERS | {TokenScope.DOMAIN_READ}, _TENANTS | WRITERS),
     Area(certificates.router, READERS, WRITERS),
     Area(doctor.router, READERS, WRITERS),
     Area(tokens.router, READERS | _TENANTS, WRITERS | _TENANTS),
@@ -62,6 +64,7 @@ def admin_app(context: Context) -> FastAPI:
     app = _app(context, "Edgeproxy", "/openapi.json", "/docs")
     app.include_router(admin.router)
     app.include_router(infrastructure.router)
+    app.include_router(tenant.router)
     app.include_router(certificates.router)
     app.include_router(doctor.router)
     app.include_router(tokens.router)

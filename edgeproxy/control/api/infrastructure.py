@@ -290,6 +290,12 @@ async def _views(context: Context, plane: Plane, domains: list[Domain]) -> list[
     ]
 
 
+async def records_of(context: Context, plane: Plane, domain: Domain) -> list[DnsRecord]:
+    """`dns_records` of a domain: what its owner has to set, and what was seen of it if that is remembered."""
+    acme = await plane.issuance.records([domain.hostname])
+    return [*_wanted(context, plane, domain), *acme[domain.hostname]]
+
+
 def _metadata(given: dict[str, str]) -> str:
     """As the store has it."""
     return msgspec.json.encode(given).decode() if given else ""

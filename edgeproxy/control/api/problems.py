@@ -171,6 +171,8 @@ def response(error: EdgeError, request_id: str = "", headers: Mapping[str, str] 
     when."""
     status = status_of(error)
     plain = of_tenants(path)
+    if plain and status == 422:  # which that API knows nothing of
+        status = 400
     document = tenants_answer(error) if plain else problem(error, request_id)
     extra = dict(headers or {})
     if error.retryable and status in (429, 503):
