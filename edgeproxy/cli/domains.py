@@ -239,6 +239,8 @@ def _certificate(domain: dict[str, Any]) -> dict[str, str]:
     """How it stands with a domain's certificate, for people: lines to be shown with its fields."""
     name, error, queued = domain["domain"], domain.get("error"), domain.get("queued")
     at_once = f"at once by `edgeproxy certs issue {shlex.quote(name)}`"
+    if error is not None and error["code"] != "issuance_failed":
+        return _not_right(domain, error)
     if domain["state"] not in ANSWERED:
         return {"certificate": "none; the domain is not served before it is verified"}
     if error is None and domain.get("certificate_id"):
@@ -255,6 +257,18 @@ def _certificate(domain: dict[str, Any]) -> dict[str, str]:
         "whose fault": _WHOSE.get(error["fault"], _WHOSE["edge"]).format(name=shlex.quote(name)),
         "last try": f"{error['failed_at']}{row}",
         "next try": queued or (f"{who}, not before {after}, or {at_once}" if after else at_once),
+    }
+
+
+def _not_right(domain: dict[str, Any], error: dict[str, Any]) -> dict[str, str]:
+    """What looks at a domain found: its records, and how it is served."""
+    name, after = domain["domain"], error["next_try_at"]
+    at_once = f"at once by `edgeproxy domains verify {shlex.quote(name)}`"
+    return {
+        "wrong" if domain["state"] in ("active", "attention") else "not live": error["detail"],
+        "whose fault": _WHOSE.get(error["fault"], _WHOSE["edge"]).format(name=shlex.quote(name)),
+        "last look": error["failed_at"],
+        "next look": f"by itself at {after}, or {at_once}" if after else at_once,
     }
 
 

@@ -263,3 +263,22 @@ def test_restore_brings_a_removed_domain_back(cli, edge):
         "",
         "gallery.example.com is back for spandantest: verified.\n",
     )
+
+
+@pytest.mark.parametrize(("state", "label"), [("pending_validation", "not live"), ("attention", "wrong   ")])
+def test_show_tells_what_a_look_found_and_when_the_next_one_is(cli, edge, state, label):
+    error = {
+        "code": "wrong_target",
+        "detail": "It leads elsewhere.",
+        "fault": "customer_dns",
+        "failed_at": "2026-11-21T15:04:00Z",
+        "times": 57,
+        "next_try_at": "2026-11-21T15:09:00Z",
+    }
+    edge.answers[f"GET {BASE}/gallery.example.com"] = (200, DOMAIN | {"state": state, "error": error, "dns_records": []})
+    _, out, _ = cli("domains", "show", "gallery.example.com")
+    assert f"{label}      It leads elsewhere." in out
+    assert (
+        "next look     by itself at 2026-11-21T15:09:00Z, or at once by `edgeproxy domains verify gallery.example.com`" in out
+    )
+    assert "57" not in out

@@ -155,9 +155,10 @@ class ErrorOut(BaseModel):
     fault: str = Field(description="Who can mend it: customer_dns, ca, operator or edge")
     retryable: bool
     failed_at: str
-    times: int = Field(description="How often it failed in a row")
+    times: int = Field(description="How often it failed in a row, or was looked at")
     next_try_at: str | None = Field(
-        description="Not before then, with the next visitor, or a renewal by itself. null: only when it is asked for"
+        description="Not before then, with the next visitor, or a renewal or another look by itself. null: only when it is "
+        "asked for"
     )
 
 
