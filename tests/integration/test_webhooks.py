@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from edgeproxy.control.webhooks.delivery import FETCHED
+from edgeproxy.control.webhooks.sending import CONNECTIONS
 from tests.control.webhooks.receiver import SECRET, Got, Receiver, receiving, says
 from tests.integration.running import PATIENCE, Running, wait_for
 
@@ -102,7 +104,7 @@ async def test_a_controller_that_is_killed_again_and_again_loses_no_event(tmp_pa
     assert all(bodies[each] == {next(iter(bodies[each]))} for each in ids), "an id is never another event's"
     assert all(json.loads(next(iter(bodies[each])))["data"]["domain"] == f"{each}.test" for each in ids)
     again = len(receiver.got) - EVENTS
-    assert again <= 3 * 4 * 4, "only what was under way comes again"
+    assert again <= 3 * (FETCHED * 3 // 2 + CONNECTIONS), "only what was under way comes again"
 
 
 async def test_endpoints_of_the_configuration_are_told_of_certificates_and_of_reloads(tmp_path: Path) -> None:
