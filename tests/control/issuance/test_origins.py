@@ -124,6 +124,22 @@ def test_documentation_and_shared_addresses_are_not_public():
     assert address_allowed(ipaddress.ip_address("192.0.2.1"), config("192.0.2.0/24"))
 
 
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("fec0::1", False),
+        ("::127.0.0.1", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::a00:1", False),
+        ("2002:a00:1::", False),
+        ("64:ff9b::808:808", True),
+        ("2001:4860:4860::8888", True),
+    ],
+)
+def test_ipv6_that_leads_inside_is_not_public(address, public):
+    assert address_allowed(ipaddress.ip_address(address), config()) is public
+
+
 async def test_a_name_that_points_inside_is_refused(monkeypatch):
     answers = {"inside.example": "10.0.0.1", "outside.example": "8.8.8.8"}
     import asyncio
