@@ -85,12 +85,22 @@ def verify(
     host: Host,
     method: Annotated[
         str | None,
-        typer.Option("--method", metavar="METHOD", help="Have it proven by cname, dns (TXT) or file now.", show_default=False),
+        typer.Option(
+            "--method",
+            metavar="METHOD",
+            help="Have it proven by cname, dns (TXT) or file now; email sends a mail.",
+            show_default=False,
+        ),
+    ] = None,
+    code: Annotated[
+        str | None, typer.Option("--code", metavar="CODE", help="The code of a mail, which proves it.", show_default=False)
     ] = None,
     json: Json = False,
     socket: Socket = None,
 ) -> None:
     """Look at a domain's records now, and say what is missing. Wakes one that was parked. Exit status 1: not verified."""
+    if code is not None:
+        admin(socket).post(f"{_path(host)}/verify/code", {"code": code})
     answer = admin(socket).post(f"{_path(host)}/verify", None if method is None else {"method": method})
     if json:
         as_json(answer)

@@ -16,6 +16,7 @@ from edgeproxy.control.alerts.notifying import Notifier
 from edgeproxy.control.alerts.reading import reader
 from edgeproxy.control.alerts.watch import Alerts
 from edgeproxy.control.dns.authority import Authority
+from edgeproxy.control.domains.mail_proving import MailProving
 from edgeproxy.control.domains.paying import Entitlements
 from edgeproxy.control.domains.probing import Visitor
 from edgeproxy.control.domains.reconciler import Reconciler
@@ -57,6 +58,7 @@ class Plane:
     looker: Looker
     reconciler: Reconciler
     removals: Removals
+    mail_proving: MailProving
     alerts: Alerts | None = None
     """None where nobody is to be told."""
     authority: Authority | None = None
@@ -99,6 +101,7 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
     revoker = Revoker(config, store, now, asyncio.get_running_loop().time)
     looker = Looker(config, now)
     reconciler = Reconciler(config, store, looker, issuance, Visitor(config, store, now), now, machine=machine)
+    mailer = Mailer(config)
     return Plane(
         store=store,
         writer=writer,
@@ -110,11 +113,12 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
         probe=Probe(config, store, now),
         webhooks=Webhooks(config, store, now),
         entitlements=Entitlements(config, store, now),
-        mailer=Mailer(config),
         domains=Domains(config, store, looker, reconciler, now, proof_key=keys.derive(root, "proofs")),
         looker=looker,
         reconciler=reconciler,
         removals=Removals(config, store, now),
+        mailer=mailer,
+        mail_proving=MailProving(config, store, mailer, now, key=keys.derive(root, "proofs"), wake=reconciler.wake),
         alerts=_alerts(config, store, metrics, issuance),
     )
 

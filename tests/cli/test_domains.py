@@ -238,6 +238,17 @@ def test_verify_says_what_is_missing_and_its_status_tells_scripts(cli, edge):
     assert (status, json.loads(out)["verified"]) == (main.DONE, True)
 
 
+def test_verify_takes_the_code_of_a_mail(cli, edge):
+    path = f"POST {BASE}/gallery.example.com/verify"
+    edge.answers[f"{path}/code"] = (200, {"verified": True, "state": "awaiting_cutover"})
+    edge.answers[path] = (200, {"verified": True, "domain_config": ACTIVE, "dns_records": []})
+    assert cli("domains", "verify", "gallery.example.com", "--code", "1234 5678")[0] == main.DONE
+    assert edge.asked[0][2] == {"code": "1234 5678"}
+    edge.answers[f"{path}/code"] = (422, {"detail": "This is not the code of the last mail.", "code": "wrong_code"})
+    status, _, err = cli("domains", "verify", "gallery.example.com", "--code", "1")
+    assert (status, "not the code" in err) == (main.REFUSED, True)
+
+
 def test_watch_ends_with_the_active_domain_or_with_its_time(cli, edge):
     edge.answers[f"POST {BASE}/gallery.example.com/verify"] = (200, {})
     edge.answers[f"GET {BASE}/gallery.example.com"] = (200, ACTIVE)

@@ -13,10 +13,12 @@ import edgeproxy
 from edgeproxy.control.api import (
     admin,
     certificates,
+    confirm,
     doctor,
     events,
     infrastructure,
     mail,
+    mail_proofs,
     observe,
     problems,
     tenant,
@@ -51,6 +53,7 @@ AREAS = (
     Area(tokens.router, READERS | _TENANTS, WRITERS | _TENANTS),
     Area(webhooks.router, READERS, WRITERS),
     Area(events.router, READERS, WRITERS),
+    Area(mail_proofs.router, READERS, WRITERS | _TENANTS),
     Area(workspaces.router, READERS | _PLATFORM, WRITERS | _PLATFORM),  # who sells subscriptions says who has one
 )
 """What there is under `api.hostname`, and for whom. Process control and metrics are not: they stay on the admin socket."""
@@ -72,6 +75,7 @@ def admin_app(context: Context) -> FastAPI:
     app.include_router(events.router)
     app.include_router(workspaces.router)
     app.include_router(mail.router)
+    app.include_router(mail_proofs.router)
     app.include_router(observe.router)
     app.state.admin = True
     return app
@@ -99,6 +103,9 @@ def tokens_app(context: Context, uses: Uses, monotonic: Callable[[], float] = ti
             allow_headers=("authorization", "content-type", "if-match", "idempotency-key"),
             expose_headers=("etag", "location", "retry-after", "x-request-id"),
         )
+    pages = _app(context, "Edgeproxy confirmations", None, None)
+    pages.include_router(confirm.router)
+    app.add_middleware(confirm.Aside, pages=pages, context=context, monotonic=monotonic)
     return app
 
 

@@ -173,11 +173,14 @@ async def change_domain(
 @router.post("/domains/{domain}/verify", summary="Look at a domain's records now")
 async def verify_domain(request: Request, domain: str, body: VerifyIn | None = None) -> DomainVerified:
     """Looks afresh, within 30 s, and wakes a domain that was parked. Many who ask at once share one look, and one that is less
-    than 5 s old counts. With `method` the domain is proven by that from now on."""
+    than 5 s old counts. With `method` the domain is proven by that from now on; "email" sends a mail with a link and a
+    code, which POST …/verify/code takes."""
     context = context_of(request)
     plane = context.open_plane()
     existing = await _existing(plane, domain)
-    if body is not None and body.method is not None:
+    if body is not None and body.method == "email":
+        await plane.mail_proving.send(existing, actor=actor_of(request))
+    elif body is not None and body.method is not None:
         await plane.domains.change_method(existing.hostname, body.method, actor=actor_of(request))
     checked = await plane.domains.verify(existing.hostname, actor=actor_of(request))
     view = await _view(context, plane, checked.domain)

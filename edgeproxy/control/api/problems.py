@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from edgeproxy.control.domains.mail_proof import ProofRefused, TooManyMails
 from edgeproxy.control.issuance.scheduler import Queued
 from edgeproxy.control.mail import MailFailed
 from edgeproxy.errors import (
@@ -59,6 +60,8 @@ _STATUS: tuple[tuple[type[EdgeError], int], ...] = (
     (Queued, 503),
     (IssuanceError, 502),
     (MailFailed, 502),
+    (ProofRefused, 422),
+    (TooManyMails, 429),
     (LinkError, 503),
     (MapError, 503),
     (StateError, 503),
@@ -176,7 +179,7 @@ def response(error: EdgeError, request_id: str = "", headers: Mapping[str, str] 
     document = tenants_answer(error) if plain else problem(error, request_id)
     extra = dict(headers or {})
     if error.retryable and status in (429, 503):
-        seconds = error.retry_after if isinstance(error, Queued) else 1.0
+        seconds = error.retry_after if isinstance(error, Queued | TooManyMails) else 1.0
         extra.setdefault("retry-after", str(math.ceil(seconds)))
     media_type = "application/json" if plain else MEDIA_TYPE
     return Response(msgspec.json.encode(document), status_code=status, media_type=media_type, headers=extra)

@@ -86,8 +86,10 @@ class DomainPatch(Body):
 class VerifyIn(Body):
     """POST …/domains/{domain}/verify."""
 
-    method: Literal["cname", "dns", "file"] | None = Field(
-        default=None, description="How its owner proves it from now on; dns: a TXT record. null: as before"
+    method: Literal["cname", "dns", "file", "email"] | None = Field(
+        default=None,
+        description="How its owner proves it from now on; dns: a TXT record; email: a mail that is sent now, beside what was. "
+        "null: as before",
     )
 
 

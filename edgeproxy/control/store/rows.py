@@ -394,6 +394,23 @@ class Workspace(Row, frozen=True, kw_only=True):
     """None: it pays."""
 
 
+class MailProof(Row, frozen=True, kw_only=True):
+    """A mail that was sent to prove a domain: what its link and its code are digests of."""
+
+    hostname: str
+    workspace_id: str
+    addresses: str
+    """To whom, with spaces between."""
+    link_digest: bytes
+    code_digest: bytes
+    tries: int = 0
+    """Codes that were tried."""
+    sends: int = 1
+    """Mails of this name within a day."""
+    sent_at: float
+    expires_at: float
+
+
 class AuditEntry(Row, frozen=True, kw_only=True):
     """Who did what."""
 

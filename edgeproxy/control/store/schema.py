@@ -378,6 +378,7 @@ mail_proofs = Table(
     Column("link_digest", LargeBinary, nullable=False),
     Column("code_digest", LargeBinary, nullable=False),
     Column("tries", Integer, nullable=False, server_default="0"),
+    Column("sends", Integer, nullable=False, server_default="1"),
     Column("sent_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Index("mail_proofs_by_link", "link_digest", unique=True),

@@ -16,6 +16,7 @@ from edgeproxy.control.store.database import Database
 from edgeproxy.control.store.domain_life import DomainLife
 from edgeproxy.control.store.domains import Domains
 from edgeproxy.control.store.lifecycle import Lifecycle
+from edgeproxy.control.store.mail_proofs import MailProofs
 from edgeproxy.control.store.orders import Accounts, Challenges, Failures
 from edgeproxy.control.store.redirects import Redirects
 from edgeproxy.control.store.renewals import Renewals
@@ -46,6 +47,7 @@ class Store(
     Tokens,
     Webhooks,
     Workspaces,
+    MailProofs,
     Alerts,
     ChangeLog,
 ):

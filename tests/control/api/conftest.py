@@ -23,6 +23,7 @@ from edgeproxy.config.structs import Webhooks as Hooks
 from edgeproxy.control.api.app import admin_app
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.server import AdminProtocol, Server
+from edgeproxy.control.domains.mail_proving import MailProving
 from edgeproxy.control.domains.paying import Entitlements
 from edgeproxy.control.domains.reconciler import Reconciler
 from edgeproxy.control.domains.records import acme_records
@@ -255,6 +256,7 @@ async def world(tmp_path):
         entitlements=Entitlements(config, store, time.time),
         mailer=Mailer(config),
         domains=Domains(config, store, zone, reconciler, time.time, proof_key=b"k" * 32),
+        mail_proving=MailProving(config, store, Mailer(config), time.time, key=b"k" * 32, wake=reconciler.wake),
     )
     context = Context(
         config=config,

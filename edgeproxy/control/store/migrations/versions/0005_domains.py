@@ -84,6 +84,7 @@ def upgrade() -> None:
         sa.Column("link_digest", sa.LargeBinary(), nullable=False),
         sa.Column("code_digest", sa.LargeBinary(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("sends", sa.Integer(), nullable=False, server_default="1"),
         sa.Column("sent_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("hostname"),

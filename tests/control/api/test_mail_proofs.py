@@ -1,0 +1,85 @@
+"""Proofs by mail in the API, with a real mail server."""
+
+import re
+
+import msgspec
+import pytest
+
+from edgeproxy.control.domains.mail_proving import MailProving
+from edgeproxy.control.mail import Mailer
+from edgeproxy.model import DomainState
+from tests.control.api.access.conftest import Api
+from tests.control.api.conftest import problem_of
+from tests.mailbox import Mailbox
+
+DOMAINS = "/api/v1/infrastructure/domains"
+HOST = "gallery.example.com"
+
+
+@pytest.fixture
+async def mailbox(world):
+    with Mailbox() as mailbox:
+        mail = msgspec.structs.replace(
+            world.context.config.mail, server="127.0.0.1", port=mailbox.port, security="none", sender="edge@ve.ai"
+        )
+        config = msgspec.structs.replace(world.context.config, mail=mail)
+        plane = world.context.plane
+        plane.mail_proving = MailProving(
+            config, world.store, Mailer(config), world.context.now, key=b"k" * 32, wake=lambda: None
+        )
+        await world.store.add_domain(HOST, "acme", state=DomainState.PENDING_VALIDATION, actor="t", now=world.context.now())
+        yield mailbox
+
+
+def code_of(mailbox: Mailbox) -> str:
+    text = mailbox.next().message.get_body(("plain",))
+    assert text is not None
+    found = re.search(r"[0-9]{4} [0-9]{4}", text.get_content())
+    assert found is not None
+    return found[0]
+
+
+async def test_a_domain_is_proven_by_the_code_of_a_mail(world, mailbox):
+    answer = await world.client.post(f"{DOMAINS}/{HOST}/verify/mail")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["sent_to"][0] == "admin@example.com"
+    code = code_of(mailbox)
+    for wrong, status, why in (("", 422, "invalid_request"), ("1" * 33, 422, "invalid_request"), ("x", 422, "wrong_code")):
+        problem_of(await world.client.post(f"{DOMAINS}/{HOST}/verify/code", json={"code": wrong}), status, why)
+    answer = await world.client.post(f"{DOMAINS}/{HOST}/verify/code", json={"code": code})
+    assert answer.json() == {"verified": True, "state": "awaiting_cutover"}
+    problem_of(await world.client.post(f"{DOMAINS}/{HOST}/verify/mail"), 422, "nothing_to_prove")
+
+
+async def test_the_next_mail_has_to_wait_and_says_how_long(world, mailbox):
+    assert (await world.client.post(f"{DOMAINS}/{HOST}/verify/mail")).status_code == 200
+    answer = await world.client.post(f"{DOMAINS}/{HOST}/verify/mail")
+    problem_of(answer, 429, "too_many_mails")
+    assert 50 <= int(answer.headers["retry-after"]) <= 60
+
+
+async def test_verify_with_the_method_email_sends_one_too(world, mailbox):
+    answer = await world.client.post(f"{DOMAINS}/{HOST}/verify", json={"method": "email"})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["verified"] is False
+    code = code_of(mailbox)
+    assert (await world.client.post(f"{DOMAINS}/{HOST}/verify/code", json={"code": code})).json()["verified"]
+
+
+async def test_a_tenant_proves_its_own_domains_and_no_others(world, mailbox):
+    api = Api(world)
+    own = await api.token("tenant", workspace_id="acme")
+    foreign = await api.token("tenant", workspace_id="other")
+    reader = await api.token("operator:read")
+    for token in (foreign, reader):
+        assert (await api.ask("POST", f"{DOMAINS}/{HOST}/verify/mail", token)).status_code == 403
+    assert (await api.ask("POST", f"{DOMAINS}/{HOST}/verify/mail", own)).status_code == 200
+    code = code_of(mailbox)
+    assert (await api.ask("POST", f"{DOMAINS}/{HOST}/verify/code", foreign, json={"code": code})).status_code == 403
+    assert (await api.ask("POST", f"{DOMAINS}/{HOST}/verify/code", own, json={"code": code})).json()["verified"]
+    problem_of(await world.client.post(f"{DOMAINS}/nobody.example.com/verify/mail"), 404, "not_found")
+
+
+async def test_without_a_mail_server_it_is_told(world):
+    await world.store.add_domain(HOST, "acme", state=DomainState.PENDING_VALIDATION, actor="t", now=world.context.now())
+    problem_of(await world.client.post(f"{DOMAINS}/{HOST}/verify/mail"), 502, "mail_not_set")
