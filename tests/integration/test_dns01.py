@@ -8,6 +8,7 @@ import contextlib
 import socket
 import ssl
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Self
@@ -278,6 +279,26 @@ async def test_a_record_that_stands_for_good_is_enough_where_the_ca_offers_that(
             assert (await edge.certificate(host)).challenge == "dns-persist-01"
             assert (await edge.issuance.records([host]))[host][0].value == record
             await edge.nothing_left(host)
+
+
+async def test_a_name_that_leads_elsewhere_has_its_certificate_by_the_dns_alone_or_no_attempt(
+    tmp_path: Path, world: World
+) -> None:
+    ready, unready = BY_OWN[4], f"unready.{CUSTOMER}"
+    async with Edge(tmp_path, world) as edge:
+        for name in (ready, unready):
+            await edge.store.add_domain(name, "w", state=DomainState.AWAITING_CUTOVER, actor="t", now=time.time())
+            assert (await edge.obtain(name)).denied, "no visitor has one issued"
+        made = world.pebble.orders
+        assert await edge.issuance.issue_ahead(unready) is None
+        assert (world.pebble.orders, await edge.store.failure(unready)) == (made, None)
+        stored = await edge.issuance.issue_ahead(ready)
+        assert stored is not None
+        assert (stored.names, stored.challenge, world.pebble.orders) == ((ready,), "dns-01", made + 1)
+        assert await edge.issuance.issue_ahead(ready) == await edge.certificate(ready)
+        await edge.idle()
+        assert edge.responder.asked("tls-alpn-01") == edge.responder.asked("http-01") == []
+        await edge.nothing_left(ready)
 
 
 async def test_the_whole_program_serves_its_platform_and_a_customers_wildcard(tmp_path: Path, world: World) -> None:

@@ -60,6 +60,10 @@ class Desk(Protocol):
         """See issuance.service."""
         ...
 
+    async def issue_ahead(self, hostname: str) -> StoredCertificate | None:
+        """See issuance.service."""
+        ...
+
     async def failure(self, name: str) -> Failure | None:
         """See issuance.service."""
         ...

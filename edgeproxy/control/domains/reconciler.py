@@ -227,6 +227,8 @@ class _Work:
             return
         if seen.state in (DomainState.VERIFIED, DomainState.ISSUING):
             await self._obtain(seen)
+        elif seen.state is DomainState.AWAITING_CUTOVER:
+            await self._obtain_ahead(seen)
         elif seen.state in (DomainState.ACTIVE, DomainState.ATTENTION) and of.leads_here(verdict):
             await self._prove_live(seen)
 
@@ -271,6 +273,8 @@ class _Work:
             error_fault=fault,
             next_look=again,
         )
+        if before.state is DomainState.AWAITING_CUTOVER and event is Event.PROVEN:
+            await of._store.clear_failure(before.hostname)  # of a time when it led elsewhere
         return await self._step(before, after, event)
 
     def _next(self, domain: Domain, since: float, now: float) -> float | None:
@@ -309,6 +313,19 @@ class _Work:
         finally:
             of._issuing -= 1
         await self._prove_live(domain)
+
+    async def _obtain_ahead(self, domain: Domain) -> None:
+        """Where the DNS alone can prove the name, its visitors find the certificate there when they come."""
+        of = self._of
+        if of._issuing >= ISSUES:
+            return
+        of._issuing += 1
+        try:
+            await of._desk.issue_ahead(domain.hostname)
+        except IssuanceError as error:
+            log.info("no certificate ahead of the cut-over", domain=domain.hostname, detail=error.detail)
+        finally:
+            of._issuing -= 1
 
     async def _failed(self, domain: Domain, error: IssuanceError, again: float) -> None:
         """Notes why there is no certificate. The records are looked at again all the same: they may be the reason."""

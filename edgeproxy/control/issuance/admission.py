@@ -76,12 +76,12 @@ class Admissions:
         if self._gate is not None:
             await self._gate.close()
 
-    async def of(self, name: str) -> Found:
-        """What policy says of a hostname or wildcard. The gate is not asked."""
+    async def of(self, name: str, *, ahead: bool = False) -> Found:
+        """What policy says of a hostname or wildcard; `ahead` as in policy. The gate is not asked."""
         domain = await self._store.registration_of(name)
         if domain is None:
             return Found(admit(name, self._config, None))
-        found = admit(name, self._config, Registration(domain.hostname, domain.state))
+        found = admit(name, self._config, Registration(domain.hostname, domain.state), ahead=ahead)
         return Found(found, domain.created_at, domain.workspace_id)
 
     def known_refusal(self, name: str) -> Outcome | None:
@@ -140,7 +140,7 @@ class Admissions:
     async def again(self, name: str) -> Found:
         """The same for a name that was admitted before. A gate that does not answer now leaves it at what it said then.
         Raises IssuanceDenied, or IssuanceError where the gate does not answer and never did."""
-        found = await self.of(name)
+        found = await self.of(name, ahead=True)
         if found.admission.verdict is Verdict.ASK_GATE:
             refusal = await self.ask_gate(name, "")
             if refusal is not None and (refusal.denied or await self._store.get_gate_route(name) is None):

@@ -46,10 +46,11 @@ class Registration:
     state: DomainState
 
 
-def admit(hostname: str, config: Config, registration: Registration | None) -> Admission:
+def admit(hostname: str, config: Config, registration: Registration | None, *, ahead: bool = False) -> Admission:
     """Decides for a hostname as it came over the wire, or a wildcard that the operator asks for.
 
-    `registration` is the exact domain if there is one, else the wildcard domain that covers the name.
+    `registration` is the exact domain if there is one, else the wildcard domain that covers the name. `ahead`: also for one
+    that is proven but does not lead here yet, which no visitor's coming can have issued.
     """
     wildcard = hostname.startswith("*.")
     if wire_hostname(hostname[2:] if wildcard else hostname) != (hostname[2:] if wildcard else hostname):
@@ -57,7 +58,7 @@ def admit(hostname: str, config: Config, registration: Registration | None) -> A
     if not wildcard and hostname in own_names(config):
         return Admission(Verdict.ALLOWED, hostname, "edge", f"{hostname} is a name of this edge itself.")
     if registration is not None:
-        if registration.state not in ANSWERED:
+        if registration.state not in ANSWERED and not (ahead and registration.state is DomainState.AWAITING_CUTOVER):
             return _denied(f"{registration.hostname} is registered but {_STATES[registration.state]}.")
         if config.issuance.allow.registered:
             return Admission(Verdict.ALLOWED, registration.hostname, "registered", f"{registration.hostname} is registered.")

@@ -12,6 +12,7 @@ import anyio
 from edgeproxy.config.structs import Config
 from edgeproxy.control.domains.records import DnsRecord, acme_records
 from edgeproxy.control.issuance.admission import DENIAL_SECONDS, Admissions, Found, GateMeter, GateResult, Outcome, refused
+from edgeproxy.control.issuance.ahead import Ahead
 from edgeproxy.control.issuance.authorities import Authorities, AuthorityState
 from edgeproxy.control.issuance.budget import Kind
 from edgeproxy.control.issuance.choosing import issuer_for, ledger_for
@@ -110,6 +111,7 @@ class Issuance:
         )
         self._scheduler = Scheduler(config, store, ledger, self._issuing.run, clock)
         self._visits = Visits(store, clock)
+        self._ahead = Ahead(config, store, publisher, clock)
         self._issuer.begin = self._scheduler.begin
         self._patience = max(0.0, config.issuance.handshake_wait - ANSWER_SECONDS)
 
@@ -187,15 +189,16 @@ class Issuance:
         *,
         by_operator: bool = True,
         force: bool = False,
+        ahead: bool = False,
         progress: Progress | None = None,
     ) -> StoredCertificate:
         """Obtains a certificate for a hostname or wildcard, or gives the valid one that there is (unless `force`).
 
-        The operator's wish is tried at once whatever failed before. Raises InvalidName, IssuanceDenied, IssuanceError, and
-        Queued where the CA's limits have it wait for long.
+        The operator's wish is tried at once whatever failed before. `ahead` as in policy. Raises InvalidName, IssuanceDenied,
+        IssuanceError, and Queued where the CA's limits have it wait for long.
         """
         name = checked_hostname(hostname, wildcard=True)
-        found = await self._admissions.of(name)
+        found = await self._admissions.of(name, ahead=ahead)
         if found.admission.verdict is Verdict.DENIED:
             raise IssuanceDenied(found.admission.reason)
         if found.admission.verdict is Verdict.ASK_GATE and (no := await self._admissions.ask_gate(name, "")) is not None:
@@ -217,6 +220,17 @@ class Issuance:
             flight = await self._wish(found, certificate, known, visited=by_operator, forced=True)
             stored = await self._scheduler.result(flight, self._patience, visitor=by_operator)
         return stored
+
+    async def issue_ahead(self, hostname: str) -> StoredCertificate | None:
+        """A certificate for a registered name that does not lead here yet, by DNS-01; None, and nothing is tried, where the DNS
+        does not prove it. Raises as `issue`."""
+        name = checked_hostname(hostname, wildcard=True)
+        present = await self._store.current_certificate(name, self._clock())
+        if present is not None:
+            return present
+        if not await self._ahead.provable(name):
+            return None
+        return await self.issue(name, by_operator=False, ahead=True)
 
     async def records(self, hostnames: Sequence[str]) -> dict[str, list[DnsRecord]]:
         """For each name, the records by which its owner lets the CA see in the DNS that it is ours. Raises StateError."""

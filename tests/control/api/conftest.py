@@ -148,6 +148,9 @@ class FakeIssuance:
         await self._publisher.published(await self._store.add_certificate(stored, time.time()))
         return stored
 
+    async def issue_ahead(self, name: str) -> StoredCertificate | None:
+        return None
+
     async def failure(self, name: str) -> Failure | None:
         """An operator's mistake, which the real one keeps in memory."""
         return self.failures.get(name)

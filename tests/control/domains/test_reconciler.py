@@ -79,6 +79,24 @@ async def test_what_is_proven_before_it_leads_here_spends_no_attempt(world: Worl
     assert await world.told() == ["domain.registered", "domain.verified", "domain.active"]
 
 
+async def test_what_the_dns_proves_has_its_certificate_before_it_leads_here(world: World) -> None:
+    world.zone.says[NAME] = TEXT
+    world.signer.provable = True
+    assert (await world.register(NAME, method="dns")).state is S.AWAITING_CUTOVER
+    assert world.signer.issued == [NAME]
+    await world.store.save_failure(Failure(name=NAME, count=1, next_try=NOW + DAY, detail="…"), NOW)
+    world.zone.says[NAME] = HERE
+    assert (await world.look(NAME)).state is S.ACTIVE
+    assert await world.store.failure(NAME) is None, "what failed elsewhere does not count here"
+
+
+async def test_what_fails_ahead_of_the_cutover_leaves_the_domain_as_it_is(world: World) -> None:
+    world.zone.says[NAME] = TEXT
+    world.signer.provable, world.signer.fails = True, IssuanceError("The CA is away.")
+    domain = await world.register(NAME, method="dns")
+    assert (domain.state, domain.error_code) == (S.AWAITING_CUTOVER, "awaiting_cutover")
+
+
 async def test_a_name_that_leaves_again_before_it_is_live_costs_no_further_order(world: World) -> None:
     world.zone.says[NAME] = HERE
     world.signer.fails = IssuanceError("The CA is away.")

@@ -128,3 +128,11 @@ def test_what_is_not_a_normalised_hostname_is_denied_before_any_rule(name):
 def test_what_is_served_without_being_registered(name, served):
     settings = config(platform="ve.ai", patterns=("*.cust.example",), cname_target="edge.example", api="api.example")
     assert served_unregistered(name, settings) is served
+
+
+def test_what_awaits_its_cutover_may_only_where_that_was_thought_of():
+    awaiting = Registration("a.example.com", DomainState.AWAITING_CUTOVER)
+    assert admit("a.example.com", config(), awaiting).verdict is Verdict.DENIED
+    assert admit("a.example.com", config(), awaiting, ahead=True).verdict is Verdict.ALLOWED
+    for state in (DomainState.PENDING_VALIDATION, DomainState.PARKED, DomainState.REMOVED):
+        assert admit("a.example.com", config(), Registration("a.example.com", state), ahead=True).verdict is Verdict.DENIED

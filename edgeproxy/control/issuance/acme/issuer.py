@@ -24,6 +24,7 @@ from edgeproxy.control.issuance.acme.transport import Sleep, Transport
 from edgeproxy.control.issuance.acme.trials import NOT_OFFERED, Trail, Trials, read_trail
 from edgeproxy.control.issuance.acme.wire import Challenge
 from edgeproxy.control.issuance.acme.wire import Order as OrderState
+from edgeproxy.control.issuance.ahead import awaits_cutover
 from edgeproxy.control.issuance.certificates import Issued, KeyType, PrivateKey, key_made, key_pem, kind_of, load_key
 from edgeproxy.control.issuance.issuer import Begin, NotNow, Progress, Published
 from edgeproxy.control.issuance.renewal import Suggestion
@@ -106,6 +107,9 @@ class AcmeIssuer:
         worked = await self._worked(name)
         kinds = challenges.preference(self._config.issuance.challenges, name, worked)
         trials = Trials(name, kinds, read_trail(row.data) if row is not None else Trail())
+        if await awaits_cutover(self._store, name):
+            for kind in challenges.BY_ADDRESS:
+                trials.bar(kind, NotApplicable("The name does not lead here yet."))
         try:
             if row is None or row.step == "wanted":
                 for kind in set(kinds) - set(await self._permitted(name, kinds)):
