@@ -6,7 +6,7 @@ the same domains, with all that is known of them.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 from fastapi import APIRouter, Request
@@ -17,13 +17,18 @@ from edgeproxy.control.api.access.caller import caller_of
 from edgeproxy.control.api.context import Context, actor_of, context_of
 from edgeproxy.control.api.infrastructure import records_of
 from edgeproxy.control.api.problems import Refused
+from edgeproxy.control.domains.mail_proof import ProofRefused, TooManyMails
 from edgeproxy.control.domains.pairs import partner_of
 from edgeproxy.control.domains.reserved import check_reserved
 from edgeproxy.control.domains.service import METHODS, AlreadyRegistered, Checked
 from edgeproxy.control.issuance.registered import registered_domain
+from edgeproxy.control.mail import MailFailed
 from edgeproxy.control.store import Domain
 from edgeproxy.errors import Conflict, EntitlementDenied, EntitlementUnknown, InvalidName, NotFound
 from edgeproxy.model import SERVED, DomainState, hostname, workspace_id
+
+if TYPE_CHECKING:
+    from edgeproxy.control.plane import Plane
 
 router = APIRouter(prefix="/api/domains", tags=["tenant"])
 log = structlog.get_logger("api")
@@ -33,6 +38,7 @@ UNPAID = "Custom domains require a paid subscription"
 NOT_REGISTERED = "Domain not registered"
 ALREADY_REGISTERED = "Domain already registered"
 REGISTERED = "Please set the DNS record to complete domain validation"
+MAILED = "Please check your email for domain validation"
 VERIFIED = "Domain verified and mapped successfully"
 CERTIFICATE = "Domain verified. Its certificate is being obtained."
 CUTOVER = "Domain verified. Point it here when you are ready to go live."
@@ -50,7 +56,7 @@ class RegisterIn(BaseModel):
     )
     domain: str = Field(max_length=253, description="The customer's domain: client-domain.com")
     workspace_id: str = Field(alias="workspaceId", max_length=63, description="The workspace that its visitors shall see")
-    method: str = Field(default="cname", max_length=16, description=f"How it is proven: {', '.join(METHODS)}")
+    method: str = Field(default="cname", max_length=16, description=f"How it is proven: {', '.join(METHODS)}, email")
     include_www: bool = Field(alias="includeWww", default=False, description="Its www, or for a www its domain, redirects here")
 
 
@@ -119,8 +125,10 @@ async def register(request: Request, body: RegisterIn) -> RegisterOut:
         partner = partner_of(name, registered_domain) if body.include_www else ""
         if partner:
             check_reserved(partner, context.config)
+        by_mail = body.method == "email" and plane.mail_proving.is_set
+        method = "cname" if by_mail else body.method  # what proves it first counts
         registered = await plane.domains.register(
-            name, workspace, actor=actor_of(request), method=body.method, partner=partner, at_most=at_most
+            name, workspace, actor=actor_of(request), method=method, partner=partner, at_most=at_most
         )
     except InvalidName as error:
         known = error.code != InvalidName.code
@@ -130,7 +138,8 @@ async def register(request: Request, body: RegisterIn) -> RegisterOut:
     except Conflict as error:
         raise Refused(409, error.detail, code=error.code, retryable=error.retryable) from None
     log.info("domain registered", domain=name, workspace=workspace, actor=actor_of(request))
-    return RegisterOut(message=REGISTERED, dns_records=await _shown(context, registered.domain))
+    mailed = by_mail and await _mailed(plane, registered.domain, actor_of(request))
+    return RegisterOut(message=MAILED if mailed else REGISTERED, dns_records=await _shown(context, registered.domain))
 
 
 @router.get("/verify/{domain}", summary="Look at a domain's record now", responses=_ERRORS)
@@ -150,6 +159,16 @@ async def verify(request: Request, domain: str) -> VerifyOut:
     return VerifyOut(
         status=status, message=message, state=checked.domain.state, dns_records=await _shown(context, checked.domain)
     )
+
+
+async def _mailed(plane: Plane, domain: Domain, actor: str) -> bool:
+    """Whether a mail was sent that proves a domain. Where none can be, its records do."""
+    try:
+        await plane.mail_proving.send(domain, actor=actor)
+    except (MailFailed, ProofRefused, TooManyMails) as error:
+        log.warning("no mail was sent to prove a domain", domain=domain.hostname, detail=error.detail)
+        return False
+    return True
 
 
 def name_of(subdomain: str, domain: str) -> str:

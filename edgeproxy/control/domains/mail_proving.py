@@ -63,6 +63,11 @@ class MailProving:
         self._wake = wake
         self._deciding = asyncio.Lock()
 
+    @property
+    def is_set(self) -> bool:
+        """Whether mail can be sent at all."""
+        return self._mailer.is_set
+
     async def send(self, domain: Domain, *, actor: str) -> MailProof:
         """Sends a mail to who speaks for the domain. Raises ProofRefused where it cannot be proven so, TooManyMails, and
         MailFailed; then what was sent before still counts."""

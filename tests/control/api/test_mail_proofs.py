@@ -80,6 +80,25 @@ async def test_a_tenant_proves_its_own_domains_and_no_others(world, mailbox):
     problem_of(await world.client.post(f"{DOMAINS}/nobody.example.com/verify/mail"), 404, "not_found")
 
 
+async def test_a_tenant_registers_by_mail_and_where_none_can_be_sent_by_its_record(world, mailbox):
+    body = {"subdomain": "shop", "domain": "example.org", "workspaceId": "acme", "method": "email"}
+    answer = await world.client.post("/api/domains/register", json=body)
+    assert (answer.status_code, answer.json()["message"]) == (200, "Please check your email for domain validation")
+    code = code_of(mailbox)
+    assert (await world.client.post(f"{DOMAINS}/shop.example.org/verify/code", json={"code": code})).json()["verified"]
+    answer = await world.client.post("/api/domains/register", json=body | {"subdomain": "*"})
+    assert answer.status_code == 200, answer.text
+    assert "DNS record" in answer.json()["message"], "no mail proves a wildcard"
+    assert answer.json()["dns_records"]
+
+
+async def test_a_tenant_cannot_register_by_mail_where_there_is_none(world):
+    body = {"subdomain": "shop", "domain": "example.org", "workspaceId": "acme", "method": "email"}
+    answer = await world.client.post("/api/domains/register", json=body)
+    assert (answer.status_code, answer.json()["status"]) == (400, "error")
+    assert await world.store.get_domain("shop.example.org") is None
+
+
 async def test_without_a_mail_server_it_is_told(world):
     await world.store.add_domain(HOST, "acme", state=DomainState.PENDING_VALIDATION, actor="t", now=world.context.now())
     problem_of(await world.client.post(f"{DOMAINS}/{HOST}/verify/mail"), 502, "mail_not_set")
