@@ -251,8 +251,8 @@ class _Work:
         """Notes what was seen and moves the domain on; None where there is nothing left to do for it."""
         of, now, domain = self._of, self._of._clock(), before
         sure, here = verdict.state != "unsure", of.leads_here(verdict)
-        if sure and domain.looks == 0 and of._settings.preset == "prove" and domain.method == "cname" and here:
-            # it pointed here before anybody registered it, so that it proves nothing of who did
+        if sure and domain.looks == 0 and of._settings.preset == "prove" and here:
+            # it pointed here before anybody registered it, so that it proves nothing of who did, whatever the method is now
             domain = msgspec.structs.replace(domain, must_prove=True)
         said = cast("Said", suffices(domain, verdict))
         event = heard(domain.state, said, leads_here=here)

@@ -15,7 +15,7 @@ from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.issuance.scheduler import Queued
 from edgeproxy.control.store import Failure
 from edgeproxy.errors import Conflict, Fault, IssuanceError
-from tests.control.domains.living import ELSEWHERE, HERE, NOTHING, OWN, SILENT, TEXT, TEXT_HERE, World, living
+from tests.control.domains.living import ELSEWHERE, HERE, NOTHING, OWN, SILENT, TEXT, TEXT_HERE, Said, World, living
 from tests.control.domains.test_lifecycle import S
 from tests.control.store.making import DAY, NOW
 from tests.control.store.test_domain_life import made
@@ -238,6 +238,17 @@ async def test_with_prove_a_name_that_pointed_here_before_needs_a_record_of_its_
         assert (await world.look(NAME)).state is S.PENDING_VALIDATION
         world.zone.says[NAME] = OWN
         assert (await world.look(NAME)).state is S.ACTIVE
+
+
+async def test_with_prove_another_method_is_no_way_around(tmp_path) -> None:
+    async with living(tmp_path, preset="prove") as world:
+        world.zone.says[NAME] = Said("pending", "no_file", "There is no file.", proven=frozenset(("cname",)))
+        assert (await world.register(NAME, method="file")).must_prove
+        with pytest.raises(Conflict) as caught:
+            await world.domains.change_method(NAME, "cname", actor="t")
+        assert caught.value.code == "proof_needed"
+        world.zone.says[NAME] = HERE
+        assert (await world.look(NAME)).state is S.PENDING_VALIDATION
 
 
 async def test_with_prove_one_that_did_not_needs_none(tmp_path) -> None:
