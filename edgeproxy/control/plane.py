@@ -22,6 +22,7 @@ from edgeproxy.control.domains.probing import Visitor
 from edgeproxy.control.domains.reconciler import Reconciler
 from edgeproxy.control.domains.removing import Removals
 from edgeproxy.control.domains.service import Domains
+from edgeproxy.control.domains.verification.ca import Directories
 from edgeproxy.control.domains.verification.looker import Looker
 from edgeproxy.control.instance import machine_id
 from edgeproxy.control.issuance.acme.revocation import Revoker
@@ -56,6 +57,8 @@ class Plane:
     mailer: Mailer
     domains: Domains
     looker: Looker
+    authorities: Directories
+    """What the CAs say of themselves, for CAA records."""
     reconciler: Reconciler
     removals: Removals
     mail_proving: MailProving
@@ -68,6 +71,7 @@ class Plane:
         """Ends them. What issuance had under way is continued by the next process."""
         await self.reconciler.close()
         await self.looker.close()
+        await self.authorities.close()
         await self.issuance.close()
         await self.webhooks.close()
         await self.entitlements.close()
@@ -99,7 +103,8 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
     issuer = issuer_for(config, store, publisher, map_sealer, now)
     issuance = Issuance(config, store, publisher, map_sealer, now, issuer=issuer, meter=metrics, machine=machine)
     revoker = Revoker(config, store, now, asyncio.get_running_loop().time)
-    looker = Looker(config, now)
+    authorities = Directories(config, store, now)
+    looker = Looker(config, now, authorities)
     reconciler = Reconciler(config, store, looker, issuance, Visitor(config, store, now), now, machine=machine)
     mailer = Mailer(config)
     return Plane(
@@ -115,6 +120,7 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
         entitlements=Entitlements(config, store, now),
         domains=Domains(config, store, looker, reconciler, now, proof_key=keys.derive(root, "proofs")),
         looker=looker,
+        authorities=authorities,
         reconciler=reconciler,
         removals=Removals(config, store, now),
         mailer=mailer,

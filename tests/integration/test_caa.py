@@ -6,7 +6,9 @@ import json
 
 import msgspec
 
-from edgeproxy.config.structs import Dns
+from edgeproxy.config.structs import Config, Dns, Issuance, Platform, State
+from tests.control.domains.verification.cases import domain
+from tests.control.test_plane import opened
 from tests.integration.caexchange import Answer, Exchange
 from tests.integration.caproxy import CaProxy
 from tests.integration.issuing import Issuing
@@ -42,3 +44,26 @@ async def test_a_name_whose_caa_forbids_costs_no_order_and_one_that_cannot_be_as
             assert (await edge.obtain("b.example.com")).ok
             assert (await edge.obtain("c.example.com")).ok
             assert ca.count("newOrder") == 2
+
+
+async def test_a_domain_that_is_verified_is_told_of_caa_that_forbids_before_anything_is_ordered(tmp_path):
+    require("pebble", "pebble-challtestsrv")
+    async with Pebble(tmp_path) as pebble, CaProxy(tmp_path, pebble) as ca:
+        ca.always("directory", with_identities)
+        manage = pebble.dns.manage
+        await manage("add-a", host="domain.edge.test.", addresses=["127.0.0.1"])
+        await manage("set-cname", host="shop.example.com.", target="domain.edge.test.")
+        await manage("add-caa", host="example.com.", policies=[{"tag": "issue", "value": "strange.example"}])
+        config = Config(
+            state=State(directory=str(tmp_path / "state"), key="ab" * 32),
+            issuance=Issuance(directory=ca.directory, ca_bundle=str(ca.ca_bundle), agree_terms=True),
+            platform=Platform(cname_target="domain.edge.test"),
+            dns=Dns(resolvers=(f"127.0.0.1:{pebble.dns.dns_port}",)),
+        )
+        (tmp_path / "state").mkdir()
+        async with opened(config) as plane:
+            found = await plane.looker.look(domain("shop.example.com"))
+            assert (found.state, found.code) == ("wrong", "caa_forbids")
+            await manage("clear-caa", host="example.com.")
+            assert (await plane.looker.look(domain("shop.example.com"))).state == "verified"
+        assert ca.count("newOrder") == 0

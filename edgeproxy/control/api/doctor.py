@@ -62,7 +62,7 @@ async def doctor(request: Request, domain: str, query: Annotated[DoctorQuery, In
     others = _resolvers(query.resolvers) + list(PUBLIC if query.public else ())
     issuance = plane.issuance
     looked_for = context.config, plane.store, name, context.now, others
-    report = diagnose(await examine(*looked_for, failed=issuance.failure, turn_of=issuance.turn_of))
+    report = diagnose(await examine(*looked_for, failed=issuance.failure, turn_of=issuance.turn_of, looker=plane.looker))
     return DoctorOut(
         domain=name,
         well=report.well,

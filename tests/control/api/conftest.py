@@ -28,6 +28,7 @@ from edgeproxy.control.domains.paying import Entitlements
 from edgeproxy.control.domains.reconciler import Reconciler
 from edgeproxy.control.domains.records import acme_records
 from edgeproxy.control.domains.service import Domains
+from edgeproxy.control.domains.verification.looker import Looker
 from edgeproxy.control.faults import Faults
 from edgeproxy.control.issuance.authorities import AuthorityState
 from edgeproxy.control.issuance.budget import Left
@@ -248,6 +249,7 @@ async def world(tmp_path):
     webhooks = Webhooks(config, store)
     zone = Zone()
     reconciler = Reconciler(config, store, zone, issuance, Guest(), time.time)
+    looker = Looker(config, time.time)
     plane = SimpleNamespace(
         store=store,
         publisher=publisher,
@@ -260,6 +262,7 @@ async def world(tmp_path):
         mailer=Mailer(config),
         domains=Domains(config, store, zone, reconciler, time.time, proof_key=b"k" * 32),
         mail_proving=MailProving(config, store, Mailer(config), time.time, key=b"k" * 32, wake=reconciler.wake),
+        looker=looker,
     )
     context = Context(
         config=config,
@@ -274,6 +277,7 @@ async def world(tmp_path):
     async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=20) as client:
         yield World(client, context, supervisor, store, publisher, issuance, writer, tmp_path, authority, zone)
     await reconciler.close()
+    await looker.close()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await webhooks.close()

@@ -31,7 +31,7 @@ class Wanted:
 
     hostname: str
     method: str
-    """ "cname", "dns" or "file". A wildcard has "dns" only."""
+    """ "cname", "dns" or "file"."""
     proof: str
     target: str
     """`platform.cname_target`; empty: not configured."""
@@ -65,12 +65,14 @@ class Wanted:
 
 def wanted_of(domain: Domain, config: Config) -> Wanted:
     """What a domain's owner has to show. A name that is proven by mail, or by nothing, is looked at like one by CNAME: where
-    it points has to be known in any case."""
+    it points has to be known in any case. One whose record must be such that nobody else can have set it is asked for its TXT
+    record; that it leads to the workspace's own target is among the verdict's proofs all the same."""
     method = domain.method if domain.method in ("dns", "file") else "cname"
+    by_text = domain.hostname.startswith("*.") or domain.must_prove
     target = config.platform.cname_target
     return Wanted(
         hostname=domain.hostname,
-        method="dns" if domain.hostname.startswith("*.") else method,
+        method="dns" if by_text else method,
         proof=domain.proof,
         target=target,
         own_target=f"{workspace_label(domain.workspace_id)}.{target}" if target else "",

@@ -127,6 +127,13 @@ def test_a_proof_by_text_does_not_say_where_the_name_points():
     assert verdict(seen(differing, resolvers=[differing])).proven == {Proof.CNAME}
 
 
+def test_the_workspaces_own_target_is_told_beside_a_text_that_is_missing():
+    own = view(OURS, chain=[f"{workspace_label('spandantest')}.{TARGET}"], texts=[])
+    found = verdict(seen(own, resolvers=[own]), method="dns")
+    assert (found.state, found.code, found.proven) == (State.PENDING, "no_record", frozenset({Proof.WORKSPACE_CNAME}))
+    assert [record.type for record in found.records if record.required] == ["TXT"]
+
+
 def test_a_wildcard_is_not_proven_by_where_it_points():
     pointing = view(OURS, chain=[TARGET], texts=[])
     found = verdict(seen(pointing, resolvers=[pointing]), f"*.{ZONE}")

@@ -36,6 +36,11 @@ def test_wildcards_are_proven_by_txt_only(hostname, method, used):
     assert wanted(hostname, method).method == used
 
 
+def test_what_may_be_left_from_somebody_else_is_proven_by_txt():
+    assert wanted_of(domain(method="cname", must_prove=True), config()).method == "dns"
+    assert wanted_of(domain(method="file", must_prove=True), config()).method == "dns"
+
+
 def test_a_wildcard_is_looked_at_by_one_of_its_names():
     found = wanted(f"*.{HOST}")
     assert found.text_name == f"_edgeproxy-verify.{HOST}"
