@@ -268,8 +268,9 @@ class Domains:
         return Checked(await self.get(name), self._reconciler.verdict(name))
 
     def verdict(self, domain: Domain) -> Verdict | None:
-        """What the last look at a domain brought, as long as it is remembered."""
-        return self._reconciler.verdict(domain.hostname)
+        """What the last look at a domain brought, as long as it is remembered. What was seen of an earlier registration is not
+        the new one's: it shows the other workspace's proof."""
+        return None if domain.looked_at is None else self._reconciler.verdict(domain.hostname)
 
     async def get(self, hostname: str) -> Domain:
         """The registration of exactly this name, as a person wrote it. Raises InvalidName or NotFound."""

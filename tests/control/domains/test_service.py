@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from edgeproxy.control.domains.service import FRESH_SECONDS, AlreadyRegistered, Registered
@@ -129,6 +130,12 @@ async def test_what_another_workspace_held_needs_a_text_record_though_it_leads_h
         await world.domains.remove(NAME, actor="t")
     world.zone.says[NAME] = TEXT_HERE
     assert (await world.register(NAME, "two")).state is S.ACTIVE
+
+
+async def test_what_was_seen_of_an_earlier_registration_is_not_shown_to_the_next(world: World) -> None:
+    before = await world.register(NAME, "one")
+    assert world.domains.verdict(before) is NOTHING
+    assert world.domains.verdict(msgspec.structs.replace(before, workspace_id="two", looked_at=None)) is None
 
 
 async def test_a_record_from_an_earlier_time_proves_nothing_later(world: World) -> None:
