@@ -117,7 +117,7 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
         authority=authority,
         probe=Probe(config, store, now),
         webhooks=Webhooks(config, store, now),
-        entitlements=Entitlements(config, store, now),
+        entitlements=Entitlements(config, store, now, wake=reconciler.wake),
         domains=Domains(config, store, looker, reconciler, now, proof_key=keys.derive(root, "proofs")),
         looker=looker,
         authorities=authorities,

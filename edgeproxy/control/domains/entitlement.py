@@ -10,7 +10,7 @@ import msgspec
 
 from edgeproxy.config.structs import Config
 from edgeproxy.control.asking import Answer, NoAnswer, lifetime
-from edgeproxy.control.domains.lifecycle import Event, next_move
+from edgeproxy.control.domains.lifecycle import Event
 from edgeproxy.control.store.rows import Domain, Workspace
 from edgeproxy.model import DomainState
 
@@ -115,6 +115,8 @@ def follows(workspace: Workspace | None, domain: Domain, now: float, terms: Term
     if workspace is None or since is None or now < since + terms.grace:
         if not suspended:
             return None
+        if domain.active_at is not None:
+            return Event.REINSTATED_ACTIVE
         return Event.REINSTATED_UNPROVEN if domain.verified_at is None else Event.REINSTATED
     if workspace.source == "platform" and now > workspace.fresh_until + STALE_SECONDS:
         return None
@@ -122,18 +124,3 @@ def follows(workspace: Workspace | None, domain: Domain, now: float, terms: Term
         return Event.SUSPENDED
     over = domain.suspended_at is not None and now >= domain.suspended_at + terms.remove_after
     return Event.REMOVED if over else None
-
-
-def moved(domain: Domain, event: Event, now: float) -> Domain:
-    """A domain after its suspension, or the end of that. Raises Conflict where that cannot be."""
-    state = next_move(domain.state, event).state
-    suspended = state is DomainState.SUSPENDED
-    return msgspec.structs.replace(
-        domain,
-        state=state,
-        suspended_at=now if suspended else None,
-        parked_at=None,
-        # nobody waits for what is suspended; afterwards it is looked at like one that is new, unless the operator's word did
-        next_look=now if domain.method and not suspended else None,
-        looking_since=domain.looking_since if suspended else now,
-    )

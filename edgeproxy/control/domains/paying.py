@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Literal
 
 import anyio
-import httpx2
 import msgspec
 import structlog
 
@@ -23,11 +22,11 @@ from edgeproxy.control.domains.entitlement import (
     Terms,
     counts,
     follows,
-    moved,
     read_answer,
     without_asking,
 )
 from edgeproxy.control.domains.lifecycle import Event, next_move
+from edgeproxy.control.domains.reconciler import moved
 from edgeproxy.control.issuance.policy import served_unregistered
 from edgeproxy.control.store import Domain, Store, Workspace
 from edgeproxy.errors import EntitlementDenied, EntitlementUnknown
@@ -68,11 +67,9 @@ LOOK_SECONDS = 30.0
 
 
 class Entitlements:
-    """One per controller. `clock` gives Unix time. `transport` replaces the network in tests."""
+    """One per controller. `clock` gives Unix time, and `wake` is called when there are domains to be looked at."""
 
-    def __init__(
-        self, config: Config, store: Store, clock: Callable[[], float], transport: httpx2.AsyncBaseTransport | None = None
-    ) -> None:
+    def __init__(self, config: Config, store: Store, clock: Callable[[], float], *, wake: Callable[[], None]) -> None:
         self._config = config
         self._settings = config.entitlement
         self._terms = Terms(float(self._settings.grace), float(self._settings.remove_after))
@@ -80,7 +77,8 @@ class Entitlements:
         self._clock = clock
         self._flights = Flights[Workspace | str]()
         self._troubles: OrderedDict[str, tuple[float, str]] = OrderedDict()
-        self._asker = Asker("The platform", "entitlement.url", self._settings.timeout, CONNECTIONS, transport)
+        self._asker = Asker("The platform", "entitlement.url", self._settings.timeout, CONNECTIONS)
+        self._wake_looks = wake
         self._deciding = asyncio.Lock()
         self._wake = asyncio.Event()
         self._after = ""
@@ -269,6 +267,8 @@ class Entitlements:
             back = await self._store.suspended_domains_of_paid(PAGE, since=now - grace)
             for domain in back:
                 await self._apply(None, domain, now)
+            if back:
+                self._wake_looks()
             pages = [len(back)]
             for suspended in (False, True):
                 found = await self._store.domains_of_unpaid(

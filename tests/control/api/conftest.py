@@ -258,7 +258,7 @@ async def world(tmp_path):
         writer=writer,
         probe=probe,
         webhooks=webhooks,
-        entitlements=Entitlements(config, store, time.time),
+        entitlements=Entitlements(config, store, time.time, wake=reconciler.wake),
         mailer=Mailer(config),
         domains=Domains(config, store, zone, reconciler, time.time, proof_key=b"k" * 32),
         mail_proving=MailProving(config, store, Mailer(config), time.time, key=b"k" * 32, wake=reconciler.wake),

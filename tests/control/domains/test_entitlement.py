@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,13 +15,12 @@ from edgeproxy.control.domains.entitlement import (
     Terms,
     counts,
     follows,
-    moved,
     read_answer,
     without_asking,
 )
 from edgeproxy.control.domains.lifecycle import Event
+from edgeproxy.control.domains.reconciler import moved
 from edgeproxy.control.store import Domain, Workspace
-from edgeproxy.errors import Conflict
 from edgeproxy.limits import Limits
 from edgeproxy.model import DomainState
 from tests.control.store.making import DAY, NOW
@@ -127,6 +125,7 @@ def test_domains_are_suspended_after_the_grace_and_removed_long_after_that():
 def test_who_pays_again_has_everything_back_whenever():
     for paying in (workspace(), None, workspace(False, unpaid_since=NOW - DAY)):
         assert follows(paying, suspended(NOW - 400 * DAY), NOW, TERMS) is Event.REINSTATED
+        assert follows(paying, suspended(active_at=1.0), NOW, TERMS) is Event.REINSTATED_ACTIVE
         assert follows(paying, suspended(verified_at=None), NOW, TERMS) is Event.REINSTATED_UNPROVEN
         assert follows(paying, domain(), NOW, TERMS) is None
 
@@ -157,23 +156,3 @@ def test_what_follows_is_possible_and_never_hits_who_pays(state, unpaid, stopped
     if event not in (None, Event.REMOVED):
         after = moved(one, event, now)
         assert follows(row, after, now, Terms(5.0, 10.0)) is None, "it is done once"
-
-
-def test_a_suspended_domain_is_not_looked_at_and_afterwards_as_if_it_were_new():
-    tenants = domain(method="cname", next_look=NOW + 5, looking_since=NOW - 5)
-    stopped = moved(tenants, Event.SUSPENDED, NOW)
-    assert (stopped.state, stopped.suspended_at, stopped.next_look) == (DomainState.SUSPENDED, NOW, None)
-    back = moved(stopped, Event.REINSTATED, NOW + DAY)
-    assert (back.state, back.suspended_at, back.next_look, back.looking_since) == (
-        DomainState.VERIFIED,
-        None,
-        NOW + DAY,
-        NOW + DAY,
-    )
-    operators = moved(moved(domain(), Event.SUSPENDED, NOW), Event.REINSTATED, NOW)
-    assert (operators.state, operators.next_look) == (DomainState.VERIFIED, None)
-    parked = domain(DomainState.PARKED, parked_at=NOW, verified_at=None, method="dns")
-    unproven = moved(moved(parked, Event.SUSPENDED, NOW), Event.REINSTATED_UNPROVEN, NOW)
-    assert (unproven.state, unproven.parked_at, unproven.next_look) == (DomainState.PENDING_VALIDATION, None, NOW)
-    with pytest.raises(Conflict):
-        moved(msgspec.structs.replace(stopped), Event.SUSPENDED, NOW)

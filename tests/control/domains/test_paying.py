@@ -78,13 +78,14 @@ class World:
         self.store = store
         self.platform = platform
         self.now = NOW
+        self.woken = asyncio.Event()
         self._made: list[Entitlements] = []
 
     def entitlements(self, *, most: int = 10, **settings: Any) -> Entitlements:
         """A controller's, with the platform's URL if nothing else is said."""
         wanted: dict[str, Any] = {"url": self.platform.url, "timeout": Duration(20)} | settings
         config = Config(entitlement=Entitlement(**wanted), limits=Limits(domains_per_workspace=most))
-        made = Entitlements(config, self.store, lambda: self.now)
+        made = Entitlements(config, self.store, lambda: self.now, wake=self.woken.set)
         self._made.append(made)
         return made
 
@@ -267,6 +268,7 @@ async def test_the_apis_word_goes_first_at_once_and_can_be_taken_back(world):
     assert not world.platform.asked
     await entitlements.say("acme", paid=True, max_domains=7, actor="uid:0")
     assert await world.states() == {"a.example.com": "verified"}, "not in the next round, but at once"
+    assert world.woken.is_set()
     assert await entitlements.allowance("acme") == 7
     assert await entitlements.unsay("acme", actor="uid:0")
     assert not await entitlements.unsay("acme", actor="uid:0")
