@@ -100,7 +100,7 @@ def tokens_app(context: Context, uses: Uses, monotonic: Callable[[], float] = ti
             CORSMiddleware,
             allow_origins=context.config.api.cors_origins,
             allow_methods=("GET", "POST", "PATCH", "DELETE"),
-            allow_headers=("authorization", "content-type", "if-match", "idempotency-key"),
+            allow_headers=("authorization", "content-type", "if-match"),
             expose_headers=("etag", "location", "retry-after", "x-request-id"),
         )
     pages = _app(context, "Edgeproxy confirmations", None, None)

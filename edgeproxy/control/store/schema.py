@@ -385,19 +385,6 @@ mail_proofs = Table(
     comment="links and codes that were sent by mail",
 )
 
-idempotency = Table(
-    "idempotency",
-    metadata,
-    Column("owner", String, primary_key=True),
-    Column("key", String, primary_key=True),
-    Column("request", LargeBinary, nullable=False),
-    Column("status", Integer, nullable=False),
-    Column("answer", LargeBinary, nullable=False),
-    Column("at", Float, nullable=False),
-    Index("idempotency_by_age", "at"),
-    comment="answers to requests that may be sent again; request: SHA-256 of what was asked",
-)
-
 outbox = Table(
     "outbox",
     metadata,

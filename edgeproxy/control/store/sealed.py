@@ -33,8 +33,6 @@ PLAIN = frozenset(
         "orders.data",
         "removals.domain",
         "outbox.data",
-        "idempotency.request",
-        "idempotency.answer",
         "tokens.digest",
         "mail_proofs.link_digest",
         "mail_proofs.code_digest",

@@ -27,8 +27,6 @@ def test_private_keys_have_columns_that_say_they_are_sealed() -> None:
         "secrets.record",
         "removals.domain",
         "outbox.data",
-        "idempotency.request",
-        "idempotency.answer",
         "tokens.digest",
         "mail_proofs.link_digest",
         "mail_proofs.code_digest",

@@ -92,18 +92,6 @@ def upgrade() -> None:
     )
     op.create_index("mail_proofs_by_link", "mail_proofs", ["link_digest"], unique=True)
     op.create_table(
-        "idempotency",
-        sa.Column("owner", sa.String(), nullable=False),
-        sa.Column("key", sa.String(), nullable=False),
-        sa.Column("request", sa.LargeBinary(), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=False),
-        sa.Column("answer", sa.LargeBinary(), nullable=False),
-        sa.Column("at", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("owner", "key"),
-        comment="answers to requests that may be sent again; request: SHA-256 of what was asked",
-    )
-    op.create_index("idempotency_by_age", "idempotency", ["at"], unique=False)
-    op.create_table(
         "outbox",
         sa.Column("number", sa.Integer(), nullable=False, primary_key=True, autoincrement=True),
         sa.Column("id", sa.String(), nullable=False),
