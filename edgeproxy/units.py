@@ -52,14 +52,16 @@ class Size(int):
 
 
 def decode_hook(kind: type, value: Any) -> Any:
-    """msgspec's hook for the two types above."""
+    """msgspec's hook for the two types above, and for texts of a type of their own."""
     if kind is Duration or kind is Size:
         return kind.parse(value)
+    if issubclass(kind, str) and isinstance(value, str):
+        return kind(value)
     raise NotImplementedError(f"no such configuration type: {kind!r}")
 
 
 def encode_hook(value: Any) -> Any:
     """The reverse, for printing the effective configuration."""
-    if isinstance(value, Duration | Size):
+    if isinstance(value, Duration | Size | str):
         return str(value)
     raise NotImplementedError(f"no such configuration type: {type(value)!r}")

@@ -530,7 +530,7 @@ async def test_an_answer_is_told_with_its_times_and_sizes(edge: Edge, script: Sc
     assert (whole.status, whole.bytes_in, whole.bytes_out, whole.error, whole.tunnel) == (200, 0, 5, "", False)
     assert 0 < whole.seconds == whole.origin_seconds < 30
     assert (parts.status, parts.bytes_out) == (200, 10)
-    assert 0.2 <= parts.origin_seconds < 30
+    assert 0.19 <= parts.origin_seconds < 30  # the loop's own clock ends a sleep up to a millisecond early
     assert parts.destination is whole.destination
     assert whole.destination is not None
     assert whole.destination.route.workspace == "spandantest"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgeproxy.control.store import GateRoute, Store
 from edgeproxy.errors import EdgeError
-from edgeproxy.model import SERVED, DomainState, covers, wildcard_of
+from edgeproxy.model import ANSWERED, DomainState, covers, wildcard_of
 from edgeproxy.published.records import Challenge
 from tests.control.publishing import EDGE, PATTERNS, add, content, publishing, up_to_date
 from tests.control.store.making import DAY, NOW, certificate, opened
@@ -85,7 +85,7 @@ async def expected(store: Store, names: tuple[str, ...], patterns: tuple[str, ..
         if hostname in names:
             sites[hostname] = ("", best(hostname), "edge", 0.0)
         elif hostname in domains:
-            if domains[hostname].state in SERVED:
+            if domains[hostname].state in ANSWERED:
                 sites[hostname] = (domains[hostname].workspace_id, best(hostname), "registered", 0.0)
         elif hostname in routes:
             route = routes[hostname]

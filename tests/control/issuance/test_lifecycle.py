@@ -166,7 +166,7 @@ async def test_a_name_that_is_no_longer_admitted_gets_none_in_its_place(world, l
     await world.register(NAME)
     one = lifecycle()
     await upload(one, chain(days=10))
-    await world.store.set_domain_state(NAME, DomainState.SUSPENDED, actor="t", now=world.clock())
+    await world.store.set_domain_state(NAME, DomainState.PARKED, actor="t", now=world.clock())
     world.clock.ahead = 9.5 * DAY
     await Upkeep(one._issuance, world.store, one._issuance._issuer, world.clock).renew_due()
     assert world.ca.orders == []
