@@ -49,6 +49,7 @@ def test_the_version_is_the_number_of_the_newest_migration() -> None:
         ("0002_lifecycle.py", "83448f8b818268f85f2c6add74859a0b007178e35332129c23f020a74f5f6273"),
         ("0003_issuance.py", "92d255af75da31d76b971e124abdd6d9a67a8f106d9ca93ba9d9d3b3da62498a"),
         ("0004_companions.py", "65638b67c449de09f92eaae96c4d495b307538e9a7f30315deda2dd3ec4250d1"),
+        ("0005_domains.py", "6e889f6405146fe7ebb2d79c844fc5addccb17831745d04924a01e9c8480611c"),
     ],
 )
 def test_a_migration_that_stores_have_behind_them_is_never_changed(script: str, digest: str) -> None:
