@@ -24,6 +24,9 @@ BODY_BYTES = 16 * 1024 * 1024
 IDLE_SECONDS = 60.0
 """A connection without a request. More than the edge's `timeouts.origin_idle`, so that it is the edge that closes."""
 
+LINGER_SECONDS = 2.0
+"""How long the rest of a refused request is read and forgotten before the connection is closed."""
+
 SLOW_SECONDS = 60.0
 """The longest that /slow waits."""
 
@@ -41,6 +44,7 @@ class Origin:
                 pass
         except BadRequest as error:
             _answer(writer, None, error.status, f"{error}\n".encode(), "text/plain; charset=utf-8", close=True)
+            await _linger(reader, writer)
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
             pass  # the edge closed, or said nothing for too long: nobody is there to be told
         finally:
@@ -86,6 +90,16 @@ class Origin:
         while not echo.closed and (data := await reader.read(65536)):
             writer.write(echo.receive(data))
             await writer.drain()
+
+
+async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reads what a refused request still brings: closed with bytes unread, TCP would reset the connection and with it take
+    the answer away."""
+    with contextlib.suppress(OSError, TimeoutError):
+        writer.write_eof()
+        async with asyncio.timeout(LINGER_SECONDS):
+            while await reader.read(HEAD_BYTES):
+                pass
 
 
 def _seconds(request: Request) -> float:

@@ -95,6 +95,12 @@ async def test_what_cannot_be_answered_is_refused(ask, data, status):
     assert (await ask(data)).startswith(b"HTTP/1.1 " + status)
 
 
+async def test_a_refusal_arrives_although_the_body_was_not_read(ask):
+    """Closed at once, the connection would be reset by what lies unread, and the answer lost with it."""
+    request = get("/ws", "content-length: 4000000", method="PATCH")
+    assert (await ask(request + bytes(4_000_000))).startswith(b"HTTP/1.1 426 ")
+
+
 async def test_slow_takes_its_time(ask):
     loop = asyncio.get_running_loop()
     before = loop.time()
