@@ -21,6 +21,7 @@ from edgeproxy.control.api import (
     mail_proofs,
     observe,
     problems,
+    records,
     tenant,
     tokens,
     webhooks,
@@ -47,6 +48,7 @@ _TENANTS = frozenset((TokenScope.PLATFORM, TokenScope.TENANT))
 
 AREAS = (
     Area(infrastructure.router, READERS | _TENANTS | {TokenScope.DOMAIN_READ}, WRITERS),
+    Area(records.router, READERS | _TENANTS | {TokenScope.DOMAIN_READ}, WRITERS),
     Area(tenant.router, _TENANTS | READERS | {TokenScope.DOMAIN_READ}, _TENANTS | WRITERS),
     Area(certificates.router, READERS, WRITERS),
     Area(doctor.router, READERS, WRITERS),
@@ -67,6 +69,7 @@ def admin_app(context: Context) -> FastAPI:
     app = _app(context, "Edgeproxy", "/openapi.json", "/docs")
     app.include_router(admin.router)
     app.include_router(infrastructure.router)
+    app.include_router(records.router)
     app.include_router(tenant.router)
     app.include_router(certificates.router)
     app.include_router(doctor.router)

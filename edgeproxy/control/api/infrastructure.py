@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -13,6 +12,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from edgeproxy.control.api.access.caller import caller_of
 from edgeproxy.control.api.context import Context, actor_of, context_of
 from edgeproxy.control.api.preconditions import etag_of, versions_of
+from edgeproxy.control.api.records import proving
 from edgeproxy.control.api.shapes import (
     DomainAdded,
     DomainChanged,
@@ -32,10 +32,7 @@ from edgeproxy.control.api.shapes import (
     to_cursor,
 )
 from edgeproxy.control.domains.pairs import partner_of
-from edgeproxy.control.domains.records import DnsRecord
 from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_token_origin, check_workspace
-from edgeproxy.control.domains.verification.shown import wanted_records
-from edgeproxy.control.domains.verification.wanted import wanted_of
 from edgeproxy.control.issuance.policy import not_registered, served_unregistered
 from edgeproxy.control.issuance.registered import registered_domain
 from edgeproxy.control.issuance.scheduler import described
@@ -285,7 +282,7 @@ async def _views(context: Context, plane: Plane, domains: list[Domain]) -> list[
             metadata=msgspec.json.decode(domain.metadata) if domain.metadata else {},
             created_at=certain_moment(domain.created_at),
             verified_at=moment(domain.verified_at),
-            dns_records=[record.shown() for record in (*_wanted(context, plane, domain), *records[domain.hostname])],
+            dns_records=[record.shown() for record in (*proving(context, plane, domain), *records[domain.hostname])],
             certificate_id=served.get(domain.hostname),
             error=_error(context, domain, failures.get(domain.hostname), served.get(domain.hostname)),
         )
@@ -293,24 +290,9 @@ async def _views(context: Context, plane: Plane, domains: list[Domain]) -> list[
     ]
 
 
-async def records_of(context: Context, plane: Plane, domain: Domain) -> list[DnsRecord]:
-    """`dns_records` of a domain: what its owner has to set, and what was seen of it if that is remembered."""
-    acme = await plane.issuance.records([domain.hostname])
-    return [*_wanted(context, plane, domain), *acme[domain.hostname]]
-
-
 def _metadata(given: dict[str, str]) -> str:
     """As the store has it."""
     return msgspec.json.encode(given).decode() if given else ""
-
-
-def _wanted(context: Context, plane: Plane, domain: Domain) -> Sequence[DnsRecord]:
-    """What the owner of a domain has to set, with what was seen of it if that is remembered."""
-    if not domain.method:
-        return ()
-    verdict = plane.domains.verdict(domain)
-    shown = msgspec.structs.replace(domain, method="dns") if domain.must_prove else domain
-    return (() if verdict is None else verdict.records) or wanted_records(wanted_of(shown, context.config))
 
 
 def _error(context: Context, domain: Domain, failure: Failure | None, certificate: str | None) -> ErrorOut | None:

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edgeproxy.control.api.access.caller import caller_of
 from edgeproxy.control.api.context import Context, actor_of, context_of
-from edgeproxy.control.api.infrastructure import records_of
 from edgeproxy.control.api.problems import Refused
+from edgeproxy.control.api.records import records_of
 from edgeproxy.control.domains.mail_proof import ProofRefused, TooManyMails
 from edgeproxy.control.domains.pairs import partner_of
 from edgeproxy.control.domains.reserved import check_reserved
