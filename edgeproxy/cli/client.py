@@ -77,6 +77,10 @@ class AdminClient:
         """PATCH with a JSON body."""
         return self._whole("PATCH", path, body)
 
+    def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """PUT with a JSON body."""
+        return self._whole("PUT", path, body)
+
     def delete(self, path: str) -> dict[str, Any]:
         """DELETE."""
         return self._whole("DELETE", path)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgeproxy import __version__
-from edgeproxy.cli import certs, doctor, domains, events, local, mail, process, state, tokens, webhooks
+from edgeproxy.cli import certs, doctor, domains, events, local, mail, process, state, tokens, webhooks, workspaces
 from edgeproxy.cli.main import DONE, USAGE
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ process.register(app)
 doctor.register(app)
 app.add_typer(domains.app, name="domains")
 app.add_typer(certs.app, name="certs")
+app.add_typer(workspaces.app, name="workspaces")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(events.app, name="events")

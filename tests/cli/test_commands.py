@@ -23,8 +23,8 @@ LOCAL = {"serve", "demo", "check", "state check", "state rotate-key"}
 PROMISED = """
 serve, demo, check, status, reload, stop, domains add, domains list, domains show, domains remove,
 domains verify, domains watch, domains restore, certs list, certs show,
-certs issue, certs renew, certs revoke, certs upload, tokens create, tokens list, tokens revoke, state check,
-state rotate-key
+certs issue, certs renew, certs revoke, certs upload, tokens create, tokens list, tokens revoke,
+workspaces list, workspaces show, workspaces set, workspaces unset, state check, state rotate-key
 """
 
 

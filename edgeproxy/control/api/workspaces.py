@@ -1,19 +1,24 @@
-"""What workspaces are entitled to: /api/v1/infrastructure/workspaces/{id}."""
+"""What workspaces are entitled to: /api/v1/infrastructure/workspaces."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import structlog
 from fastapi import APIRouter, Request
+from fastapi import Query as InQuery
 from pydantic import BaseModel, Field
 
 from edgeproxy.control.api.context import Context, actor_of, context_of
 from edgeproxy.control.api.infrastructure import wait_published
-from edgeproxy.control.api.shapes import Body, moment
-from edgeproxy.control.domains.entitlement import MOST_DOMAINS
+from edgeproxy.control.api.shapes import PAGE, PAGE_MAX, Body, Query, from_cursor, moment, to_cursor
+from edgeproxy.control.domains.entitlement import MOST_DOMAINS, Standing
 from edgeproxy.control.domains.reserved import check_workspace
 from edgeproxy.errors import NotFound
+
+if TYPE_CHECKING:
+    from edgeproxy.control.plane import Plane
+    from edgeproxy.control.store import Workspace
 
 router = APIRouter(prefix="/api/v1/infrastructure", tags=["workspaces"])
 log = structlog.get_logger("api")
@@ -43,6 +48,33 @@ class WorkspaceOut(BaseModel):
     checked_at: str | None = Field(description="When it was said last; null: it is in the configuration")
     unpaid_since: str | None
     suspended_from: str | None = Field(description="When its domains are suspended unless it pays; null: they are not to be")
+
+
+class WorkspaceQuery(Query):
+    """GET …/workspaces."""
+
+    limit: int = Field(default=PAGE, ge=1, le=PAGE_MAX)
+    cursor: str = Field(default="", max_length=512, description="`next_cursor` of the page before")
+
+
+class WorkspacePage(BaseModel):
+    """A page of workspaces, in the order of their ids."""
+
+    workspaces: list[WorkspaceOut]
+    next_cursor: str | None = None
+
+
+@router.get("/workspaces", summary="List workspaces")
+async def list_workspaces(request: Request, query: Annotated[WorkspaceQuery, InQuery()]) -> WorkspacePage:
+    """A page of the workspaces that have domains, or of which something was said, each as it was said last: the platform is not
+    asked for a list."""
+    plane = context_of(request).open_plane()
+    found = await plane.store.list_workspaces(query.limit + 1, from_cursor(query.cursor))
+    page = found[: query.limit]
+    return WorkspacePage(
+        workspaces=[_out(plane, one, plane.entitlements.known(one, row), row, domains) for one, row, domains in page],
+        next_cursor=to_cursor(page[-1][0]) if len(found) > query.limit else None,
+    )
 
 
 @router.get("/workspaces/{id}", summary="Show what a workspace is entitled to")
@@ -82,12 +114,16 @@ async def _view(context: Context, workspace_id: str) -> WorkspaceOut:
     plane = context.open_plane()
     standing = await plane.entitlements.standing(workspace_id)
     row = await plane.store.workspace(workspace_id)
+    return _out(plane, workspace_id, standing, row, await plane.store.count_domains(workspace_id=workspace_id))
+
+
+def _out(plane: Plane, workspace_id: str, standing: Standing, row: Workspace | None, domains: int) -> WorkspaceOut:
     since = None if row is None or standing.paid else row.unpaid_since
     return WorkspaceOut(
         workspace_id=workspace_id,
         paid=standing.paid,
         max_domains=standing.max_domains,
-        domains=await plane.store.count_domains(workspace_id=workspace_id),
+        domains=domains,
         source=standing.source,
         trouble=standing.trouble or None,
         checked_at=None if row is None or standing.source != row.source else moment(row.checked_at),

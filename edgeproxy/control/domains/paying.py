@@ -128,6 +128,13 @@ class Entitlements:
                 row = await self._ask(workspace_id)
             except NoAnswer as error:
                 trouble = str(error)
+        return self._by_platform(row, trouble)
+
+    def known(self, workspace_id: str, row: Workspace | None) -> Standing:
+        """How it stands with a workspace by what was said of it last (`row`), however long ago. Asks nobody."""
+        return without_asking(workspace_id, row, self._config) or self._by_platform(row, "")
+
+    def _by_platform(self, row: Workspace | None, trouble: str) -> Standing:
         most = self._config.limits.domains_per_workspace
         if row is None:
             return Standing(self._settings.on_error == "allow", most, "default", trouble)

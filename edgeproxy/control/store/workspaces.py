@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, delete, exists, or_, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, union
 from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields, page
@@ -68,7 +68,24 @@ class Workspaces(Part):
         )
         async with self.database.read() as connection:
             rows = (await connection.execute(query.order_by(listed.c.workspace_id))).all()
-        return [(row.listed, None if row.workspace_id is None else Workspace(**fields(row, "listed"))) for row in rows]
+        return [(row.listed, _said(row)) for row in rows]
+
+    async def list_workspaces(self, limit: int, after: str = "") -> list[tuple[str, Workspace | None, int]]:
+        """A page of the workspaces that have domains or of which something was said, behind the id `after`: each with what was
+        said, and how many domains it has."""
+        one, other = (
+            select(table.c.workspace_id).where(table.c.workspace_id > after).distinct().order_by(table.c.workspace_id)
+            for table in (domains, workspaces)
+        )
+        ids = union(*(select(each.limit(page(limit)).subquery()) for each in (one, other))).subquery()
+        listed = select(ids.c.workspace_id).order_by(ids.c.workspace_id).limit(page(limit)).subquery()
+        count = select(func.count()).select_from(domains).where(domains.c.workspace_id == listed.c.workspace_id)
+        query = select(listed.c.workspace_id.label("listed"), count.scalar_subquery().label("held"), *workspaces.c).outerjoin(
+            workspaces, workspaces.c.workspace_id == listed.c.workspace_id
+        )
+        async with self.database.read() as connection:
+            rows = (await connection.execute(query.order_by(listed.c.workspace_id))).all()
+        return [(row.listed, _said(row), row.held) for row in rows]
 
     async def domains_of_unpaid(
         self, limit: int, *, suspended: bool, since: float, suspended_before: float, certain_at: float
@@ -100,6 +117,13 @@ class Workspaces(Part):
             kept = {name: value for name, value in row._mapping.items() if name not in names}
             found.append((Domain(**(kept | {"state": DomainState(row.state)})), Workspace(**values)))
         return found
+
+
+def _said(row: Any) -> Workspace | None:
+    """The columns of `workspaces` in a row that has more, all null where nothing was said."""
+    return (
+        None if row.workspace_id is None else Workspace(**{column.name: getattr(row, column.name) for column in workspaces.c})
+    )
 
 
 def _word(workspace: Workspace) -> tuple[bool, int | None, bool]:

@@ -1,4 +1,4 @@
-"""/api/v1/infrastructure/workspaces/{id}, and what it means for registering."""
+"""/api/v1/infrastructure/workspaces, and what it means for registering."""
 
 from typing import Any
 
@@ -53,6 +53,23 @@ async def test_what_is_set_counts_until_it_is_taken_back(world):
     assert (view["source"], view["max_domains"], view["domains"]) == ("default", 1000, 2)
     problem_of(await world.client.delete(f"{WORKSPACES}/acme"), 404, "not_found")
     assert [each.actor for each in await world.store.list_audit(10, subject="acme")] == ["unknown"] * 4
+
+
+async def test_workspaces_are_listed_in_pages_as_each_is_shown(world):
+    for host, workspace in (("a.example.com", "acme"), ("b.example.com", "acme"), ("c.example.com", "zoo")):
+        assert (await world.client.post(DOMAINS, json={"domain": host, "workspace_id": workspace})).status_code == 201
+    await said(world, "middle", paid=False)
+    await said(world, paid=True, max_domains=2)
+    first = (await world.client.get(WORKSPACES, params={"limit": 2})).json()
+    assert [(each["workspace_id"], each["domains"], each["source"]) for each in first["workspaces"]] == [
+        ("acme", 2, "api"),
+        ("middle", 0, "api"),
+    ]
+    rest = (await world.client.get(WORKSPACES, params={"limit": 2, "cursor": first["next_cursor"]})).json()
+    assert (rest["workspaces"], rest["next_cursor"]) == ([(await world.client.get(f"{WORKSPACES}/zoo")).json()], None)
+    assert first["workspaces"][1] == (await world.client.get(f"{WORKSPACES}/middle")).json()
+    problem_of(await world.client.get(WORKSPACES, params={"limit": 0}), 422, "invalid_request")
+    problem_of(await world.client.get(WORKSPACES, params={"paid": "true"}), 422, "invalid_request")
 
 
 async def test_domains_of_who_pays_again_are_served_when_this_answers(world):

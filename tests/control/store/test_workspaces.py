@@ -55,6 +55,16 @@ async def test_workspaces_with_domains_are_listed_in_pages_with_what_was_said(st
     assert await store.workspaces_with_domains(2, "b") == [("c", None)]
 
 
+async def test_all_workspaces_are_listed_in_pages_with_what_was_said_and_how_many_domains_each_has(store: Store) -> None:
+    for host, workspace in (("a.example.com", "b"), ("b.example.com", "a"), ("c.example.com", "b"), ("d.example.com", "d")):
+        await store.add_domain(host, workspace, state=DomainState.VERIFIED, actor="t", now=NOW)
+    await put(store, said("b"))
+    await put(store, said("c"))
+    assert await store.list_workspaces(2) == [("a", None, 1), ("b", said("b"), 2)]
+    assert await store.list_workspaces(2, "b") == [("c", said("c"), 0), ("d", None, 1)]
+    assert await store.list_workspaces(2, "d") == []
+
+
 async def suspend(store: Store, host: str, at: float) -> None:
     domain = await store.get_domain(host)
     assert domain is not None
