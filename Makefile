@@ -58,7 +58,7 @@ fuzz: dev ## the property tests, with many more cases
 docs: config/edgeproxy.toml docs/commands.md ## what is generated: the configuration's sample, the commands' page, README's figures
 	@$(BIN)/python scripts/figures.py
 
-config/edgeproxy.toml: edgeproxy/config/structs.py edgeproxy/limits.py edgeproxy/config/document.py | dev
+config/edgeproxy.toml: $(wildcard edgeproxy/config/*.py) edgeproxy/limits.py | dev
 	@$(BIN)/python -m edgeproxy.config.document $@
 
 docs/commands.md: $(wildcard edgeproxy/cli/*.py) scripts/commands.py | dev

@@ -11,7 +11,8 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.traffic import DOMAIN, Tenant
 from edgeproxy import keys
-from edgeproxy.config.structs import Config, State
+from edgeproxy.config.machine import State
+from edgeproxy.config.structs import Config
 from edgeproxy.control.store import Store, StoredCertificate, schema
 from edgeproxy.control.store.base import parent_of
 from edgeproxy.model import DomainState

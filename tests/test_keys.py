@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeproxy.config.structs import Config, State
-from edgeproxy.config.structs import Store as StoreSection
+from edgeproxy.config.machine import State
+from edgeproxy.config.machine import Store as StoreSection
+from edgeproxy.config.structs import Config
 from edgeproxy.errors import ConfigError, StateError
 from edgeproxy.keys import copy_key, derive, key_file, root_key, store_path
 

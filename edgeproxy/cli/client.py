@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeproxy.config.load import DEFAULT_PATH
-from edgeproxy.config.structs import Admin
+from edgeproxy.config.machine import Admin
 from edgeproxy.errors import AdminUnavailable, EdgeError, Fault
 
 ANSWER_BYTES = 16 * 1024 * 1024

@@ -30,8 +30,9 @@ def together(config: Config) -> Iterator[Problem]:
     yield from (Problem(*each) for each in entitlement.faults(config.entitlement))
     yield from (Problem(*each) for each in mail.faults(config.mail))
     yield from _names(config)
-    for faults in (nameservers.faults, proving.faults, webhooks.faults):
+    for faults in (nameservers.faults, proving.faults):
         yield from (Problem(*fault) for fault in faults(config))
+    yield from (Problem(*each) for each in webhooks.faults(config.webhooks))
     yield from _sockets(config)
     yield from _origin_fits(config)
     yield from _limits(config)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Self
 
+from edgeproxy.config.section import Section
+
 PAGE_BYTES = 256 * 1024
 """Bytes of a page. Each worker keeps it, and a visitor who is to come back later waits for it: room for a picture inside."""
 
@@ -26,6 +28,27 @@ class Page(str):
         made = super().__new__(cls, path)
         made.html = html
         return made
+
+
+class Pages(Section, frozen=True):
+    """Pages of your own for visitors of a domain whose origin is not asked: HTML files, up to 256 KiB each, which are read when
+    the edge starts or reloads. {{host}} in one is the name that was asked for, {{request_id}} the id in the access log.
+    Programs that ask for JSON get a problem document instead."""
+
+    maintenance: Page = Page("")
+    """The file shown, with status 503, where a domain's `maintenance` is on. Empty: a page of the edge's own."""
+
+    suspended: Page = Page("")
+    """The file shown, with status 403, for a domain that is suspended. Empty: a page of the edge's own."""
+
+    setup: Page = Page("")
+    """The file shown, with status 503, for a domain that was verified and is not active yet. A browser looks again after 10 s.
+    Empty: a page of the edge's own."""
+
+    setup_until_active: bool = False
+    """When `setup` is shown. false: only where the origin does not answer; a domain whose origin does is served as soon as
+    it is verified. true: to every visitor until the domain is active. Domains that the operator adds without verification are
+    always served."""
 
 
 def page(path: str, data: bytes) -> Page:

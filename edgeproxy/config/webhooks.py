@@ -1,4 +1,4 @@
-"""Which events there are for webhooks, how they are chosen, and what a secret looks like. Pure.
+"""Where events are sent, which there are, how they are chosen, and what a secret looks like. Pure.
 
 Secrets and signatures are those of Standard Webhooks (https://www.standardwebhooks.com).
 """
@@ -9,7 +9,40 @@ import base64
 import binascii
 from collections.abc import Iterator, Sequence
 
-from edgeproxy.config.structs import Config
+from edgeproxy.config.section import Section
+
+
+class Endpoint(Section, frozen=True):
+    """An endpoint of webhooks; one table for each, with the secret in a file of its own. Others are added while the edge runs:
+    `edgeproxy webhooks add`."""
+
+    url: str = ""
+    """Where its events are sent: "https://HOST/PATH", or http. The operator's word: private addresses too."""
+
+    secret: str = ""
+    """What events are signed with, as Standard Webhooks has it: "whsec_" and the base64 of 24 to 64 random bytes; better
+    "file:PATH"."""
+
+    events: tuple[str, ...] = ()
+    """Which events it gets: "domain.verified", "domain.*", "certificate.*", "*". Empty: all."""
+
+    label: str = ""
+    """What `edgeproxy webhooks list` and faults call it. Empty: its url."""
+
+    def __repr__(self) -> str:
+        return f"Endpoint(url={self.url!r}, events={self.events!r}, label={self.label!r})"
+
+
+class Webhooks(Section, frozen=True):
+    """Events that are sent to the platform by HTTP POST, signed as Standard Webhooks has it."""
+
+    allow: tuple[str, ...] = ()
+    """CIDRs and names that endpoints added by the API may point at beside public addresses. Endpoints of this file may point
+    anywhere."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    """Endpoints, each in a table of its own."""
+
 
 DOMAIN_EVENTS = tuple(
     f"domain.{what}" for what in ("registered", "verified", "active", "attention", "suspended", "parked", "removed")
@@ -86,13 +119,13 @@ def secret(text: str) -> str:
     return text
 
 
-def faults(config: Config) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def faults(webhooks: Webhooks) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Key, what is wrong and what would be right, and the other keys looked at, of endpoints that lack something."""
-    if len(config.webhooks.endpoints) > CONFIGURED:
-        text = f"there are {len(config.webhooks.endpoints)} endpoints, and at most {CONFIGURED} can be; take some out"
+    if len(webhooks.endpoints) > CONFIGURED:
+        text = f"there are {len(webhooks.endpoints)} endpoints, and at most {CONFIGURED} can be; take some out"
         yield "webhooks.endpoints", text, ()
     seen: set[str] = set()
-    for number, endpoint in enumerate(config.webhooks.endpoints):
+    for number, endpoint in enumerate(webhooks.endpoints):
         key = f"webhooks.endpoints.{number}"
         if not endpoint.url:
             text = 'the endpoint has no url; write where its events go, like url = "https://example.com/hooks"'

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from edgeproxy.config.structs import Log as LogConfig
+from edgeproxy.config.monitoring import Log as LogConfig
 from edgeproxy.log import LEVELS, Log, Sink
 
 FRAMES = 6

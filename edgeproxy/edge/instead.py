@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from edgeproxy.config.structs import Pages
+from edgeproxy.config.pages import Pages
 from edgeproxy.edge.respond import Template, Text
 from edgeproxy.errors import Fault
 from edgeproxy.published.records import Site

@@ -11,7 +11,7 @@ import resource
 import struct
 from collections.abc import Iterable
 
-from edgeproxy.config.structs import Process
+from edgeproxy.config.machine import Process
 from edgeproxy.errors import ConfigError, StartError
 
 _PR_SET_PDEATHSIG = 1

@@ -10,7 +10,8 @@ from bench.errors import BenchError
 from bench.many import WILDCARD, accepted_by, certify, fill, parse_private, private_bytes
 from bench.traffic import tenants
 from edgeproxy import keys
-from edgeproxy.config.structs import Config, State
+from edgeproxy.config.machine import State
+from edgeproxy.config.structs import Config
 from edgeproxy.control.store import Store, StoredCertificate
 from edgeproxy.published.seal import Sealer
 

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from edgeproxy.config import check
-from edgeproxy.config.structs import Config, Issuance
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.structs import Config
 
 GOOD = Config(issuance=Issuance(directory="internal"))
 

@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 from edgeproxy.config import document
+from edgeproxy.config.issuance import Eab, Issuance
 from edgeproxy.config.load import load
-from edgeproxy.config.structs import Config, Eab, Issuance, State
+from edgeproxy.config.machine import State
+from edgeproxy.config.structs import Config
 
 SAMPLE = Path(__file__).parents[2] / "config" / "edgeproxy.toml"
 

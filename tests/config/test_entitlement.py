@@ -4,7 +4,8 @@ import msgspec
 
 from edgeproxy.config import check
 from edgeproxy.config.entitlement import Entitlement, faults
-from edgeproxy.config.structs import Config, Issuance
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.structs import Config
 
 
 def test_a_workspace_is_listed_once() -> None:

@@ -4,8 +4,13 @@ import msgspec
 import pytest
 
 from edgeproxy.config import check, values
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.monitoring import Metrics
 from edgeproxy.config.nameservers import ZONE_CHARACTERS, beneath, delegation, nameservers
-from edgeproxy.config.structs import Api, Config, Dns, Issuance, Listen, Metrics, Platform, Tls
+from edgeproxy.config.platform import Api, Platform
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Listen, Tls
 
 GOOD = Config(
     issuance=Issuance(directory="internal"),

@@ -2,8 +2,11 @@
 
 import pytest
 
+from edgeproxy.config.dns import Dns, Rfc2136
+from edgeproxy.config.issuance import Issuance
 from edgeproxy.config.proving import faults
-from edgeproxy.config.structs import Config, Dns, Issuance, Listen, Rfc2136
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Listen
 
 DYNAMIC = Rfc2136(server="192.0.2.53:53", zone="acme.example", key_name="k", key_secret="c2VjcmV0")
 OWN = Dns(zone="acme.example", listen=("127.0.0.1:53",))

@@ -11,7 +11,13 @@ import pytest
 
 import edgeproxy
 from edgeproxy.config import values
-from edgeproxy.config.structs import Alerts, Config, Dns, Eab, Endpoint, Issuance, Mail, Rfc2136, State, Webhooks
+from edgeproxy.config.dns import Dns, Rfc2136
+from edgeproxy.config.issuance import Eab, Issuance
+from edgeproxy.config.machine import State
+from edgeproxy.config.mail import Mail
+from edgeproxy.config.monitoring import Alerts
+from edgeproxy.config.structs import Config
+from edgeproxy.config.webhooks import Endpoint, Webhooks
 from edgeproxy.units import decode_hook
 
 PROMISED = """

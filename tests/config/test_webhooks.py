@@ -10,8 +10,8 @@ import pytest
 
 from edgeproxy.config import document, webhooks
 from edgeproxy.config.load import load
-from edgeproxy.config.structs import Config, Endpoint, Webhooks
-from edgeproxy.config.webhooks import CERTIFICATE_EVENTS, EVENTS, chosen, event_filter, secret_bytes
+from edgeproxy.config.structs import Config
+from edgeproxy.config.webhooks import CERTIFICATE_EVENTS, EVENTS, Endpoint, Webhooks, chosen, event_filter, secret_bytes
 from edgeproxy.errors import ConfigError
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 24).decode()

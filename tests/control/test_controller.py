@@ -19,7 +19,9 @@ import httpx2
 import pytest
 
 from edgeproxy import keys
-from edgeproxy.config.structs import Config, Issuance, State
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.machine import State
+from edgeproxy.config.structs import Config
 from edgeproxy.control import controller as module
 from edgeproxy.control.controller import Controller, known_error
 from edgeproxy.errors import EdgeError, MapError, StateError
@@ -324,7 +326,10 @@ PROGRAM = textwrap.dedent(
     """
     import socket, sys, time
     from pathlib import Path
-    from edgeproxy.config.structs import Config, Issuance, Log, State
+    from edgeproxy.config.issuance import Issuance
+    from edgeproxy.config.machine import State
+    from edgeproxy.config.monitoring import Log
+    from edgeproxy.config.structs import Config
     from edgeproxy.control.controller import main
     from edgeproxy.link.start import ChildStart
     directory, channel, admin = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

@@ -7,7 +7,7 @@ import os
 import pytest
 import structlog
 
-from edgeproxy.config.structs import Log
+from edgeproxy.config.monitoring import Log
 from edgeproxy.control import logs
 from edgeproxy.log import Sink
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from edgeproxy.config.structs import Config, Mail
+from edgeproxy.config.mail import Mail
+from edgeproxy.config.structs import Config
 from edgeproxy.control import mail as module
 from edgeproxy.control.mail import Mailer, MailFailed
 from edgeproxy.units import Duration

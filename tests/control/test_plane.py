@@ -16,7 +16,12 @@ import msgspec
 import pytest
 
 from edgeproxy import keys
-from edgeproxy.config.structs import Allow, Api, Config, Dns, Issuance, Platform, Process, State, Tls
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.issuance import Allow, Issuance
+from edgeproxy.config.machine import Process, State
+from edgeproxy.config.platform import Api, Platform
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Tls
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.plane import Plane, edge_names, open_plane, patterns
 from edgeproxy.control.store import Account

@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from edgeproxy import keys
-from edgeproxy.config.structs import Config, State
+from edgeproxy.config.machine import State
+from edgeproxy.config.structs import Config
 from edgeproxy.control.rekey import check, rotate
 from edgeproxy.control.store import Store, schema, sealed
 from edgeproxy.control.store.sealed import Report

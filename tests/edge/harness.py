@@ -19,7 +19,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edgeproxy.config.structs import Config, Issuance, Listen, Origin, Platform, Timeouts
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.platform import Origin, Platform
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Listen, Timeouts
 from edgeproxy.edge.upstream.connection import OriginConnection
 from edgeproxy.edge.upstream.pool import Pool
 from edgeproxy.edge.worker import Worker

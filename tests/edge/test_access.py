@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from edgeproxy.config.structs import Config, Log, Metrics
+from edgeproxy.config.monitoring import Log, Metrics
+from edgeproxy.config.structs import Config
 from edgeproxy.edge import access
 from edgeproxy.edge.access import Access, Histogram
 from edgeproxy.edge.exchange import Exchange

@@ -8,7 +8,10 @@ import time
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Allow, Api, Config, Http, Issuance, Platform, Tls
+from edgeproxy.config.issuance import Allow, Issuance
+from edgeproxy.config.platform import Api, Platform
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Http, Tls
 from edgeproxy.edge import tickets
 from edgeproxy.edge.certificate import Certificates, Cold, Denied, Found, Missing
 from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME

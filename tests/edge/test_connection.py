@@ -14,7 +14,8 @@ from typing import cast
 
 import pytest
 
-from edgeproxy.config.structs import Allow, Http, Issuance, Timeouts
+from edgeproxy.config.issuance import Allow, Issuance
+from edgeproxy.config.visitors import Http, Timeouts
 from edgeproxy.edge.certificate import Cold, Found
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.hello import alert_record

@@ -12,8 +12,10 @@ from typing import cast
 import msgspec
 import pytest
 
-from edgeproxy.config.pages import Page
-from edgeproxy.config.structs import Admin, Api, Origin, Pages, Timeouts
+from edgeproxy.config.machine import Admin
+from edgeproxy.config.pages import Page, Pages
+from edgeproxy.config.platform import Api, Origin
+from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge.exchange import Exchange
 from edgeproxy.errors import MapError
 from edgeproxy.limits import Limits

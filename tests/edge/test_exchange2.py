@@ -12,7 +12,7 @@ import h2.errors
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Timeouts
+from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge import exchange2
 from edgeproxy.edge.exchange2 import UPLOAD_AHEAD, Exchange2, Incoming
 from edgeproxy.edge.front2 import Front2

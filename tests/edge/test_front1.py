@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from edgeproxy.config.structs import Timeouts
+from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.front1 import Front1
 from edgeproxy.limits import RELAY_BUFFER, WRITE_HIGH_WATER, Limits

@@ -19,7 +19,7 @@ import pytest
 from hpack import NeverIndexedHeaderTuple
 from hyperframe.frame import ContinuationFrame, GoAwayFrame, HeadersFrame, SettingsFrame, WindowUpdateFrame
 
-from edgeproxy.config.structs import Timeouts
+from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge import connection, front2
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.exchange import Exchange

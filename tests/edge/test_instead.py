@@ -3,8 +3,7 @@
 import msgspec
 import pytest
 
-from edgeproxy.config.pages import Page
-from edgeproxy.config.structs import Pages
+from edgeproxy.config.pages import Page, Pages
 from edgeproxy.edge.instead import TEXTS, Instead, instead_of, notices
 from edgeproxy.edge.respond import page
 from edgeproxy.published.records import Site

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeproxy.config.structs import Api
+from edgeproxy.config.platform import Api
 from edgeproxy.published.records import Challenge
 from tests.edge.harness import Edge, MapProcess, Script, config_for, fields
 

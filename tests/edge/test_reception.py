@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from edgeproxy.config.structs import Timeouts
+from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge import reception
 from edgeproxy.edge.accept import BATCH, Accepted
 from edgeproxy.edge.connection import Connection

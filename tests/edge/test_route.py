@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Api, Config, Origin, Pages, Platform
+from edgeproxy.config.pages import Pages
+from edgeproxy.config.platform import Api, Origin, Platform
+from edgeproxy.config.structs import Config
 from edgeproxy.edge.route import Routes
 from edgeproxy.errors import MapError
 from edgeproxy.limits import Limits

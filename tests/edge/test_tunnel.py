@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from edgeproxy.config.structs import Timeouts
+from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.tunnel import Tunnel, websocket_key
 from edgeproxy.units import Duration

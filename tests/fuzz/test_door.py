@@ -10,7 +10,8 @@ import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edgeproxy.config.structs import Config, Listen
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Listen
 from edgeproxy.control.api.access import secret
 from edgeproxy.control.api.access.door import Door
 from edgeproxy.control.api.access.uses import Uses

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from edgeproxy.config.structs import Config, Rfc2136
+from edgeproxy.config.dns import Rfc2136
+from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.authority import Authority
 from edgeproxy.control.dns.server import Server as ZoneServer
 from edgeproxy.control.metrics import Metrics

@@ -10,8 +10,10 @@ from typing import Any, Self, TypeVar
 
 from cryptography import x509
 
-from edgeproxy.config.structs import Allow, Config, State
-from edgeproxy.config.structs import Issuance as IssuanceSettings
+from edgeproxy.config.issuance import Allow
+from edgeproxy.config.issuance import Issuance as IssuanceSettings
+from edgeproxy.config.machine import State
+from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.acme.issuer import AcmeIssuer
 from edgeproxy.control.issuance.service import Issuance, Outcome
 from edgeproxy.control.issuance.upkeep import Upkeep

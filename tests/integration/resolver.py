@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Self
 
 from edgeproxy import keys
-from edgeproxy.config.structs import Config, State
+from edgeproxy.config.machine import State
+from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.zone import zone_label
 from edgeproxy.control.store import Store
 from edgeproxy.published.records import Challenge

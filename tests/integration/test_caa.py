@@ -6,7 +6,11 @@ import json
 
 import msgspec
 
-from edgeproxy.config.structs import Config, Dns, Issuance, Platform, State
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.machine import State
+from edgeproxy.config.platform import Platform
+from edgeproxy.config.structs import Config
 from tests.control.domains.verification.cases import domain
 from tests.control.test_plane import opened
 from tests.integration.caexchange import Answer, Exchange

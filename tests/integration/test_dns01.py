@@ -17,8 +17,12 @@ import msgspec
 import pytest
 from cryptography import x509
 
-from edgeproxy.config.structs import Allow, Config, Dns, Platform, State
-from edgeproxy.config.structs import Issuance as IssuanceSettings
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.issuance import Allow
+from edgeproxy.config.issuance import Issuance as IssuanceSettings
+from edgeproxy.config.machine import State
+from edgeproxy.config.platform import Platform
+from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.authority import Authority
 from edgeproxy.control.dns.lookup import Lookup
 from edgeproxy.control.dns.zone import zone_label

@@ -7,7 +7,8 @@ import struct
 
 import pytest
 
-from edgeproxy.config.structs import Allow, Config, Issuance
+from edgeproxy.config.issuance import Allow, Issuance
+from edgeproxy.config.structs import Config
 from edgeproxy.control.asking import ANSWER_BYTES
 from edgeproxy.control.issuance import gate as module
 from edgeproxy.control.issuance.gate import CONNECTIONS, OF_A_NETWORK, Gate, GateVerdict

@@ -14,8 +14,10 @@ from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder
 from cryptography.x509.verification import Store as TrustStore
 
-from edgeproxy.config.structs import Allow, Config, Eab, State
-from edgeproxy.config.structs import Issuance as IssuanceSettings
+from edgeproxy.config.issuance import Allow, Eab
+from edgeproxy.config.issuance import Issuance as IssuanceSettings
+from edgeproxy.config.machine import State
+from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.service import Issuance
 from edgeproxy.control.publish import Publisher
 from edgeproxy.control.store import Store

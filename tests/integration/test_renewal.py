@@ -6,8 +6,9 @@ import itertools
 
 import pytest
 
-from edgeproxy.config.structs import Budget, Duration
+from edgeproxy.config.issuance import Budget
 from edgeproxy.control.issuance.renewal import DAY
+from edgeproxy.units import Duration
 from tests.integration import cafaults as fault
 from tests.integration.issuing import Issuing
 from tests.integration.servers import Pebble

@@ -13,8 +13,11 @@ import httpx2
 import pytest
 from cryptography import x509
 
-from edgeproxy.config.structs import Allow, Config, Eab, State, Tls
-from edgeproxy.config.structs import Issuance as IssuanceSettings
+from edgeproxy.config.issuance import Allow, Eab
+from edgeproxy.config.issuance import Issuance as IssuanceSettings
+from edgeproxy.config.machine import State
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Tls
 from edgeproxy.control.issuance.acme.chains import top_issuer
 from edgeproxy.control.issuance.acme.issuer import AcmeIssuer
 from edgeproxy.control.issuance.authorities import Authorities

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from edgeproxy.config.structs import Config, Dns, Origin, Platform
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.platform import Origin, Platform
+from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.pointing import Points
 from edgeproxy.control.domains.verification.looker import Looker
 from edgeproxy.control.domains.verification.seen import Proof, State

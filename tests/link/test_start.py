@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from edgeproxy.config.structs import Config, State
+from edgeproxy.config.machine import State
+from edgeproxy.config.structs import Config
 from edgeproxy.link.start import ChildStart, WorkerStart
 
 KEY = b"the map's key that nobody sees.."

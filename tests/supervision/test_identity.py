@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeproxy.config.structs import Process
+from edgeproxy.config.machine import Process
 from edgeproxy.errors import ConfigError
 from edgeproxy.supervision import identity
 

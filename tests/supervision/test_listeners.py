@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edgeproxy.config.structs import Admin, Config, Dns, Listen, Metrics
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.machine import Admin
+from edgeproxy.config.monitoring import Metrics
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Listen
 from edgeproxy.errors import StartError
 from edgeproxy.supervision import listeners as module
 from edgeproxy.supervision.identity import Identities, Identity

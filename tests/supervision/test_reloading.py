@@ -1,4 +1,7 @@
-from edgeproxy.config.structs import Config, Issuance, Listen, State, Tls
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.machine import State
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Listen, Tls
 from edgeproxy.limits import Limits
 from edgeproxy.supervision import reloading
 from edgeproxy.supervision.reloading import RESTART_ONLY, changed_keys, refusal, summary

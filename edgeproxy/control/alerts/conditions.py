@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeproxy.config.structs import Alerts
+from edgeproxy.config.monitoring import Alerts
 
 WINDOW = 300.0
 """Seconds over which rates are measured."""

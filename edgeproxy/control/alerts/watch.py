@@ -12,7 +12,7 @@ import anyio
 import msgspec
 import structlog
 
-from edgeproxy.config import structs
+from edgeproxy.config import monitoring
 from edgeproxy.control.alerts.book import AGAIN_SECONDS, Book
 from edgeproxy.control.alerts.conditions import WINDOW, Reading, begun_by, ended_by, measured
 from edgeproxy.control.faults import Faults
@@ -42,7 +42,7 @@ class Alerts:
 
     def __init__(
         self,
-        limits: structs.Alerts,
+        limits: monitoring.Alerts,
         store: Store,
         notifier: Notify,
         read: Callable[[Faults, float], Reading],

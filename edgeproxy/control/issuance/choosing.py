@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from edgeproxy.config.structs import Config, Eab
+from edgeproxy.config.issuance import Eab
+from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.acme.issuer import AcmeIssuer
 from edgeproxy.control.issuance.authorities import Authorities
 from edgeproxy.control.issuance.internal import DIRECTORY as INTERNAL

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgeproxy.config.structs import Alerts
+from edgeproxy.config.monitoring import Alerts
 from edgeproxy.config.webhooks import EVENTS
 from edgeproxy.control.alerts.conditions import KINDS, WORSE, Condition, Reading, begun_by, ended_by, measured
 

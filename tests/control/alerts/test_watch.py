@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from edgeproxy.config import structs
+from edgeproxy.config import monitoring
 from edgeproxy.control.alerts.conditions import Reading
 from edgeproxy.control.alerts.notifying import NotNotified
 from edgeproxy.control.alerts.watch import Alerts
@@ -39,7 +39,7 @@ class Watching:
 
     def anew(self) -> None:
         """Another process."""
-        self.alerts = Alerts(structs.Alerts(waiting=10), self.store, self.people, self.read, self.now)
+        self.alerts = Alerts(monitoring.Alerts(waiting=10), self.store, self.people, self.read, self.now)
 
     def now(self) -> float:
         return time.time() + self.ahead

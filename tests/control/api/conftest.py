@@ -18,8 +18,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from edgeproxy.config.structs import Config, Dns, Issuance, Listen, Platform, State
-from edgeproxy.config.structs import Webhooks as Hooks
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.machine import State
+from edgeproxy.config.platform import Platform
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Listen
+from edgeproxy.config.webhooks import Webhooks as Hooks
 from edgeproxy.control.api.app import admin_app
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.server import AdminProtocol, Server

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from edgeproxy.config import structs
+from edgeproxy.config import platform
 from tests.control.api.access.conftest import DOMAINS, Api
 
 PROMISED = {
@@ -41,7 +41,7 @@ async def test_the_description_page_is_there(world):
 
 
 def with_pages(world, *origins: str) -> Api:
-    config = msgspec.structs.replace(world.context.config, api=structs.Api(hostname="api.example.com", cors_origins=origins))
+    config = msgspec.structs.replace(world.context.config, api=platform.Api(hostname="api.example.com", cors_origins=origins))
     world.context.config = config
     return Api(world)
 

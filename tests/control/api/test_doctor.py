@@ -2,7 +2,7 @@
 
 import time
 
-from edgeproxy.config.structs import Dns
+from edgeproxy.config.dns import Dns
 from edgeproxy.control.store import Failure
 from tests.control.api.conftest import problem_of
 from tests.control.dns.answering import scripted

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from edgeproxy.config.structs import Issuance
+from edgeproxy.config.issuance import Issuance
 from edgeproxy.control.api import infrastructure
 from edgeproxy.control.api.shapes import moment
 from edgeproxy.control.issuance.queue import Turn

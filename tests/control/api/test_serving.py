@@ -14,7 +14,8 @@ import httpx2
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Api, Process
+from edgeproxy.config.machine import Process
+from edgeproxy.config.platform import Api
 from edgeproxy.control.api.serving import Listeners
 from tests.control.api.conftest import client_of
 

@@ -8,7 +8,9 @@ import dns.rcode
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Config, Dns, Platform
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.platform import Platform
+from edgeproxy.config.structs import Config
 from edgeproxy.control.dns import authority as module
 from edgeproxy.control.dns.authority import Authority
 from edgeproxy.control.dns.zone import zone_label

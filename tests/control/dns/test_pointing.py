@@ -2,7 +2,9 @@
 
 import pytest
 
-from edgeproxy.config.structs import Config, Dns, Platform
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.platform import Platform
+from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.lookup import Answer, Said
 from edgeproxy.control.dns.pointing import Pointer, Points, judge
 from tests.control.dns.answering import scripted

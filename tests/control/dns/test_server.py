@@ -12,7 +12,9 @@ import dns.message
 import dns.rcode
 import pytest
 
-from edgeproxy.config.structs import Config, Dns, Platform
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.platform import Platform
+from edgeproxy.config.structs import Config
 from edgeproxy.control.dns import server as module
 from edgeproxy.control.dns.authority import Authority
 from edgeproxy.control.dns.server import Server, from_where_it_came

@@ -8,7 +8,11 @@ import time
 import dns.resolver
 import pytest
 
-from edgeproxy.config.structs import Config, Dns, Issuance, Listen, Origin, Platform
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.platform import Origin, Platform
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Listen
 from edgeproxy.control.dns.zone import zone_label
 from edgeproxy.control.doctor.diagnosis import diagnose
 from edgeproxy.control.doctor.examine import examine

@@ -11,7 +11,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from edgeproxy.config.structs import Config, Issuance, Platform, Verification
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.platform import Platform
+from edgeproxy.config.structs import Config
+from edgeproxy.config.verification import Verification
 from edgeproxy.control.dns.pointing import Points
 from edgeproxy.control.domains.looking import Live
 from edgeproxy.control.domains.reconciler import Reconciler

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproxy.config.structs import Config, Entitlement
+from edgeproxy.config.entitlement import Entitlement
+from edgeproxy.config.structs import Config
 from edgeproxy.control.asking import Answer, NoAnswer
 from edgeproxy.control.domains.entitlement import (
     STALE_SECONDS,

@@ -10,7 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Api, Config, Listen, Mail, Platform
+from edgeproxy.config.mail import Mail
+from edgeproxy.config.platform import Api, Platform
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Listen
 from edgeproxy.control.domains.mail_proof import LIFETIME, PAUSES, TRIES, ProofRefused, TooManyMails
 from edgeproxy.control.domains.mail_proving import MailProving
 from edgeproxy.control.mail import Mailer, MailFailed

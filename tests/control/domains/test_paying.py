@@ -11,7 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from edgeproxy.config.structs import Config, Entitlement
+from edgeproxy.config.entitlement import Entitlement
+from edgeproxy.config.structs import Config
 from edgeproxy.control.domains import paying as module
 from edgeproxy.control.domains.entitlement import Standing
 from edgeproxy.control.domains.paying import Entitlements

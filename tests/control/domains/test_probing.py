@@ -8,7 +8,9 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edgeproxy.config.structs import Config, Listen, Verification
+from edgeproxy.config.structs import Config
+from edgeproxy.config.verification import Verification
+from edgeproxy.config.visitors import Listen
 from edgeproxy.control.domains.probing import Visitor, visitors_address
 from edgeproxy.control.issuance.certificates import certificate_id
 from edgeproxy.control.store import Store

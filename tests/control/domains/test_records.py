@@ -3,7 +3,9 @@
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Config, Dns, Issuance, Rfc2136
+from edgeproxy.config.dns import Dns, Rfc2136
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.structs import Config
 from edgeproxy.control.domains.records import acme_records, host_field, record
 
 OWN = Dns(zone="acme.ve.ai", listen=("127.0.0.1:53",))

@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from edgeproxy.config.structs import Allow
+from edgeproxy.config.issuance import Allow
 from edgeproxy.control.domains.removing import Removals
 from edgeproxy.control.store import CUSTOM
 from tests.control.domains.living import ELSEWHERE, World, living

@@ -2,7 +2,11 @@
 
 import pytest
 
-from edgeproxy.config.structs import Admin, Api, Config, Dns, Issuance, Origin, Platform
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.machine import Admin
+from edgeproxy.config.platform import Api, Origin, Platform
+from edgeproxy.config.structs import Config
 from edgeproxy.control.domains.reserved import (
     check_claimable,
     check_operator_origin,

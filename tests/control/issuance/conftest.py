@@ -12,7 +12,9 @@ import httpx2
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Allow, Config, Issuance, State
+from edgeproxy.config.issuance import Allow, Issuance
+from edgeproxy.config.machine import State
+from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.acme.issuer import AcmeIssuer
 from edgeproxy.control.issuance.gate import Gate
 from edgeproxy.control.issuance.service import Issuance as Service

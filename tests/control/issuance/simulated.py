@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from sqlalchemy import event
 
-from edgeproxy.config.structs import Budget, Config, Issuance
+from edgeproxy.config.issuance import Budget, Issuance
+from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.ledger import Ledger
 from edgeproxy.control.issuance.queue import Entry
 from edgeproxy.control.issuance.scheduler import Flight, Scheduler

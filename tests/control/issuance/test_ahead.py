@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from edgeproxy.config.structs import Config, Dns, Issuance
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.ahead import Ahead, awaits_cutover
 from edgeproxy.control.store import Store
 from edgeproxy.model import DomainState

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproxy.config.structs import Budget as Settings
-from edgeproxy.config.structs import Config, Issuance
+from edgeproxy.config.issuance import Budget as Settings
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.budget import KEPT, KINDS, Ask, Budget, Limit, Rules, Spent, Window, rules_of
 
 HOUR, DAY = 3600.0, 86_400.0

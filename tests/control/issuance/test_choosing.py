@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeproxy.config.structs import Config, Eab, Issuance, State
+from edgeproxy.config.issuance import Eab, Issuance
+from edgeproxy.config.machine import State
+from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.acme.issuer import AcmeIssuer
 from edgeproxy.control.issuance.authorities import Authorities
 from edgeproxy.control.issuance.choosing import for_fallback, issuer_for, ledger_for

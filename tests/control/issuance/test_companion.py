@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from edgeproxy.config.structs import Tls
+from edgeproxy.config.visitors import Tls
 from edgeproxy.control.issuance.companion import REFUSED_SECONDS, TROUBLE_SECONDS, lacks_companion
 from edgeproxy.control.store import CUSTOM, Order
 from tests.control.issuance.conftest import changed, until

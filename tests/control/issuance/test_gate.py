@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproxy.config.structs import Allow, Config, Issuance
+from edgeproxy.config.issuance import Allow, Issuance
+from edgeproxy.config.structs import Config
 from edgeproxy.control.asking import ANSWER_BYTES, LIFETIME_MAX, LIFETIME_MIN
 from edgeproxy.control.issuance import gate as module
 from edgeproxy.control.issuance.gate import (

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from edgeproxy.config.structs import Tls
+from edgeproxy.config.visitors import Tls
 from edgeproxy.control.issuance.certificates import dns_names, load_key
 from edgeproxy.control.issuance.internal import ROOT_FILE, InternalIssuer
 from edgeproxy.control.issuance.renewal import DAY

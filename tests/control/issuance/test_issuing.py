@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from edgeproxy.config.structs import Budget
+from edgeproxy.config.issuance import Budget
 from edgeproxy.control.issuance import issuer as port
 from edgeproxy.control.issuance.admission import Outcome
 from edgeproxy.control.issuance.issuing import CA_TROUBLE_SECONDS, FAILURE_SECONDS

@@ -2,7 +2,8 @@
 
 import pytest
 
-from edgeproxy.config.structs import Budget, Config, Issuance
+from edgeproxy.config.issuance import Budget, Issuance
+from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.budget import Ask
 from edgeproxy.control.issuance.issuer import NotNow

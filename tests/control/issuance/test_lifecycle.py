@@ -6,7 +6,8 @@ import pytest
 from cryptography import x509
 from structlog.testing import capture_logs
 
-from edgeproxy.config.structs import Platform, Tls
+from edgeproxy.config.platform import Platform
+from edgeproxy.config.visitors import Tls
 from edgeproxy.control import events
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.acme.revocation import Revoker

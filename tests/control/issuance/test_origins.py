@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproxy.config.structs import Config, Listen, Metrics, Origin, Platform
+from edgeproxy.config.monitoring import Metrics
+from edgeproxy.config.platform import Origin, Platform
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Listen
 from edgeproxy.control.issuance.origins import address_allowed, check_origin, name_allowed, resolve_origin
 from edgeproxy.errors import InvalidName
 

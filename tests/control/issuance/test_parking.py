@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Api, Dns, Platform
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.platform import Api, Platform
 from edgeproxy.control import events
 from edgeproxy.control.dns.pointing import Pointing, Points
 from edgeproxy.control.issuance.parking import LOOK_AGAIN_SECONDS, Parking

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from edgeproxy.config.structs import Config, Dns, Platform
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.platform import Platform
+from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.platform import PRESENT_SECONDS, PlatformWildcard, own_wildcard
 from edgeproxy.control.issuance.renewal import DAY
 from edgeproxy.control.issuance.upkeep import RETRY_SECONDS

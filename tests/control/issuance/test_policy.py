@@ -2,7 +2,10 @@
 
 import pytest
 
-from edgeproxy.config.structs import Allow, Api, Config, Issuance, Platform, Tls
+from edgeproxy.config.issuance import Allow, Issuance
+from edgeproxy.config.platform import Api, Platform
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Tls
 from edgeproxy.control.issuance.policy import Registration, Verdict, admit, edge_names, own_names, served_unregistered
 from edgeproxy.model import ANSWERED, DomainState
 

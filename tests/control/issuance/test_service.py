@@ -6,7 +6,7 @@ import contextlib
 import pytest
 from cryptography import x509
 
-from edgeproxy.config.structs import Api, Platform
+from edgeproxy.config.platform import Api, Platform
 from edgeproxy.control.issuance.acme.issuer import AcmeIssuer
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.certificates import load_key

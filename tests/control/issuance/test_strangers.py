@@ -2,7 +2,8 @@
 
 import pytest
 
-from edgeproxy.config.structs import Config, Listen
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Listen
 from edgeproxy.control import events
 from edgeproxy.control.issuance.strangers import SAY_AGAIN_SECONDS, Strangers
 from edgeproxy.limits import Limits

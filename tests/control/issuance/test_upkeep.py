@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from edgeproxy.config.structs import Budget
+from edgeproxy.config.issuance import Budget
 from edgeproxy.control.issuance import upkeep
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.internal import InternalIssuer

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edgeproxy.config.structs import Allow, Config, Issuance, Listen
+from edgeproxy.config.issuance import Allow, Issuance
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Listen
 from edgeproxy.control import events
 from edgeproxy.control.issuance.certificates import certificate_id
 from edgeproxy.control.probe import daily

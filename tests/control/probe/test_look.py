@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from edgeproxy.config.structs import Config, Issuance, Listen
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Listen
 from edgeproxy.control.probe.grading import Grade, grade
 from edgeproxy.control.probe.look import asked_name, look, own_address, trust
 from tests.control.probe.chains import Authority, tls_server

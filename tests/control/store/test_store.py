@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeproxy.config.machine import Store as StoreSection
 from edgeproxy.config.structs import Config
-from edgeproxy.config.structs import Store as StoreSection
 from edgeproxy.control import store as package
 from edgeproxy.errors import ConfigError
 from edgeproxy.model import DomainState

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeproxy.config.structs import Config, Webhooks
-from edgeproxy.config.structs import Endpoint as Configured
+from edgeproxy.config.structs import Config
+from edgeproxy.config.webhooks import Endpoint as Configured
+from edgeproxy.config.webhooks import Webhooks
 from edgeproxy.control import events
 from edgeproxy.control.faults import Faults
 from edgeproxy.control.store import Delivery, Endpoint, Event, Store

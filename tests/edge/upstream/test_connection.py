@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeproxy.config.structs import Timeouts
+from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge.headers import RequestHead, ResponseHead
 from edgeproxy.edge.upstream.connection import OriginConnection
 from edgeproxy.edge.upstream.target import Target

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Origin, Timeouts
+from edgeproxy.config.platform import Origin
+from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge.upstream.connection import REST, OriginConnection
 from edgeproxy.edge.upstream.pool import Pool, networks
 from edgeproxy.edge.upstream.target import Target

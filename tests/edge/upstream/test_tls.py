@@ -14,7 +14,7 @@ from typing import cast
 
 import pytest
 
-from edgeproxy.config.structs import Origin
+from edgeproxy.config.platform import Origin
 from edgeproxy.edge.upstream.connection import OriginConnection
 from edgeproxy.edge.upstream.tls import TlsTransport
 from edgeproxy.limits import RELAY_BUFFER

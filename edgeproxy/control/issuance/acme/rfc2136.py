@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from edgeproxy.config.structs import Rfc2136
+from edgeproxy.config.dns import Rfc2136
 from edgeproxy.config.values import socket_address
 from edgeproxy.control.issuance.acme.challenges import AnswerFailed
 from edgeproxy.control.issuance.acme.transport import Sleep

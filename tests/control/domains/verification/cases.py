@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeproxy.config.structs import Config, Dns, Platform
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.platform import Platform
+from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.lookup import Answer, Said
 from edgeproxy.control.domains.verification.case import Case
 from edgeproxy.control.domains.verification.seen import Nameserver, Seen, Serving, Verdict, View, Zone

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from edgeproxy.config.structs import Config, Issuance
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.structs import Config
 from edgeproxy.control.domains.verification import ca as module
 from edgeproxy.control.domains.verification.ca import Directories
 from edgeproxy.control.store import Store

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgeproxy.config.structs import Platform
+from edgeproxy.config.platform import Platform
 from edgeproxy.control.domains.verification.case import listed, named, present, printable, start
 from edgeproxy.control.domains.verification.seen import Zone
 from tests.control.domains.verification.cases import OURS, OURS6, STRANGE, TARGET, ZONE, case, seen, view, zone

@@ -9,7 +9,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from edgeproxy.config.structs import Config, Dns, Origin, Platform
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.platform import Origin, Platform
+from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.pointing import Points
 from edgeproxy.control.domains.records import record
 from edgeproxy.control.domains.verification import looker as module

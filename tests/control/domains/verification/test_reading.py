@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from edgeproxy.config.structs import Platform
+from edgeproxy.config.platform import Platform
 from edgeproxy.control.dns.lookup import Said
 from edgeproxy.control.domains.verification.reading import Leads, Text, route, text
 from edgeproxy.control.domains.verification.seen import Proof, Seen, View

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from edgeproxy.config.structs import Platform
+from edgeproxy.config.platform import Platform
 from edgeproxy.control.dns.lookup import Said
 from edgeproxy.control.domains.records import record
 from edgeproxy.control.domains.verification.providers import provider_of

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from edgeproxy.config.structs import Dns
+from edgeproxy.config.dns import Dns
 from edgeproxy.control.dns.lookup import Said
 from edgeproxy.control.dns.pointing import Points
 from edgeproxy.control.domains.verification.seen import Dnssec, Fetched, FileSaid, Proof, Serving, State

@@ -2,7 +2,8 @@
 
 import pytest
 
-from edgeproxy.config.structs import Config, Platform
+from edgeproxy.config.platform import Platform
+from edgeproxy.config.structs import Config
 from edgeproxy.control.domains.verification.wanted import wanted_of, workspace_label
 from tests.control.domains.verification.cases import HOST, PROOF, TARGET, config, domain, wanted
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from edgeproxy.config.structs import Eab
+from edgeproxy.config.issuance import Eab
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.errors import Fault, IssuanceError
 from tests.control.issuance.acme.conftest import issue

@@ -4,7 +4,10 @@ import msgspec
 import pytest
 from cryptography import x509
 
-from edgeproxy.config.structs import Config, Dns, Issuance, Listen, Rfc2136
+from edgeproxy.config.dns import Dns, Rfc2136
+from edgeproxy.config.issuance import Issuance
+from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Listen
 from edgeproxy.control.issuance.acme.challenges import answer, choose, hindrance, preference, proves_wildcards
 from edgeproxy.control.issuance.acme.wire import Authorization, Challenge
 from edgeproxy.control.issuance.certificates import dns_names, load_key

@@ -5,7 +5,10 @@ import contextlib
 
 import pytest
 
-from edgeproxy.config.structs import Config, Dns, Platform, State
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.machine import State
+from edgeproxy.config.platform import Platform
+from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.authority import Authority
 from edgeproxy.control.dns.lookup import Lookup
 from edgeproxy.control.dns.zone import zone_label

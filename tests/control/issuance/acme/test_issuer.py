@@ -7,7 +7,8 @@ import msgspec
 import pytest
 from cryptography import x509
 
-from edgeproxy.config.structs import Dns, Tls
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.visitors import Tls
 from edgeproxy.control.dns.zone import zone_label
 from edgeproxy.control.issuance.acme import dns01
 from edgeproxy.control.issuance.acme.challenges import NotApplicable

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgeproxy.config.structs import Dns
+from edgeproxy.config.dns import Dns
 from edgeproxy.control.issuance.acme import permission
 from edgeproxy.control.issuance.acme.permission import CaaForbids, Permission
 from edgeproxy.errors import Fault

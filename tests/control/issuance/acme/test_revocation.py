@@ -3,7 +3,7 @@
 import pytest
 from cryptography import x509
 
-from edgeproxy.config.structs import Tls
+from edgeproxy.config.visitors import Tls
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.acme.revocation import REASONS, Revoker
 from edgeproxy.control.store import Account

@@ -8,7 +8,7 @@ import types
 import dns.message
 import pytest
 
-from edgeproxy.config.structs import Rfc2136
+from edgeproxy.config.dns import Rfc2136
 from edgeproxy.control.dns.lookup import Lookup
 from edgeproxy.control.issuance.acme import rfc2136
 from edgeproxy.control.issuance.acme.rfc2136 import DynamicZone, UpdateFailed

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from edgeproxy.config.structs import Dns, Listen
+from edgeproxy.config.dns import Dns
+from edgeproxy.config.visitors import Listen
 from edgeproxy.control.issuance.acme import solving as module
 from edgeproxy.control.issuance.acme.account import Account, Accounts
 from edgeproxy.control.issuance.acme.challenges import NotApplicable

@@ -1,0 +1,85 @@
+"""How visitors are served: where the edge listens, HTTP, TLS, and how long each thing may take."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edgeproxy.config.section import Section
+from edgeproxy.units import Duration
+
+
+class Listen(Section, frozen=True):
+    """Where the edge listens."""
+
+    https: tuple[str, ...] = ("0.0.0.0:443", "[::]:443")
+    """Addresses for TLS, "HOST:PORT"."""
+
+    http: tuple[str, ...] = ("0.0.0.0:80", "[::]:80")
+    """Addresses for plain HTTP: ACME challenges and redirects to https, nothing else."""
+
+    proxy_protocol: tuple[str, ...] = ()
+    """CIDRs that may send PROXY protocol v1 or v2. Not built yet: anything but an empty list is refused."""
+
+    trusted_proxies: tuple[str, ...] = ()
+    """CIDRs whose x-forwarded-*, forwarded and x-request-id headers are believed and extended."""
+
+    public_https_port: int = 443
+    """The port that visitors use for https, for redirects from http."""
+
+
+class Http(Section, frozen=True):
+    """HTTP towards visitors."""
+
+    h2: bool = True
+    """Whether HTTP/2 is offered."""
+
+
+class Tls(Section, frozen=True):
+    """TLS towards visitors."""
+
+    minimum: Literal["1.2", "1.3"] = "1.2"
+    """The oldest version accepted."""
+
+    default_hostname: str = ""
+    """The name served to clients that send no SNI. Empty: they are refused."""
+
+    key_type: Literal["p256", "p384", "rsa2048", "rsa3072", "rsa4096"] = "p256"
+    """The kind of key for new certificates."""
+
+    second_key_type: Literal["", "rsa2048", "rsa3072", "rsa4096"] = ""
+    """Beside each certificate that the edge obtains with an ECDSA key another one with an RSA key, for clients that know no
+    ECDSA; all others are served under the first. Costs an order more for each name. Empty: none."""
+
+
+class Timeouts(Section, frozen=True):
+    """How long each thing may take."""
+
+    handshake: Duration = Duration(10)
+    """From a connection's first byte expected to the end of its TLS handshake."""
+
+    client_header: Duration = Duration(15)
+    """From a request's first byte to the end of its head."""
+
+    client_body: Duration = Duration(30)
+    """Between two reads of a request's body."""
+
+    idle: Duration = Duration(75)
+    """A client connection without a request."""
+
+    write: Duration = Duration(60)
+    """A client that takes nothing of what is sent."""
+
+    origin_connect: Duration = Duration(5)
+    """Connecting to the origin, its TLS handshake included, and waiting for a free place."""
+
+    origin_response: Duration = Duration(60)
+    """From the request's end to the origin's first byte, and between two reads of its answer."""
+
+    origin_idle: Duration = Duration(55)
+    """An idle connection to the origin. Keep it shorter than the origin's own."""
+
+    tunnel_idle: Duration = Duration(3600)
+    """A WebSocket on which nothing is said."""
+
+    drain: Duration = Duration(30)
+    """How long open requests may take to end when a process is stopped or replaced."""
