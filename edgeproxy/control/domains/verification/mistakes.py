@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeproxy.control.dns.lookup import Said
 from edgeproxy.control.domains.verification.case import Case, listed, named, present, printable
-from edgeproxy.control.domains.verification.providers import proxy_of
+from edgeproxy.control.domains.verification.proxies import proxy_of
 from edgeproxy.control.domains.verification.reading import Leads, Route, Text, route, text
 from edgeproxy.control.domains.verification.seen import FileSaid, Problem, Serving, State, View
 from edgeproxy.control.domains.verification.wanted import PATH
@@ -113,10 +113,9 @@ def misrouted(case: Case, found: Route) -> Problem:
         return Problem(
             state=State.WRONG,
             code="proxied",
-            detail=f"{proxy.name} stands before {case.host}: the name has {proxy.name}'s own addresses "
-            f"({listed(found.strange)}), which hide the record behind them. At {proxy.name}, {proxy.cure} for {case.host}, so "
-            "that everybody sees "
-            f"{case.routing}. Or prove the name by TXT.",
+            detail=f"{proxy.name} stands before {case.host}: everybody sees {proxy.name}'s own addresses "
+            f"({listed(found.strange)}) instead of the record behind them. At {proxy.name}, "
+            f"{proxy.cure.format(host=case.host)}. Its record has to be {case.routing}, for everybody to see.",
             what=_records(case),
             present=f"{present(found.view)} ({proxy.name})",
             wanted=case.routing,
