@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from edgeproxy.control.store.rows import SiteFacts
+from edgeproxy.control.store.rows.publishing import SiteFacts
 from edgeproxy.control.store.store import Store
 from edgeproxy.model import ANSWERED, DomainState, covers
 from edgeproxy.published.records import Site

@@ -21,7 +21,7 @@ from anyio.to_thread import run_sync
 from edgeproxy.control.map_compare import Comparison
 from edgeproxy.control.map_content import MapContent, Settings
 from edgeproxy.control.map_making import make
-from edgeproxy.control.store.rows import LogEntry
+from edgeproxy.control.store.rows.publishing import LogEntry
 from edgeproxy.control.store.store import Store
 from edgeproxy.errors import EdgeError, MapError
 from edgeproxy.model import covers

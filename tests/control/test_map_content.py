@@ -8,7 +8,7 @@ import pytest
 
 from edgeproxy.control.map_content import MapContent, Settings, site_for
 from edgeproxy.control.store import Store
-from edgeproxy.control.store.rows import SiteFacts
+from edgeproxy.control.store.rows.publishing import SiteFacts
 from edgeproxy.model import ANSWERED, SERVED, DomainState
 from edgeproxy.published.records import Challenge, Site, Tickets
 from tests.control.publishing import EDGE, PATTERNS, add

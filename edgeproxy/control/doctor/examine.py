@@ -23,7 +23,7 @@ from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.probe.grading import Graded, grade
 from edgeproxy.control.probe.look import asked_name, look, trust
 from edgeproxy.control.store import Failure, Store, StoredCertificate
-from edgeproxy.control.store.rows import Domain
+from edgeproxy.control.store.rows.domains import Domain
 from edgeproxy.errors import EdgeError
 from edgeproxy.model import SERVED, DomainState
 

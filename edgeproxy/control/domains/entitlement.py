@@ -11,7 +11,7 @@ import msgspec
 from edgeproxy.config.structs import Config
 from edgeproxy.control.asking import Answer, NoAnswer, lifetime
 from edgeproxy.control.domains.lifecycle import Event
-from edgeproxy.control.store.rows import Domain, Workspace
+from edgeproxy.control.store.rows.domains import Domain, Workspace
 from edgeproxy.model import DomainState
 
 UNPAID = "Custom domains require a paid subscription"

@@ -13,7 +13,7 @@ import html
 import secrets
 from datetime import UTC, datetime
 
-from edgeproxy.control.store.rows import MailProof
+from edgeproxy.control.store.rows.domains import MailProof
 from edgeproxy.errors import EdgeError, Fault
 
 LOCAL_PARTS = ("admin", "administrator", "webmaster", "hostmaster", "postmaster")

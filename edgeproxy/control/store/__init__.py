@@ -1,37 +1,22 @@
 """The store: SQLite through SQLAlchemy Core. `Store` is its whole interface."""
 
-from edgeproxy.control.store.rows import (
-    CUSTOM,
+from edgeproxy.control.store.rows.access import AuditEntry, Token
+from edgeproxy.control.store.rows.certificates import CUSTOM, Companion, HistoryEntry, StoredCertificate, replace_at
+from edgeproxy.control.store.rows.domains import Domain, DomainChange, Holder, MailProof, Removal, Workspace
+from edgeproxy.control.store.rows.issuance import (
     Account,
-    Alert,
-    AuditEntry,
     Begun,
-    Companion,
-    Delivery,
-    Domain,
-    DomainChange,
-    Endpoint,
-    Event,
     Failure,
     GateRoute,
-    HistoryEntry,
-    Holder,
     InternalCa,
     Lease,
-    LogEntry,
-    MailProof,
     Order,
     RateLimit,
-    Removal,
     Spent,
-    StoredCertificate,
-    Summary,
-    Token,
-    Tried,
     Waiting,
-    Workspace,
-    replace_at,
 )
+from edgeproxy.control.store.rows.publishing import LogEntry, Summary
+from edgeproxy.control.store.rows.telling import Alert, Delivery, Endpoint, Event, Tried
 from edgeproxy.control.store.store import Store
 
 __all__ = [

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields
-from edgeproxy.control.store.rows import Alert
+from edgeproxy.control.store.rows.telling import Alert
 from edgeproxy.control.store.schema import alerts
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from edgeproxy.control.store.base import fields, listed, map_key, page, parent_of, wildcard
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.history import History, counts_again, ended
-from edgeproxy.control.store.rows import CUSTOM, Companion, StoredCertificate
+from edgeproxy.control.store.rows.certificates import CUSTOM, Companion, StoredCertificate
 from edgeproxy.control.store.schema import certificate_names, certificates, companions
 from edgeproxy.errors import Conflict, InvalidName, NotFound
 

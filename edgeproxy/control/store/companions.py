@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from edgeproxy.control.store.base import page
 from edgeproxy.control.store.certificates import Certificates, load, put_companion
 from edgeproxy.control.store.history import ended
-from edgeproxy.control.store.rows import CUSTOM, Companion, StoredCertificate
+from edgeproxy.control.store.rows.certificates import CUSTOM, Companion, StoredCertificate
 from edgeproxy.control.store.schema import certificates
 from edgeproxy.errors import NotFound
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from edgeproxy import disk
 from edgeproxy.control.store import schema
-from edgeproxy.control.store.rows import Database as MapDatabase
+from edgeproxy.control.store.rows.publishing import Database as MapDatabase
 from edgeproxy.errors import StateError
 
 CONNECTIONS = 5

@@ -16,7 +16,8 @@ from edgeproxy.control.store.base import Part, fields, map_key, page
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.domains import COLUMNS, audited, destroy_keys_of, domain_of, end, put, register, told
 from edgeproxy.control.store.outbox import emitted
-from edgeproxy.control.store.rows import Domain, Holder, Lease, Removal
+from edgeproxy.control.store.rows.domains import Domain, Holder, Removal
+from edgeproxy.control.store.rows.issuance import Lease
 from edgeproxy.control.store.schema import domains, holders, leases, removals
 from edgeproxy.errors import NotFound
 

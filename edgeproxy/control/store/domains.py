@@ -15,7 +15,8 @@ from edgeproxy.control.store.certificates import remove
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.outbox import emitted
 from edgeproxy.control.store.redirects import check_redirect
-from edgeproxy.control.store.rows import AuditEntry, Domain, DomainChange
+from edgeproxy.control.store.rows.access import AuditEntry
+from edgeproxy.control.store.rows.domains import Domain, DomainChange
 from edgeproxy.control.store.schema import audit, certificate_names, domains, gate_routes, holders
 from edgeproxy.errors import Conflict, NotFound, Outdated
 from edgeproxy.model import SERVED, DomainState, wildcard_of

@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, select
 
 from edgeproxy.control.store.base import Part, fields, page
 from edgeproxy.control.store.database import Write
-from edgeproxy.control.store.rows import HistoryEntry, StoredCertificate
+from edgeproxy.control.store.rows.certificates import HistoryEntry, StoredCertificate
 from edgeproxy.control.store.schema import certificate_history as history
 
 PER_NAME = 50

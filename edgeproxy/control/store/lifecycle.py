@@ -10,7 +10,7 @@ from edgeproxy.control.store.base import page
 from edgeproxy.control.store.certificates import Certificates, load
 from edgeproxy.control.store.domains import audited
 from edgeproxy.control.store.history import ended
-from edgeproxy.control.store.rows import CUSTOM, StoredCertificate
+from edgeproxy.control.store.rows.certificates import CUSTOM, StoredCertificate
 from edgeproxy.control.store.schema import certificate_names, certificates
 from edgeproxy.errors import NotFound
 from edgeproxy.model import wildcard_of

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields
 from edgeproxy.control.store.domains import audited
-from edgeproxy.control.store.rows import MailProof
+from edgeproxy.control.store.rows.domains import MailProof
 from edgeproxy.control.store.schema import mail_proofs
 
 KEPT_SECONDS = 2 * 86_400.0

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields, map_key, page
 from edgeproxy.control.store.database import Write
-from edgeproxy.control.store.rows import Account, Failure, Order
+from edgeproxy.control.store.rows.issuance import Account, Failure, Order
 from edgeproxy.control.store.schema import accounts, challenges, failures, orders
 from edgeproxy.published.records import Challenge
 

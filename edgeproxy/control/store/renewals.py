@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 from edgeproxy.control.store.base import listed, page, wildcard
 from edgeproxy.control.store.certificates import Certificates, load
 from edgeproxy.control.store.domains import audited
-from edgeproxy.control.store.rows import CUSTOM, StoredCertificate
+from edgeproxy.control.store.rows.certificates import CUSTOM, StoredCertificate
 from edgeproxy.control.store.schema import certificate_names, certificates, companions, visits
 
 _FARTHEST = 10 * 86_400.0

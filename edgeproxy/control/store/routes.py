@@ -6,7 +6,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields, map_key, page, parent_of
-from edgeproxy.control.store.rows import GateRoute
+from edgeproxy.control.store.rows.issuance import GateRoute
 from edgeproxy.control.store.schema import gate_routes
 
 _COLUMNS = [column for column in gate_routes.c if column.name != "parent"]

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part
 from edgeproxy.control.store.database import Write
-from edgeproxy.control.store.rows import InternalCa
+from edgeproxy.control.store.rows.issuance import InternalCa
 from edgeproxy.control.store.schema import secrets
 from edgeproxy.errors import MapError, StateError
 from edgeproxy.published.records import Tickets

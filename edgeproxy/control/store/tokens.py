@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 from edgeproxy.control.store.base import Part, fields, page
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.domains import audited
-from edgeproxy.control.store.rows import Token
+from edgeproxy.control.store.rows.access import Token
 from edgeproxy.control.store.schema import tokens
 from edgeproxy.errors import Conflict, NotFound
 from edgeproxy.model import TokenScope

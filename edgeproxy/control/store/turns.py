@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert
 from edgeproxy.control.store.base import fields, listed, map_key, page
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.orders import Orders
-from edgeproxy.control.store.rows import Begun, Lease, Order, RateLimit, Spent, Waiting
+from edgeproxy.control.store.rows.issuance import Begun, Lease, Order, RateLimit, Spent, Waiting
 from edgeproxy.control.store.schema import (
     certificate_names,
     certificates,

@@ -15,7 +15,7 @@ from edgeproxy.control.store.base import Part, fields, page
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.domains import audited
 from edgeproxy.control.store.outbox import emitted
-from edgeproxy.control.store.rows import ANSWERED_GONE, Delivery, Endpoint, Event, Tried
+from edgeproxy.control.store.rows.telling import ANSWERED_GONE, Delivery, Endpoint, Event, Tried
 from edgeproxy.control.store.schema import deliveries, domains, endpoints, outbox
 from edgeproxy.errors import Conflict, NotFound
 from edgeproxy.model import wildcard_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edgeproxy.control.store import Store, history
-from edgeproxy.control.store.rows import HistoryEntry
+from edgeproxy.control.store.rows.certificates import HistoryEntry
 from edgeproxy.model import DomainState
 from tests.control.store.making import NOW, certificate
 

@@ -31,12 +31,6 @@ async def current(store: Store, now: float = NOW, name: str = NAME) -> str | Non
     return None if found is None else found.id
 
 
-def test_the_edges_own_takes_over_a_day_before_the_end_or_later_where_the_life_is_short() -> None:
-    assert replace_at(NOW, NOW + 90 * DAY) == NOW + 89 * DAY
-    assert replace_at(NOW, NOW + 5 * DAY) == NOW + 4.5 * DAY
-    assert replace_at(NOW, NOW - DAY) == NOW - DAY
-
-
 async def test_an_uploaded_certificate_goes_before_the_edges_own_whichever_came_first(store: Store) -> None:
     await store.add_certificate(certificate("own", NAME), NOW)
     await store.add_certificate(uploaded("up", NAME), NOW)

@@ -25,7 +25,7 @@ from edgeproxy.control.domains.verification.wanted import Wanted, wanted_of
 from edgeproxy.control.domains.verification.webfile import WebFiles
 from edgeproxy.control.issuance.origins import address_allowed
 from edgeproxy.control.probe.look import LABEL
-from edgeproxy.control.store.rows import Domain
+from edgeproxy.control.store.rows.domains import Domain
 from edgeproxy.errors import EdgeError
 
 LOOK_SECONDS = 25.0

@@ -9,7 +9,7 @@ import ipaddress
 
 from edgeproxy.config.structs import Config
 from edgeproxy.control.probe.look import asked_name
-from edgeproxy.control.store.rows import Domain
+from edgeproxy.control.store.rows.domains import Domain
 
 PREFIX = "_edgeproxy-verify"
 PATH = "/.well-known/edgeproxy-verify/"

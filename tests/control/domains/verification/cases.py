@@ -12,7 +12,7 @@ from edgeproxy.control.domains.verification.case import Case
 from edgeproxy.control.domains.verification.seen import Nameserver, Seen, Serving, Verdict, View, Zone
 from edgeproxy.control.domains.verification.verdict import judge
 from edgeproxy.control.domains.verification.wanted import Wanted, wanted_of
-from edgeproxy.control.store.rows import Domain
+from edgeproxy.control.store.rows.domains import Domain
 from edgeproxy.model import DomainState
 
 HOST, ZONE, TARGET, PROOF = "gallery.example.com", "example.com", "domain.ve.ai", "a-random-proof"
