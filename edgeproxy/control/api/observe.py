@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import structlog
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from edgeproxy.control.api.context import Context, context_of
 from edgeproxy.control.issuance.breaker import State
@@ -21,13 +24,30 @@ SUPERVISOR_SECONDS = 0.5
 """How long a scrape waits for the supervisor; without its answer `worker_restarts_total` is left out."""
 
 
+class Alive(BaseModel):
+    """The answer to GET /healthz."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(BaseModel):
+    """The answer to GET /readyz."""
+
+    status: Literal["ok", "unavailable"]
+    workers_serving: int
+    faults: int = Field(description="Parts of the control plane that fail now")
+
+
+_NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Ready, "description": "No worker serves"}}
+
+
 @router.get("/healthz", tags=["observe"], summary="The control plane is alive")
-async def healthz() -> Response:
+async def healthz() -> Alive:
     """Answers as long as this process runs. It says nothing about traffic: that is /readyz."""
-    return JSONResponse({"status": "ok"})
+    return Alive()
 
 
-@router.get("/readyz", tags=["observe"], summary="Workers serve")
+@router.get("/readyz", tags=["observe"], summary="Workers serve", response_model=Ready, responses=_NOT_READY)
 async def readyz(request: Request) -> Response:
     """200 while at least one worker serves, by what the workers reported within the last seconds; else 503."""
     context = context_of(request)
@@ -36,7 +56,7 @@ async def readyz(request: Request) -> Response:
     return JSONResponse(body, status_code=200 if serving else 503)
 
 
-@router.get("/metrics", tags=["observe"], summary="Prometheus metrics")
+@router.get("/metrics", tags=["observe"], summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """The text exposition, format 0.0.4. What the store or the supervisor do not tell just now is left out."""
     context = context_of(request)

@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from edgeproxy.control.domains.mail_proof import ProofRefused, TooManyMails
 from edgeproxy.control.issuance.scheduler import Queued
@@ -135,7 +136,9 @@ def status_of(error: EdgeError) -> int:
     """The HTTP status for an error."""
     if isinstance(error, Refused):
         return error.status
-    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    # What the client can mend is never told as the server's: a 5xx has clients and monitoring try again and complain.
+    return 409 if status >= 500 and error.fault is Fault.CLIENT else status
 
 
 def problem(error: EdgeError, request_id: str = "") -> dict[str, Any]:
@@ -228,6 +231,17 @@ def request_id_of(request: Request) -> str:
     return str(request.scope.get("state", {}).get("request_id", ""))
 
 
+def allow(request: Request) -> str:
+    """The methods that a request's path takes (RFC 9110 section 10.2.1). The framework tells those of one route alone, while a
+    path has a route for each."""
+    taken = [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]
+    return ", ".join([*taken[:1], "HEAD", *taken[1:]] if "GET" in taken else taken)
+
+
 def install(app: FastAPI) -> None:
     """Makes the app answer every expected error with a problem document. `api.guard` catches the unexpected ones."""
 
@@ -237,7 +251,8 @@ def install(app: FastAPI) -> None:
 
     async def http_exception(request: Request, error: Exception) -> Response:
         known = error if isinstance(error, HTTPException) else HTTPException(500)
-        return response(of_http_exception(known), request_id_of(request), known.headers, path=request.scope["path"])
+        headers = {"allow": allow(request)} if known.status_code == 405 else known.headers
+        return response(of_http_exception(known), request_id_of(request), headers, path=request.scope["path"])
 
     async def validation(request: Request, error: Exception) -> Response:
         known = error if isinstance(error, RequestValidationError) else RequestValidationError([])

@@ -104,7 +104,8 @@ class InternalIssuer:
 
     async def roll_over(self) -> None:
         """See `Issuer`."""
-        raise IssuanceError("The built-in CA has no account, and so no account key.", fault=Fault.CLIENT, retryable=False)
+        detail = "The built-in CA has no account, and so no account key."
+        raise IssuanceError(detail, code="no_account", fault=Fault.CLIENT, retryable=False)
 
     async def account(self) -> tuple[str, tuple[str, ...]]:
         """See `Issuer`. There is none."""

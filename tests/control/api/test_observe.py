@@ -30,6 +30,14 @@ async def test_workers_that_fell_silent_do_not_serve(world):
     assert (await world.client.get("/readyz")).status_code == 503
 
 
+async def test_what_they_answer_is_described(world):
+    described = (await world.client.get("/openapi.json")).json()["paths"]
+    for path, kind in (("/healthz", "application/json"), ("/readyz", "application/json"), ("/metrics", "text/plain")):
+        assert set(described[path]["get"]["responses"]["200"]["content"]) == {kind}
+        assert kind in (await world.client.get(path)).headers["content-type"]
+    assert described["/readyz"]["get"]["responses"]["503"]["content"]["application/json"]
+
+
 async def test_metrics_gather_what_workers_store_and_supervisor_know(world):
     world.context.metrics.report(Report(worker=0, pid=10, counters={"requests_total|2xx|h1": 5.0}), time.time())
     await world.store.add_certificate(certificate("a.example.com", days=80), time.time())

@@ -71,6 +71,7 @@ def checked(answer) -> dict[str, Any]:
         (Conflict("x"), 409),
         (IssuanceDenied("x"), 403),
         (IssuanceError("x"), 502),
+        (IssuanceError("x", fault=Fault.CLIENT), 409),
         (LinkError("x"), 503),
         (MapError("x"), 503),
         (StateError("x"), 503),
@@ -93,6 +94,17 @@ async def test_an_unknown_path_and_a_wrong_method_are_problems_too(client):
     answer = await client.delete("/take")
     assert checked(answer)["code"] == "method_not_allowed"
     assert answer.headers["allow"] == "POST"
+    assert (await client.delete("/raise")).headers["allow"] == "GET, HEAD"
+
+
+async def test_a_path_that_takes_several_methods_tells_all_of_them(world):
+    for path, methods in (
+        ("/api/v1/infrastructure/domains", "GET, HEAD, POST"),
+        ("/api/v1/infrastructure/domains/a.example.com", "GET, HEAD, PATCH, DELETE"),
+        ("/api/v1/infrastructure/workspaces/acme", "GET, HEAD, PUT, DELETE"),
+    ):
+        answer = await world.client.request("TRACE", path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, methods)
 
 
 @pytest.mark.parametrize(
