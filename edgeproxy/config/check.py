@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from edgeproxy.config import entitlement, mail, nameservers, proving, webhooks
+from edgeproxy.config.rules.addresses import socket_address
 from edgeproxy.config.structs import Config
-from edgeproxy.config.values import socket_address
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

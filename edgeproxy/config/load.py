@@ -22,6 +22,7 @@ import msgspec
 from edgeproxy.config import check, values
 from edgeproxy.config.lines import lines_of
 from edgeproxy.config.pages import PAGE_BYTES, Page, page
+from edgeproxy.config.rules import paths
 from edgeproxy.config.structs import Config
 from edgeproxy.errors import ConfigError
 from edgeproxy.units import Duration, Size
@@ -338,7 +339,7 @@ def _page(text: str) -> Page:
     """A page by its path, before which "file:" may stand as everywhere. Raises ValueError."""
     if not text:
         return Page("")
-    path = values.absolute_path(text.removeprefix("file:"))
+    path = paths.absolute_path(text.removeprefix("file:"))
     try:
         data = _read(Path(path), PAGE_BYTES)
     except ValueError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgeproxy.config.document import literal
 from edgeproxy.config.load import load
-from edgeproxy.config.values import SOCKET_PATH
+from edgeproxy.config.rules.paths import SOCKET_PATH
 from edgeproxy.errors import EdgeError, Fault
 from edgeproxy.supervision.listeners import PortRefused
 from edgeproxy.supervision.state import DirectoryLocked, StateLock

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from edgeproxy.config.rules.addresses import socket_address
 from edgeproxy.config.structs import Config
-from edgeproxy.config.values import socket_address
 from edgeproxy.errors import StartError, StateError
 from edgeproxy.limits import LISTEN_BACKLOG
 from edgeproxy.supervision import holder

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi import Query as InQuery
 from pydantic import BaseModel, Field
 
-from edgeproxy.config.values import socket_address
+from edgeproxy.config.rules.addresses import socket_address
 from edgeproxy.control.api.context import context_of
 from edgeproxy.control.api.problems import Refused
 from edgeproxy.control.api.shapes import Query

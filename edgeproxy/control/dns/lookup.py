@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgeproxy.config.values import socket_address
+from edgeproxy.config.rules.addresses import socket_address
 from edgeproxy.control.dns.caa import CaaRecord, CaaSet, climb
 from edgeproxy.errors import EdgeError, Fault
 

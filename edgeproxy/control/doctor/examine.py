@@ -7,8 +7,8 @@ import dataclasses
 import os
 from collections.abc import Awaitable, Callable, Sequence
 
+from edgeproxy.config.rules.addresses import socket_address
 from edgeproxy.config.structs import Config
-from edgeproxy.config.values import socket_address
 from edgeproxy.control.dns.caa import rule
 from edgeproxy.control.dns.lookup import DnsUnavailable, Lookup, Said
 from edgeproxy.control.dns.zone import zone_label

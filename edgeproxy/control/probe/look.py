@@ -8,8 +8,8 @@ import os
 import ssl
 from pathlib import Path
 
+from edgeproxy.config.rules.addresses import socket_address
 from edgeproxy.config.structs import Config
-from edgeproxy.config.values import socket_address
 from edgeproxy.control.probe.grading import Served
 
 LOOK_SECONDS = 10.0

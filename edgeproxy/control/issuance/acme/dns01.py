@@ -15,8 +15,8 @@ from typing import Protocol
 
 import structlog
 
+from edgeproxy.config.rules.addresses import socket_address
 from edgeproxy.config.structs import Config
-from edgeproxy.config.values import socket_address
 from edgeproxy.control.dns.lookup import DnsUnavailable, Lookup
 from edgeproxy.control.dns.zone import zone_label
 from edgeproxy.control.issuance.acme.challenges import NO_DNS, AnswerFailed, NotApplicable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from edgeproxy.config.dns import Rfc2136
-from edgeproxy.config.values import socket_address
+from edgeproxy.config.rules.addresses import socket_address
 from edgeproxy.control.issuance.acme.challenges import AnswerFailed
 from edgeproxy.control.issuance.acme.transport import Sleep
 
