@@ -51,11 +51,14 @@ def fields(values: Mapping[str, Any], *, leave_out: frozenset[str] = frozenset()
 
 
 def zone_lines(values: Mapping[str, Any]) -> None:
-    """The DNS records that go with a thing, as lines of a zone file, required ones first."""
+    """The DNS records that go with a thing, as lines of a zone file, required ones first, each with what is there now."""
     records = sorted(values.get("dns_records", ()), key=lambda record: not record["required"])
     for record in records:
         need = "required" if record["required"] else "optional"
         typer.echo(f"\n{need} DNS record: {text_of(record['reason'])}\n  {text_of(record['zone_line'])}")
+        if record.get("ok") is not None or record.get("seen"):
+            there = text_of(record.get("seen") or "nothing")
+            typer.echo(f"  Now: {there}{', as it must be' if record.get('ok') else ''}")
 
 
 def as_json(value: Any) -> None:

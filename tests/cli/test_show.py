@@ -41,6 +41,23 @@ def test_dns_records_are_lines_of_a_zone_file_the_required_ones_first(capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    ("seen", "ok", "now"),
+    [
+        ([], None, ""),
+        ([], False, "  Now: nothing\n"),
+        (["CNAME old.example", "A 192.0.2.9\x1b[2J"], False, "  Now: CNAME old.example, A 192.0.2.9·[2J\n"),
+        (["a.example"], True, "  Now: a.example, as it must be\n"),
+        (["CNAME old.example"], None, "  Now: CNAME old.example\n"),
+    ],
+)
+def test_dns_records_have_what_is_there_now_if_somebody_has_looked(capsys, seen, ok, now):
+    show.zone_lines(
+        {"dns_records": [{"required": True, "reason": "Why.", "zone_line": "a. IN CNAME b.", "seen": seen, "ok": ok}]}
+    )
+    assert capsys.readouterr().out == f"\nrequired DNS record: Why.\n  a. IN CNAME b.\n{now}"
+
+
 @pytest.mark.parametrize("members", [[], [{"a": 1}], [{"a": 1}, {"b": "ü"}]])
 def test_a_listing_is_json_however_long(capsys, members):
     show.listing_as_json("things", iter(members))

@@ -98,12 +98,13 @@ async def show_certificate(request: Request, domain: str) -> CertificateFound:
     seen = await plane.probe.look(stored, name)
     served = Seen(grade=seen.grade.value, detail=seen.detail, serial=seen.serial, not_after=moment(seen.not_after))
     history = await plane.store.history_of(name)
+    records = (await plane.issuance.records([name]))[name]
     return CertificateFound(
         certificate=view(stored, context.now()),
         served=served,
         queued=None if turn is None else described(turn),
         chain=stored.chain.decode("ascii", "replace"),
-        dns_records=[record.shown() for record in (await plane.issuance.records([name]))[name]],
+        dns_records=[record.shown() for record in await plane.domains.compared(records)],
         history=[history_view(entry) for entry in history],
     )
 

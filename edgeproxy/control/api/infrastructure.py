@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from edgeproxy.control.api.access.caller import caller_of
 from edgeproxy.control.api.context import Context, actor_of, context_of
 from edgeproxy.control.api.preconditions import etag_of, versions_of
-from edgeproxy.control.api.records import proving
+from edgeproxy.control.api.records import proving, records_of
 from edgeproxy.control.api.shapes import (
     DomainAdded,
     DomainChanged,
@@ -123,7 +123,7 @@ async def show_domain(request: Request, response: Response, domain: str) -> Doma
     existing = await _existing(plane, domain, to_add=True)
     caller_of(request).owns(existing.workspace_id, existing.hostname)
     response.headers["etag"] = etag_of(existing)
-    view = await _view(context, plane, existing)
+    view = await _compared(context, plane, existing)
     mistake = await plane.issuance.failure(existing.hostname)  # those by a wrong setting are not in the store
     if mistake is not None:
         view.error = _error(context, existing, mistake, view.certificate_id)
@@ -180,7 +180,7 @@ async def verify_domain(request: Request, domain: str, body: VerifyIn | None = N
     elif body is not None and body.method is not None:
         await plane.domains.change_method(existing.hostname, body.method, actor=actor_of(request))
     checked = await plane.domains.verify(existing.hostname, actor=actor_of(request))
-    view = await _view(context, plane, checked.domain)
+    view = await _compared(context, plane, checked.domain)
     return DomainVerified(verified=checked.domain.verified_at is not None, dns_records=view.dns_records, domain_config=view)
 
 
@@ -261,6 +261,13 @@ async def _existing(plane: Plane, text: str, *, to_add: bool = False) -> Domain:
 
 async def _view(context: Context, plane: Plane, domain: Domain) -> DomainOut:
     return (await _views(context, plane, [domain]))[0]
+
+
+async def _compared(context: Context, plane: Plane, domain: Domain) -> DomainOut:
+    """The same with what is in the place of the CA's records now, for which who asks to see the domain can wait."""
+    view = await _view(context, plane, domain)
+    view.dns_records = [record.shown() for record in await records_of(context, plane, domain, compare=True)]
+    return view
 
 
 async def _views(context: Context, plane: Plane, domains: list[Domain]) -> list[DomainOut]:

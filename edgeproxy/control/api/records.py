@@ -37,7 +37,10 @@ class DnsRecordOut(BaseModel):
     value: str
     ttl: int = Field(description="Proposed, in seconds")
     required: bool = Field(description="Whether the domain cannot go on without it; by default exactly one is")
-    seen: list[str] = Field(description="What is there now, as the last look saw it; empty: nothing, or nobody has looked")
+    seen: list[str] = Field(
+        description="What is there now, as the last look saw it (for those of the CA: as it was some seconds ago); empty: "
+        "nothing, or nobody has looked"
+    )
     ok: bool | None = Field(description="Whether it is right; null: nobody has looked, or the DNS did not answer")
     reason: str = Field(description="What is wrong with it and what to change; empty: nothing is")
     zone_line: str = Field(description="The record as a line of a zone file")
@@ -60,7 +63,7 @@ async def show_records(request: Request, domain: str) -> DnsRecords:
     plane = context.open_plane()
     existing = await plane.domains.get(domain)
     caller_of(request).owns(existing.workspace_id, existing.hostname)
-    found = await records_of(context, plane, existing)
+    found = await records_of(context, plane, existing, compare=True)
     return DnsRecords(
         domain=existing.hostname,
         state=existing.state,
@@ -69,10 +72,11 @@ async def show_records(request: Request, domain: str) -> DnsRecords:
     )
 
 
-async def records_of(context: Context, plane: Plane, domain: Domain) -> list[DnsRecord]:
-    """`dns_records` of a domain: what its owner has to set, and what was seen of it if that is remembered."""
-    acme = await plane.issuance.records([domain.hostname])
-    return [*proving(context, plane, domain), *acme[domain.hostname]]
+async def records_of(context: Context, plane: Plane, domain: Domain, *, compare: bool = False) -> list[DnsRecord]:
+    """`dns_records` of a domain: what its owner has to set, and what was seen of it if that is remembered. With `compare` those
+    of the CA's challenges too have what is there, for which a few seconds may be waited."""
+    acme = (await plane.issuance.records([domain.hostname]))[domain.hostname]
+    return [*proving(context, plane, domain), *(await plane.domains.compared(acme) if compare else acme)]
 
 
 def proving(context: Context, plane: Plane, domain: Domain) -> Sequence[DnsRecord]:

@@ -141,7 +141,10 @@ async def verify(request: Request, domain: str) -> VerifyOut:
     checked = await plane.domains.verify(existing.hostname, actor=actor_of(request))
     status, message = standing(checked, context.config.platform.cname_target)
     return VerifyOut(
-        status=status, message=message, state=checked.domain.state, dns_records=await _shown(context, checked.domain)
+        status=status,
+        message=message,
+        state=checked.domain.state,
+        dns_records=await _shown(context, checked.domain, compare=True),
     )
 
 
@@ -189,6 +192,6 @@ async def _conflict(context: Context, error: AlreadyRegistered) -> JSONResponse:
     return JSONResponse(answer, status_code=409)
 
 
-async def _shown(context: Context, domain: Domain) -> list[dict[str, Any]]:
-    found = await records_of(context, context.open_plane(), domain)
+async def _shown(context: Context, domain: Domain, *, compare: bool = False) -> list[dict[str, Any]]:
+    found = await records_of(context, context.open_plane(), domain, compare=compare)
     return [each.shown() for each in found]

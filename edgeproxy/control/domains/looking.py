@@ -52,6 +52,11 @@ class Looker(Protocol):
         the DNS says."""
         ...
 
+    async def compare(self, records: Sequence[DnsRecord]) -> list[DnsRecord]:
+        """Records of the CA's challenges with what was seen in their place, a moment ago. Never raises for what the DNS
+        says."""
+        ...
+
 
 class Desk(Protocol):
     """Whoever obtains certificates."""

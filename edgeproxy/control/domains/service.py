@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import hmac
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -17,6 +17,7 @@ from edgeproxy.control import events
 from edgeproxy.control.domains.lifecycle import Event, next_move
 from edgeproxy.control.domains.looking import Looker, Verdict
 from edgeproxy.control.domains.reconciler import Reconciler, moved
+from edgeproxy.control.domains.records import DnsRecord
 from edgeproxy.control.domains.reserved import check_claimable, check_reserved, check_workspace
 from edgeproxy.control.domains.scripts import warnings
 from edgeproxy.control.issuance.policy import not_registered
@@ -37,6 +38,9 @@ LOOK_SECONDS = 24.0
 
 LIVE_SECONDS = 4.0
 """How long, after it, for the certificate of a domain that is verified."""
+
+COMPARE_SECONDS = 3.0
+"""How long whoever is shown records waits for what stands for those of the CA's challenges."""
 
 CLAIMS = 2_000
 """Looks for somebody else's registration that are remembered, so that each is made once in FRESH_SECONDS."""
@@ -271,6 +275,15 @@ class Domains:
         """What the last look at a domain brought, as long as it is remembered. What was seen of an earlier registration is not
         the new one's: it shows the other workspace's proof."""
         return None if domain.looked_at is None else self._reconciler.verdict(domain.hostname)
+
+    async def compared(self, records: Sequence[DnsRecord]) -> list[DnsRecord]:
+        """Records of the CA's challenges with what is in their place, as it was seen at most some seconds ago; without it where
+        the DNS takes longer than COMPARE_SECONDS: who asks again is told then."""
+        try:
+            async with asyncio.timeout(COMPARE_SECONDS):
+                return await self._looker.compare(records)
+        except TimeoutError:
+            return list(records)
 
     async def get(self, hostname: str) -> Domain:
         """The registration of exactly this name, as a person wrote it. Raises InvalidName or NotFound."""

@@ -85,3 +85,20 @@ async def test_a_tenant_sees_those_of_its_own_domains_alone(world):
     for token in (mine, page):
         assert (await api.ask("GET", f"{DOMAINS}/{HOST}/records", token)).status_code == 200
     problem_of(await api.ask("GET", f"{DOMAINS}/{HOST}/records", other), 403, "not_your_workspace")
+
+
+async def test_those_of_the_ca_have_what_is_there_now_wherever_a_domain_is_shown(world):
+    await add(world, "*.example.com", verify=True)
+    assert world.zone.compared == [], "to add a domain does not wait for the DNS"
+    name = "_acme-challenge.example.com"
+    world.zone.there[name] = "old.example.net"
+    tenant = "/api/domains/verify/*.example.com"
+    for path in (f"{DOMAINS}/*.example.com/records", f"{DOMAINS}/*.example.com", tenant):
+        answer = (await world.client.get(path)).json()
+        [found] = [each for each in answer["dns_records"] if each["purpose"] == "acme"]
+        assert (path, found["name"], found["seen"], found["ok"]) == (path, name, ["old.example.net"], False)
+    world.zone.there[name] = found["value"]
+    answer = (await world.client.post(f"{DOMAINS}/*.example.com/verify")).json()
+    assert [each["ok"] for each in answer["dns_records"] if each["purpose"] == "acme"] == [True]
+    await world.client.get(DOMAINS)
+    assert world.zone.compared == [name] * 4, "nor does a listing"

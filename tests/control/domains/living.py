@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from sqlalchemy import select
 
 from edgeproxy.config.issuance import Issuance
@@ -60,6 +61,20 @@ class Zone:
         self.urgent: list[str] = []
         self.at_once = self.most = 0
         self.hold: asyncio.Event | None = None
+        self.there: dict[str, str] = {}
+        """What stands for records of the CA's challenges, by name."""
+        self.compared: list[str] = []
+
+    async def compare(self, records: Sequence[DnsRecord]) -> list[DnsRecord]:
+        self.compared += [each.name for each in records]
+        if self.hold is not None:
+            await self.hold.wait()
+        return [
+            msgspec.structs.replace(each, seen=(there,), ok=there == each.value)
+            if (there := self.there.get(each.name))
+            else each
+            for each in records
+        ]
 
     def looks(self, hostname: str) -> int:
         return sum(domain.hostname == hostname for domain in self.asked)

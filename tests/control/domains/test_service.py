@@ -7,6 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
+from edgeproxy.control.domains.records import record
 from edgeproxy.control.domains.service import FRESH_SECONDS, AlreadyRegistered, Registered
 from edgeproxy.errors import Conflict, EdgeError, InvalidName, NotFound
 from edgeproxy.model import DomainState
@@ -295,3 +296,16 @@ async def test_every_refusal_has_a_code_and_a_sentence(world: World) -> None:
         assert caught.value.code in ("already_registered", "reserved_name", "invalid_name")
         assert caught.value.detail.endswith(".")
         assert caught.value.fault.value == "client"
+
+
+# Records of the CA's challenges
+
+
+async def test_a_slow_zone_holds_up_nobody_who_is_shown_records(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeproxy.control.domains.service.COMPARE_SECONDS", 0.05)
+    wanted = record("acme", "CNAME", f"_acme-challenge.{NAME}", "label.acme.ve.ai", required=False)
+    world.zone.there[wanted.name] = wanted.value
+    assert [each.ok for each in await world.domains.compared([wanted])] == [True]
+    world.zone.hold = asyncio.Event()
+    assert await world.domains.compared([wanted]) == [wanted]
+    world.zone.hold.set()

@@ -9,6 +9,8 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
+
 from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.caa import Ruling, rule
 from edgeproxy.control.dns.lookup import Answer, DnsUnavailable, Lookup, Said
@@ -44,9 +46,14 @@ RATE, BURST, AT_ONCE = 300.0, 200, 768
 TARGET_SECONDS = 10.0
 """For which the addresses of `platform.cname_target` are remembered."""
 
-
 TROUBLE_SECONDS = 2.0
 """The same where they could not be had, and for a zone that resolvers refuse."""
+
+COMPARED_SECONDS, DIFFERING_SECONDS = 60.0, 5.0
+"""For which it is remembered what stands for a record of the CA's challenges: where it is right, and where it is not."""
+
+COMPARISONS = 2_000
+"""Such records that are remembered."""
 
 
 class Ca(Protocol):
@@ -101,6 +108,8 @@ class Looker:
         self._looks, self._urgent = asyncio.Semaphore(LOOKS), asyncio.Semaphore(URGENT)
         self._target: Remembered[tuple[frozenset[str], str]] = Remembered(1, clock)
         self._signed: Remembered[Dnssec] = Remembered(ZONES, clock)
+        self._comparisons: Remembered[DnsRecord] = Remembered(COMPARISONS, clock)
+        self._comparing = asyncio.Semaphore(URGENT)
 
     async def look(self, domain: Domain, *, urgent: bool = False) -> Verdict:
         """What is said of a domain now, within LOOK_SECONDS whatever the DNS does. `urgent`: somebody waits for it, so that it
@@ -119,29 +128,39 @@ class Looker:
             )
 
     async def compare(self, records: Sequence[DnsRecord]) -> list[DnsRecord]:
-        """Records of the CA's challenges with what is there instead by the zone's own servers, within LOOK_SECONDS; as they
-        are where those say nothing. Never raises for what others say or do."""
-        await Lookup.prepare()
-        try:
-            async with asyncio.timeout(LOOK_SECONDS), self._urgent:
-                return list(await asyncio.gather(*(self._compared(record) for record in records)))
-        except TimeoutError:
-            return list(records)
+        """Records of the CA's challenges with what is there instead by the zone's own servers, as it was at most
+        DIFFERING_SECONDS ago (where it is right, COMPARED_SECONDS), within LOOK_SECONDS; as they are where those say nothing.
+        Who gives up waiting stops nobody else. Never raises for what others say or do."""
+        return list(await asyncio.gather(*(self._compared(record) for record in records)))
 
     async def close(self) -> None:
         """Ends what is under way."""
         await self._servers.close()
         await self._target.close()
         await self._signed.close()
+        await self._comparisons.close()
         await self._files.close()
 
-    async def _compared(self, record: DnsRecord) -> DnsRecord:
-        zone = await self._servers.zone_of(record.name)
-        if zone is None or not zone.exists:
-            return record
-        zone, found = await self._servers.answers(zone, [(record.name, record.type)])
+    async def _compared(self, wanted: DnsRecord) -> DnsRecord:
+        async def find() -> tuple[DnsRecord, float]:
+            found = await self._compare(wanted)
+            return found, COMPARED_SECONDS if found.ok else DIFFERING_SECONDS
+
+        found = await self._comparisons.get(f"{wanted.name} {wanted.type} {wanted.value}", find)
+        return msgspec.structs.replace(wanted, seen=found.seen, ok=found.ok, reason=found.reason, hint=found.hint)
+
+    async def _compare(self, wanted: DnsRecord) -> DnsRecord:
+        await Lookup.prepare()
+        try:
+            async with asyncio.timeout(LOOK_SECONDS), self._comparing:
+                zone = await self._servers.zone_of(wanted.name)
+                if zone is None or not zone.exists:
+                    return wanted
+                zone, found = await self._servers.answers(zone, [(wanted.name, wanted.type)])
+        except TimeoutError:
+            return wanted
         sure = [answer for (answer,) in found if answer.certain]
-        return compared(record, sure[0] if sure else None, provider_of(zone.names))
+        return compared(wanted, sure[0] if sure else None, provider_of(zone.names))
 
     # What is seen
 

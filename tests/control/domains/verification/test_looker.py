@@ -317,7 +317,8 @@ async def test_the_targets_own_trouble_is_the_operators(world):
     assert TARGET in found.detail
 
 
-async def test_records_of_the_ca_are_compared_with_what_is_there(world):
+async def test_records_of_the_ca_are_compared_with_what_is_there(world, monkeypatch):
+    monkeypatch.setattr(module, "DIFFERING_SECONDS", 0.0)
     name, value = f"_acme-challenge.{ZONE}", "label.acme.edge.test"
     wanted = record("acme", "CNAME", name, value, required=True, reason="Lets this edge answer.")
     looker = world.looker()
@@ -332,8 +333,20 @@ async def test_records_of_the_ca_are_compared_with_what_is_there(world):
     assert (right.ok, right.seen) == (True, (value,))
     for server in (world.first, world.second):
         server.refused.add(ZONE)
-    assert await looker.compare([wanted]) == [wanted]
+    assert await world.looker().compare([wanted]) == [wanted]
     assert name not in world.asked(world.resolver, world.other)
+
+
+async def test_what_stands_for_a_record_of_the_ca_is_asked_once_for_all_who_are_shown_it(world):
+    name = f"_acme-challenge.{ZONE}"
+    wanted = record("acme", "CNAME", name, "label.acme.edge.test", required=True)
+    world.put(name, "CNAME", "label.acme.edge.test", everywhere=False)
+    looker = world.looker()
+    shown = await asyncio.gather(*(looker.compare([wanted]) for _ in range(20)))
+    assert [each.ok for (each,) in shown] == [True] * 20
+    assert sum(asked == name for asked, *_ in world.first.asked) == 1
+    other = record("acme", "CNAME", name, "another.acme.edge.test", required=True)
+    assert [each.ok for each in await looker.compare([wanted, other])] == [True, False]
 
 
 async def test_comparing_ends_in_time(world, monkeypatch):
