@@ -220,14 +220,14 @@ class Connection(asyncio.BufferedProtocol):
         self.server_name = name
         self.hello = hello
         if hello.acme_challenge:
-            worker.present_challenge(self, name)
+            worker.presenting.present_challenge(self, name)
             return
         if hello.alpn and worker.certificates.protocols.isdisjoint(hello.alpn):
             # RFC 7301 section 3.2. OpenSSL under Python's ssl would go on without a protocol, and HTTP/1.1 would be spoken to
             # somebody who never offered it (ALPACA's way in). Who sends no list at all speaks HTTP/1.1.
             self.alert(NO_APPLICATION_PROTOCOL, "no_protocol")
             return
-        worker.present(self, name)
+        worker.presenting.present(self, name)
 
     def waits(self) -> None:
         """The handshake waits for a certificate: its own time stands still meanwhile."""

@@ -19,17 +19,16 @@ import uvloop
 from edgeproxy.config.structs import Config
 from edgeproxy.edge import tickets
 from edgeproxy.edge.access import Access
-from edgeproxy.edge.certificate import Certificates, Cold, Denied, Found, Missing
+from edgeproxy.edge.certificate import Certificates, Cold, Found, Missing
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.headers import RequestHead, RequestLines, ResponseLines
-from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME
 from edgeproxy.edge.http2 import unindexed
 from edgeproxy.edge.http2_fields import RequestFields
 from edgeproxy.edge.instead import notices
 from edgeproxy.edge.obtain import Obtaining
+from edgeproxy.edge.presenting import Presenting
 from edgeproxy.edge.reception import Reception
 from edgeproxy.edge.route import Route, Routes
-from edgeproxy.edge.signature import takes_ecdsa
 from edgeproxy.edge.upstream.pool import Pool, networks
 from edgeproxy.edge.upstream.target import Target
 from edgeproxy.errors import EdgeError, LinkError, MapError
@@ -55,10 +54,6 @@ REPORT_SECONDS = 1.0
 COLLECTOR = (10_000, 50, 100)
 """Thresholds of the cyclic collector. What a connection or a request leaves is freed by its reference counts; the collector is
 there for the odd cycle, and every run walks over all open connections."""
-
-MAKE_REST = 1.5
-"""After a context was made in the loop it makes none for so many times as long as that took: others wait for two fifths of its
-time at most, and a rush of names that are new to it goes to the thread."""
 
 LINK_PATIENCE_SECONDS = 3.0
 MAP_WAIT_SECONDS = 0.02
@@ -93,6 +88,7 @@ class Worker:
         self._start = start
         self.reception = Reception(self, Table(start.table), start.column, lambda: self._over.set())
         self.connections = self.reception.connections
+        self.presenting = Presenting(self)
         self._share_tickets = share_tickets
         self._pools: dict[Target, Pool] = {}
         self._link: Link | None = None
@@ -103,11 +99,9 @@ class Worker:
         self.own_host = start.config.origin.host == "origin" or start.config.origin.routing == "subdomain"
         """Whether origins get their own Host instead of the client's."""
         self._stamp = -1
-        self._make_next = 0.0
-        """When the loop may make a context itself again; monotonic."""
         self._over = asyncio.Event()
         self._origin_tls: ssl.SSLContext | None = None
-        self._exhausted_said = 0.0
+        self._fault_said = 0.0
         self.access = Access(start.config, log.error)
         self.count_handshake: Callable[[str], None] = self.access.handshake
         """A handshake ended so."""
@@ -130,8 +124,8 @@ class Worker:
         self.routes = Routes(self.config, self.reader.site, self.access.map_lookup)
         self.obtaining = Obtaining(
             send=self._tell,
-            present=functools.partial(self.present, asked=True),
-            deny=self._deny,
+            present=functools.partial(self.presenting.present, asked=True),
+            deny=self.presenting.deny,
             wait=self.config.issuance.handshake_wait,
             bound=self.limits.waiting_handshakes,
             unknown=self.limits.unknown_names,
@@ -172,7 +166,7 @@ class Worker:
                 waited += MAP_WAIT_SECONDS
                 if waited > MAP_PATIENCE_SECONDS:  # on a first start the controller makes it in a second or two
                     self.now = self.loop.time()
-                    self._fault(error)
+                    self.fault(error)
                 await asyncio.sleep(MAP_WAIT_SECONDS)
             else:
                 break
@@ -181,7 +175,7 @@ class Worker:
             Sealer(self._start.map_key),
             self.config,
             share_tickets=self._share_tickets,
-            on_fault=self._fault,
+            on_fault=self.fault,
         )
         return True
 
@@ -242,7 +236,7 @@ class Worker:
             stamp = self.reader.stamp()
             changes = self.reader.changes()
         except MapError as error:
-            self._fault(error)
+            self.fault(error)
             return
         self._stamp = stamp
         self.routes.drop(changes)
@@ -270,103 +264,6 @@ class Worker:
         except MapError:
             return False
         return isinstance(found, Found | Cold | Missing)
-
-    # certificates
-
-    def present_challenge(self, connection: Connection, name: str) -> None:
-        """Goes on with the handshake of a CA that asks for the answer to a challenge, or ends it with an alert."""
-        self.notice()
-        try:
-            context = self.certificates.challenges.context(name)
-        except MapError as error:
-            self._fault(error)
-            connection.alert(INTERNAL_ERROR, "map_error")
-            return
-        if context is None:
-            connection.alert(UNRECOGNIZED_NAME, "denied")
-        else:
-            connection.wrap(context, (name,))
-
-    def present(self, connection: Connection, name: str, *, asked: bool = False) -> None:
-        """Goes on with a handshake for this name: with its context, after a wait, or with an alert. `asked`: the controller
-        was asked for a certificate and has answered."""
-        self.notice()
-        try:
-            found = self.certificates.find(name, time.time())
-        except MapError:
-            self.access.map_lookup("error")
-            connection.alert(INTERNAL_ERROR, "map_error")
-            return
-        if isinstance(found, Found):
-            if found.companion_id:
-                self._wrap(connection, found)
-            else:
-                connection.wrap(found.context, found.names)
-        elif isinstance(found, Cold):
-            self._make_context(connection, found)
-        elif isinstance(found, Missing) and not asked:
-            self.obtaining.join(connection, self.now, known=found.site is not None)
-        elif isinstance(found, Denied):
-            connection.alert(found.alert, "denied")
-        else:
-            connection.alert(INTERNAL_ERROR, "no_certificate")
-
-    def _wrap(self, connection: Connection, found: Found) -> None:
-        """Goes on under the certificate of the kind that the client can take."""
-        hello = connection.hello
-        if found.companion_id and hello is not None and not takes_ecdsa(hello, found.key_type):
-            beside = self.certificates.find_companion(found, time.time())
-            if isinstance(beside, Cold):
-                self._make_context(connection, beside)
-                return
-            found = beside
-        connection.wrap(found.context, found.names)
-
-    def _make_context(self, connection: Connection, cold: Cold) -> None:
-        """Goes on under a context that is to be made first: at once, as long as that takes little of the loop's time, else
-        by the thread, which takes longer in all."""
-        if self.loop.time() < self._make_next:
-            connection.waits()
-            self.task(self._wrap_made(connection, cold))
-            return
-        began = time.monotonic()
-        try:
-            found = self.certificates.build(cold, time.time())
-        except MapError as error:
-            self._unusable(connection, error)
-        else:
-            self._wrap_new(connection, cold, found)
-        ended = time.monotonic()
-        self._make_next = ended + (ended - began) * MAKE_REST
-
-    async def _wrap_made(self, connection: Connection, cold: Cold) -> None:
-        try:
-            try:
-                found = await self.certificates.obtain_context(cold, time.time())
-            finally:
-                connection.waited()  # whatever happened: nobody else ends its wait
-        except MapError as error:
-            self._unusable(connection, error)
-            return
-        self._wrap_new(connection, cold, found)
-
-    def _unusable(self, connection: Connection, error: MapError) -> None:
-        self._fault(error)
-        connection.alert(INTERNAL_ERROR, "unusable_certificate")
-
-    def _wrap_new(self, connection: Connection, cold: Cold, found: Found) -> None:
-        if cold.companion:
-            connection.wrap(found.context, found.names)
-        else:
-            self._wrap(connection, found)
-
-    def _deny(self, hostname: str, seconds: float, denied: bool) -> None:
-        if seconds > 0:
-            until = time.time() + seconds
-            if denied:
-                self.certificates.refuse(hostname, until, "the name is not admitted")
-            else:
-                self.certificates.refuse(hostname, until, "no certificate could be obtained", alert=INTERNAL_ERROR)
 
     # the controller
 
@@ -467,7 +364,7 @@ class Worker:
                 self.routes.drop(None)
                 self.certificates.drop(None)
         except MapError as error:
-            self._fault(error)
+            self.fault(error)
 
     # records
 
@@ -489,9 +386,10 @@ class Worker:
         """A client was too slow in the middle of something."""
         self.access.timeout(what)
 
-    def _fault(self, error: EdgeError) -> None:
-        if self.now > self._exhausted_said + 10:
-            self._exhausted_said = self.now
+    def fault(self, error: EdgeError) -> None:
+        """Tells of it in the log, but for what would only be told again."""
+        if self.now > self._fault_said + 10:
+            self._fault_said = self.now
             self.log.warning(error.detail)
 
 

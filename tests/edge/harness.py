@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import msgspec
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -359,3 +360,10 @@ def fields(answer: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
     status, *lines = head.split(b"\r\n")
     pairs = (line.split(b":", 1) for line in lines)
     return int(status.split(b" ")[1]), {name.lower(): value.strip() for name, value in pairs}, body
+
+
+async def refused(edge: Edge, hostname: str) -> str:
+    """How a handshake for this name is refused."""
+    with pytest.raises((ssl.SSLError, ConnectionError, EOFError)) as caught:
+        await asyncio.to_thread(edge._exchange, hostname, b"", edge.client_context())
+    return str(caught.value).replace("_", " ").lower()
