@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -74,7 +75,81 @@ def test_a_registered_domain_is_told_with_its_records_to_its_owner_alone(world):
     status, mine = register(world, "taken")
     assert (status, mine.pop("dns_records")[0]["type"]) == (409, "CNAME")
     assert mine == error("Domain already registered")
-    assert register(world, "taken", workspace="another") == (409, error("Domain already registered"))
+    status, others = register(world, "taken", workspace="another")
+    assert (status, set(others), others["status"]) == (409, {"status", "message"}, "error")
+    assert others["message"].startswith("Domain already registered. Whoever registered it never proved it.")
+
+
+def claim(world, subdomain, workspace):
+    """The TXT record by which a workspace would have a name that another one never proved."""
+    status, answer = register(world, subdomain, workspace=workspace)
+    assert (status, set(answer)) == (409, {"status", "message"})
+    found = re.search(r'set the TXT record (\S+) to "([a-z0-9]+)"', answer["message"])
+    assert found, answer
+    return found.groups()
+
+
+def show(world, name):
+    return world.edge.api("GET", f"/api/v1/infrastructure/domains/{name}.client-domain.com")[1]
+
+
+def test_who_shows_the_record_has_what_another_never_proved_at_once(world):
+    assert register(world, "claimed", workspace="squatter")[0] == 200
+    name, value = claim(world, "claimed", "owner")
+    assert name == "_edgeproxy-verify.claimed.client-domain.com"
+    world.dns("set-txt", host=f"{name}.", value=value)
+    _, others = claim(world, "claimed", "thief")
+    assert others != value
+    status, answer = register(world, "claimed", workspace="owner")
+    assert (status, answer["status"]) == (200, "pending_validation")
+    assert show(world, "claimed")["workspace_id"] == "owner"
+    assert show(world, "claimed")["verified_at"] is not None
+    world.dns("set-txt", host=f"{name}.", value=others)
+    for workspace in ("squatter", "thief"):
+        assert register(world, "claimed", workspace=workspace) == (409, error("Domain already registered"))
+    told = world.edge.api("GET", "/api/v1/infrastructure/events?limit=1000")[1]["events"]
+    mine = [event for event in told if event["data"].get("domain") == "claimed.client-domain.com"]
+    [removed] = [event for event in mine if event["type"] == "domain.removed"]
+    assert (removed["data"]["workspace_id"], removed["data"]["error"]["code"]) == ("squatter", "claimed")
+
+
+def test_of_two_claimants_with_their_records_one_has_the_name(world):
+    assert register(world, "both", workspace="squatter")[0] == 200
+    claimants = [f"c{number}" for number in range(4)]
+    for workspace in claimants:
+        name, value = claim(world, "both", workspace)
+        world.dns("set-txt", host=f"{name}.", value=value)
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda workspace: register(world, "both", workspace=workspace), claimants))
+    assert sorted(status for status, _ in answers) == [200, 409, 409, 409]
+    assert all(answer == error("Domain already registered") for status, answer in answers if status == 409)
+    assert show(world, "both")["workspace_id"] == claimants[[status for status, _ in answers].index(200)]
+
+
+def test_a_record_takes_nothing_from_who_has_proven_a_name(world):
+    assert register(world, "proven", workspace="owner")[0] == 200
+    name, value = claim(world, "proven", "thief")
+    world.point_here("proven.client-domain.com")
+    wait_for(lambda: verify(world, "proven.client-domain.com")[1]["status"] == "verified", "the domain verified")
+    world.dns("set-txt", host=f"{name}.", value=value)
+    assert register(world, "proven", workspace="thief") == (409, error("Domain already registered"))
+    body = {"domain": "proven.client-domain.com", "workspace_id": "thief", "verify": True}
+    status, problem = world.edge.api("POST", "/api/v1/infrastructure/domains", body)
+    assert (status, problem["code"], problem.get("dns_records")) == (409, "already_registered", None)
+    assert show(world, "proven")["workspace_id"] == "owner"
+
+
+def test_the_operator_api_tells_the_record_too(world):
+    assert register(world, "*", "wild-client.com", "squatter")[0] == 200
+    body = {"domain": "*.wild-client.com", "workspace_id": "owner", "verify": True}
+    status, problem = world.edge.api("POST", "/api/v1/infrastructure/domains", body)
+    assert (status, problem["code"], problem["retryable"]) == (409, "already_registered", True)
+    [record] = problem["dns_records"]
+    assert (record["type"], record["name"]) == ("TXT", "_edgeproxy-verify.wild-client.com")
+    world.dns("set-txt", host=f"{record['name']}.", value=record["value"])
+    status, answer = world.edge.api("POST", "/api/v1/infrastructure/domains", body)
+    assert (status, answer["domain_config"]["workspace_id"]) == (201, "owner"), answer
+    assert answer["domain_config"]["state"] == "awaiting_cutover"
 
 
 def test_of_two_at_the_same_moment_one_has_it(world):

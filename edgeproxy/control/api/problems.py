@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from edgeproxy.control.domains.mail_proof import ProofRefused, TooManyMails
+from edgeproxy.control.domains.service import AlreadyRegistered
 from edgeproxy.control.issuance.scheduler import Queued
 from edgeproxy.control.mail import MailFailed
 from edgeproxy.errors import (
@@ -107,6 +108,9 @@ class Problem(BaseModel):
     cause: str = Field(default="", description="The code of the error behind a refusal, where it is another's")
     request_id: str = Field(default="", description="The same id is in the log and in x-request-id")
     errors: list[FieldFault] = Field(default=[], description="Fields at fault, where there are any")
+    dns_records: list[dict[str, Any]] = Field(
+        default=[], description="already_registered: the TXT records with which the same request succeeds; none: it never does"
+    )
 
 
 class Refused(EdgeError):
@@ -157,6 +161,8 @@ def problem(error: EdgeError, request_id: str = "") -> dict[str, Any]:
         document["cause"] = error.cause
     if request_id:
         document["request_id"] = request_id
+    if isinstance(error, AlreadyRegistered) and error.proofs:
+        document["dns_records"] = [each.shown() for each in error.proofs]
     if isinstance(error, Refused) and error.fields:
         document["errors"] = [fault.model_dump() for fault in error.fields]
     return document

@@ -90,7 +90,8 @@ _ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": TenantError, "d
 @router.post("/register", summary="Register a customer's domain", responses=_ERRORS)
 async def register(request: Request, body: RegisterIn) -> RegisterOut:
     """Registers a domain. It verifies by itself once its DNS record is there; GET verify looks at once. 409 where it is
-    registered, with `dns_records` where it is the same workspace's."""
+    registered, with `dns_records` where it is the same workspace's; where another one registered it and never proved it,
+    `message` names the TXT record with which it is had all the same."""
     context = context_of(request)
     plane = context.open_plane()
     try:
@@ -185,8 +186,9 @@ def standing(
 
 
 async def _conflict(context: Context, error: AlreadyRegistered) -> JSONResponse:
-    """To its own workspace with its records."""
-    answer: dict[str, Any] = {"status": "error", "message": ALREADY_REGISTERED}
+    """To its own workspace with its records; to another one, where it was never proven, with the record that would."""
+    message = f"{ALREADY_REGISTERED}. {error.way_out}" if error.way_out else ALREADY_REGISTERED
+    answer: dict[str, Any] = {"status": "error", "message": message}
     if error.domain is not None:
         answer["dns_records"] = await _shown(context, error.domain)
     return JSONResponse(answer, status_code=409)

@@ -7,19 +7,20 @@ import base64
 import dataclasses
 import hashlib
 import hmac
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
 from edgeproxy.config.structs import Config
 from edgeproxy.control import events
+from edgeproxy.control.domains.claims import Claims
 from edgeproxy.control.domains.lifecycle import Event, next_move
 from edgeproxy.control.domains.looking import Looker, Verdict
 from edgeproxy.control.domains.reconciler import Reconciler, moved
-from edgeproxy.control.domains.records import DnsRecord
+from edgeproxy.control.domains.records import DnsRecord, record
 from edgeproxy.control.domains.reserved import check_claimable, check_reserved, check_workspace
 from edgeproxy.control.domains.scripts import warnings
+from edgeproxy.control.domains.verification.wanted import wanted_of
 from edgeproxy.control.issuance.policy import not_registered
 from edgeproxy.control.issuance.registered import load
 from edgeproxy.control.store import Domain, Removal, Store
@@ -42,9 +43,6 @@ LIVE_SECONDS = 4.0
 COMPARE_SECONDS = 3.0
 """How long whoever is shown records waits for what stands for those of the CA's challenges."""
 
-CLAIMS = 2_000
-"""Looks for somebody else's registration that are remembered, so that each is made once in FRESH_SECONDS."""
-
 PROOF_CHARACTERS = 32
 """Of a proof: 160 bits."""
 
@@ -57,12 +55,21 @@ class AlreadyRegistered(Conflict):
 
     code = "already_registered"
 
-    def __init__(self, hostname: str, domain: Domain | None = None, proof: str = "") -> None:
-        super().__init__(f"{hostname} is registered already.")
+    def __init__(self, hostname: str, domain: Domain | None = None, proofs: Sequence[DnsRecord] = ()) -> None:
+        self.way_out = _way_out(proofs)
+        """A sentence: how the name is had all the same. Empty: it is not."""
+        super().__init__(f"{hostname} is registered already. {self.way_out}".rstrip(), retryable=bool(proofs))
         self.domain = domain
-        self.proof = proof
-        """What the TXT record `_edgeproxy-verify.HOST` has to say so that the registration of another workspace, which never
-        proved the name, gives way. Empty: it does not."""
+        self.proofs = tuple(proofs)
+        """The TXT records, one for each name that another workspace registered and never proved: once they are there, the same
+        registration succeeds at once. Empty: it never does."""
+
+
+def _way_out(proofs: Sequence[DnsRecord]) -> str:
+    if not proofs:
+        return ""
+    wanted = " and ".join(f'{each.name} to "{each.value}"' for each in proofs)
+    return f"Whoever registered it never proved it. If it is yours, set the TXT record {wanted}, and register it again."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,7 +109,7 @@ class Domains:
         self._reconciler = reconciler
         self._clock = clock
         self._proof_key = proof_key
-        self._claims: OrderedDict[tuple[str, str], tuple[float, asyncio.Task[bool]]] = OrderedDict()
+        self._claims = Claims(looker)
 
     # Registering
 
@@ -160,20 +167,21 @@ class Domains:
             check_claimable(partner, self._config)
             beside = msgspec.structs.replace(domain, hostname=partner, redirect_to=name)
             beside = await self._to_prove(beside, method)
-        instead_of = await self._yielding(domain)
+        wanted = [domain] if beside is None else [domain, beside]
+        given_up = await self._given_up(wanted)
+        domain = _shown(domain, given_up, now)
+        beside = None if beside is None else _shown(beside, given_up, now)
         try:
             await self._store.register_domain(
-                domain,
-                actor=actor,
-                now=now,
-                at_most=at_most,
-                instead_of=instead_of,
-                partner=beside,
+                domain, actor=actor, now=now, at_most=at_most, proven=given_up.keys(), partner=beside
             )
         except Conflict as error:
             if error.code == "too_many_domains":
                 raise
-            raise await self._taken(name, partner, workspace) from None
+            raise await self._refusal(wanted) from None
+        for each, loser in given_up.items():
+            events.publish("domain.removed", hostname=each, workspace_id=loser)
+            events.publish("domain.verified", hostname=each, workspace_id=workspace)
         for each in (name, partner):
             if each:
                 self._reconciler.visit(each)
@@ -193,13 +201,6 @@ class Domains:
             looking_since=domain.created_at,
         )
 
-    async def _taken(self, name: str, partner: str, workspace: str) -> AlreadyRegistered:
-        """The refusal, by whichever of the two is registered."""
-        there = await self._store.get_domain(name)
-        if there is None and partner:
-            name, there = partner, await self._store.get_domain(partner)
-        return AlreadyRegistered(name, there if there is not None and there.workspace_id == workspace else None)
-
     async def _must_prove(self, name: str, workspace: str) -> bool:
         """Whether a CNAME that leads here says nothing of who registers the name: it may be left from somebody else."""
         if name.startswith("*."):
@@ -217,39 +218,46 @@ class Domains:
         digest = hmac.digest(self._proof_key, text.encode(), hashlib.sha256)
         return base64.b32encode(digest).decode("ascii").lower()[:PROOF_CHARACTERS]
 
-    async def _yielding(self, wanted: Domain) -> Domain | None:
-        """The registration that gives way to this one; None: there is none. Raises AlreadyRegistered where it does not."""
-        there = await self._store.get_domain(wanted.hostname)
-        if there is None:
-            return None
-        if there.workspace_id == wanted.workspace_id:
-            raise AlreadyRegistered(wanted.hostname, there)
-        if there.verified_at is not None:
-            raise AlreadyRegistered(wanted.hostname)
-        if not await self._shows_text(wanted):
-            raise AlreadyRegistered(wanted.hostname, proof=wanted.proof)
-        return there
+    async def _given_up(self, wanted: Sequence[Domain]) -> dict[str, str]:
+        """Names of which a registration gives way to the one that is wanted, with the workspaces that lose them: others that
+        never proved them. Raises AlreadyRegistered where one does not, or not yet."""
+        held = await self._unproven(wanted)
+        claimed = [each for each in wanted if each.hostname in held]
+        shown = await asyncio.gather(*(self._claims.shown(each) for each in claimed))
+        lacking = [each for each, is_shown in zip(claimed, shown, strict=True) if not is_shown]
+        if lacking:
+            raise self._claimable(lacking)
+        return held
 
-    async def _shows_text(self, wanted: Domain) -> bool:
-        """Whether the name's TXT record is there for a workspace that has not registered it. One look at a time, and not too
-        often, however many ask."""
-        key, now = (wanted.hostname, wanted.workspace_id), self._clock()
-        at, task = self._claims.get(key, (0.0, None))
-        if task is None or (task.done() and not at <= now < at + FRESH_SECONDS):
-            task = asyncio.get_running_loop().create_task(self._look_for_text(wanted))
-            self._claims[key] = (now, task)
-            self._claims.move_to_end(key)
-            while len(self._claims) > CLAIMS:
-                self._claims.popitem(last=False)
-        return await asyncio.shield(task)
-
-    async def _look_for_text(self, wanted: Domain) -> bool:
+    async def _refusal(self, wanted: Sequence[Domain]) -> AlreadyRegistered:
+        """To whom another was faster."""
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
-                verdict = await self._looker.look(msgspec.structs.replace(wanted, method="dns"), urgent=True)
-        except TimeoutError:
-            return False
-        return verdict.state != "unsure" and "txt" in verdict.proven
+            held = await self._unproven(wanted)
+        except AlreadyRegistered as error:
+            return error
+        return self._claimable([each for each in wanted if each.hostname in held] or wanted)
+
+    async def _unproven(self, wanted: Sequence[Domain]) -> dict[str, str]:
+        """Those of the names that another workspace, which it also tells, has registered and never proved. Raises
+        AlreadyRegistered for any other registration of theirs."""
+        found: dict[str, str] = {}
+        for each in wanted:
+            there = await self._store.get_domain(each.hostname)
+            if there is None:
+                continue
+            if there.workspace_id == each.workspace_id:
+                raise AlreadyRegistered(each.hostname, there)
+            if there.verified_at is not None:
+                raise AlreadyRegistered(each.hostname)
+            found[each.hostname] = there.workspace_id
+        return found
+
+    def _claimable(self, wanted: Sequence[Domain]) -> AlreadyRegistered:
+        return AlreadyRegistered(wanted[0].hostname, proofs=[self._text_record(each) for each in wanted])
+
+    def _text_record(self, domain: Domain) -> DnsRecord:
+        """What proves a name for its workspace."""
+        return record("ownership", "TXT", wanted_of(domain, self._config).text_name, domain.proof, required=True)
 
     # Verifying
 
@@ -370,6 +378,13 @@ class Domains:
                 self._reconciler.wake()
                 return step
         raise _contended(hostname)
+
+
+def _shown(domain: Domain, given_up: Collection[str], now: float) -> Domain:
+    """As it is registered: a name whose TXT record was seen is proven, so that of two who show theirs one has it for good."""
+    if domain.hostname not in given_up:
+        return domain
+    return msgspec.structs.replace(moved(domain, Event.PROVEN_AHEAD, now), method="dns")
 
 
 def _restored(removal: Removal, now: float) -> Domain:

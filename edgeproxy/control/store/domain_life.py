@@ -6,6 +6,7 @@ step says which row it saw: where that row has changed meanwhile, nothing is don
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from edgeproxy.control.store.outbox import emitted
 from edgeproxy.control.store.rows.domains import Domain, Holder, Removal
 from edgeproxy.control.store.rows.issuance import Lease
 from edgeproxy.control.store.schema import domains, holders, leases, removals
-from edgeproxy.errors import NotFound
+from edgeproxy.errors import Fault, NotFound
 
 AHEAD_SECONDS = 60.0
 """A row that was looked at by so much later than now was so by a clock that was ahead."""
@@ -43,22 +44,26 @@ class DomainLife(Part):
         actor: str,
         now: float,
         at_most: int | None = None,
-        instead_of: Domain | None = None,
+        proven: Collection[str] = (),
         partner: Domain | None = None,
     ) -> Domain:
         """Registers a domain as it is given, and with it its `partner`, both or neither. Raises Conflict where a name is
         registered already, or (code `too_many_domains`) the workspace would have more than `at_most` domains, and InvalidName
         for a `redirect_to` that is not possible.
 
-        `instead_of`, a registration that was never verified, gives way to it, if it is still as it was seen.
+        `proven`: those of the names whose TXT record was seen for the workspace. Registrations of them by others that were
+        never verified give way; whose they were is told.
         """
         async with self.database.write() as write:
-            if instead_of is not None and await _is_still(write, instead_of) and instead_of.verified_at is None:
-                detail = f"workspace {instead_of.workspace_id}, which never proved it, gives way to {domain.workspace_id}"
-                await end(write, instead_of, actor, now, detail)
-            await register(write, domain, actor, now, at_most)
-            if partner is not None:
-                await register(write, partner, actor, now, at_most)
+            for each in (domain, partner):
+                if each is None:
+                    continue
+                if each.hostname in proven:
+                    await _give_way(write, each, actor, now)
+                await register(write, each, actor, now, at_most)
+                if each.hostname in proven:
+                    await audited(write, now, actor, "domain.state", each.hostname, f"{each.state.value}, proven by TXT record")
+                    await emitted(write, now, "domain.verified", each.hostname, each.workspace_id, told(each))
         return domain
 
     async def holders_of(self, hostname: str) -> list[Holder]:
@@ -224,6 +229,25 @@ async def _put_lease(write: Write, hostname: str, lease: Lease) -> None:
     values = {"machine": lease.machine, "holder": lease.holder, "expires": lease.expires}
     statement = insert(leases).values(name=map_key(lease_name(hostname)), **values)
     await write.connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+
+
+async def _give_way(write: Write, to: Domain, actor: str, now: float) -> None:
+    """Ends a registration that was never verified for another workspace, which has shown the name's TXT record."""
+    query = select(*COLUMNS).where(
+        domains.c.hostname == to.hostname, domains.c.verified_at.is_(None), domains.c.workspace_id != to.workspace_id
+    )
+    row = (await write.connection.execute(query)).first()
+    if row is None:
+        return
+    before = msgspec.structs.replace(
+        domain_of(row),
+        error_code="claimed",
+        error_detail=f"Another workspace has shown by a TXT record that {to.hostname} is its own; it was never verified here.",
+        error_fault=Fault.CLIENT.value,
+        next_look=None,
+    )
+    detail = f"workspace {before.workspace_id}, which never proved it, gives way to {to.workspace_id}"
+    await end(write, before, actor, now, detail)
 
 
 async def _is_still(write: Write, seen: Domain) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
 
 from edgeproxy.control.domains.records import record
 from edgeproxy.control.domains.service import FRESH_SECONDS, AlreadyRegistered, Registered
+from edgeproxy.control.store import Domain
 from edgeproxy.errors import Conflict, EdgeError, InvalidName, NotFound
 from edgeproxy.model import DomainState
-from tests.control.domains.living import ELSEWHERE, HERE, NOTHING, TEXT, TEXT_HERE, World
+from tests.control.domains.living import ELSEWHERE, HERE, NOTHING, TEXT, TEXT_HERE, Said, World
 from tests.control.store.making import DAY, NOW, certificate
 
 S = DomainState
@@ -164,27 +167,128 @@ async def test_wildcards_need_a_text_record_and_so_do_names_beneath_anothers(wor
     assert (await world.register("other.client-domain.com", "two")).must_prove is True
 
 
-async def test_a_registration_that_was_never_verified_yields_to_a_text_record(world: World) -> None:
-    await world.register(NAME, "squatter")
+async def refused(world: World, workspace: str, name: str = NAME, **more: Any) -> AlreadyRegistered:
     with pytest.raises(AlreadyRegistered) as caught:
-        await world.domains.register(NAME, "owner", actor="t")
-    proof = caught.value.proof
-    assert proof
-    world.zone.says[NAME] = lambda domain: TEXT if domain.proof == proof else NOTHING
-    world.clock.now += FRESH_SECONDS + 1
-    found = await world.register(NAME, "owner")
-    assert (found.workspace_id, found.proof, found.state) == ("owner", proof, S.AWAITING_CUTOVER)
-    with pytest.raises(AlreadyRegistered) as caught:
-        await world.domains.register(NAME, "squatter", actor="t")
-    assert caught.value.proof == "", "one that is verified does not yield"
+        await world.domains.register(name, workspace, actor="t", **more)
+    return caught.value
 
 
-async def test_who_asks_for_anothers_name_again_and_again_costs_one_look(world: World) -> None:
+def showing(*proofs: str) -> Callable[[Domain], Said]:
+    return lambda domain: TEXT if domain.proof in proofs else NOTHING
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims are looked at as often as somebody asks."""
+    monkeypatch.setattr("edgeproxy.control.domains.claims.PAUSE_SECONDS", 0.0)
+
+
+async def test_a_registration_that_was_never_verified_yields_to_a_text_record(world: World, at_once: None) -> None:
     await world.register(NAME, "squatter")
+    refusal = await refused(world, "owner")
+    [record] = refusal.proofs
+    assert (record.type, record.name, record.required) == ("TXT", f"_edgeproxy-verify.{NAME}", True)
+    assert f'the TXT record {record.name} to "{record.value}"' in refusal.detail
+    assert refusal.retryable
+    world.zone.says[NAME] = showing(record.value)
+    found = (await world.domains.register(NAME, "owner", actor="t")).domain
+    assert (found.workspace_id, found.proof, found.state) == ("owner", record.value, S.AWAITING_CUTOVER)
+    assert found.verified_at is not None
+    await world.settled()
+    assert await world.told() == ["domain.registered", "domain.removed", "domain.registered", "domain.verified"]
+    refusal = await refused(world, "squatter")
+    assert (refusal.proofs, refusal.retryable) == ((), False), "one that is verified does not yield"
+
+
+async def test_who_loses_a_name_is_told_why(world: World, at_once: None) -> None:
+    await world.register(NAME, "squatter")
+    world.zone.says[NAME] = showing((await refused(world, "owner")).proofs[0].value)
+    await world.register(NAME, "owner")
+    [removed] = [each for each in await world.store.events_after(0, 10) if each.type == "domain.removed"]
+    data = msgspec.json.decode(removed.data)
+    assert (removed.workspace_id, data["workspace_id"], data["state"]) == ("squatter", "squatter", "removed")
+    assert (data["error"]["code"], data["error"]["retryable"]) == ("claimed", False)
+    assert "owner" not in data["error"]["detail"].split()
+
+
+async def test_the_record_of_one_workspace_proves_nothing_for_another(world: World, at_once: None) -> None:
+    await world.register(NAME, "squatter")
+    proof = (await refused(world, "owner")).proofs[0].value
+    world.zone.says[NAME] = showing(proof)
+    thief = await refused(world, "thief")
+    assert thief.proofs[0].value != proof
+    assert (await world.get(NAME)).workspace_id == "squatter"
+
+
+async def test_of_two_workspaces_that_both_show_their_records_one_has_the_name_for_good(world: World, at_once: None) -> None:
+    await world.register(NAME, "squatter")
+    claimants = [f"w{number}" for number in range(6)]
+    world.zone.says[NAME] = showing(*[(await refused(world, each)).proofs[0].value for each in claimants])
+    tries = [world.domains.register(NAME, each, actor="t") for each in claimants]
+    answers = await asyncio.gather(*tries, return_exceptions=True)
+    [winner] = [each.domain.workspace_id for each in answers if isinstance(each, Registered)]
+    assert [each.proofs for each in answers if isinstance(each, AlreadyRegistered)] == [()] * 5
+    for each in claimants:
+        assert (await refused(world, each)).proofs == ()
+    assert (await world.get(NAME)).workspace_id == winner
+    assert (await world.told()).count("domain.removed") == 1
+
+
+async def test_a_name_that_is_verified_while_another_claims_it_is_not_taken(world: World, at_once: None) -> None:
+    await world.register(NAME, "owner")
+    proof = (await refused(world, "thief")).proofs[0].value
+    world.zone.says[NAME] = lambda domain: TEXT_HERE if domain.proof == proof else HERE
+    world.zone.hold = asyncio.Event()
     world.zone.asked.clear()
-    tries = [world.domains.register(NAME, "owner", actor="t") for _ in range(30)]
-    assert all(isinstance(each, AlreadyRegistered) for each in await asyncio.gather(*tries, return_exceptions=True))
-    assert len(world.zone.asked) == 1
+    claim = asyncio.create_task(world.domains.register(NAME, "thief", actor="t"))
+    await world.until(lambda: any(each.workspace_id == "thief" for each in world.zone.asked))
+    seen = await world.get(NAME)
+    verified = msgspec.structs.replace(seen, state=S.VERIFIED, verified_at=NOW)
+    assert await world.store.advance_domain(seen, verified, actor="t", now=NOW)
+    world.zone.hold.set()
+    with pytest.raises(AlreadyRegistered) as caught:
+        await claim
+    assert caught.value.proofs == ()
+    assert (await world.get(NAME)).workspace_id == "owner"
+
+
+async def test_changing_what_was_never_proven_does_not_keep_it_from_who_proves_it(world: World, at_once: None) -> None:
+    await world.register(NAME, "squatter")
+    world.zone.says[NAME] = showing((await refused(world, "owner")).proofs[0].value)
+    world.zone.hold = asyncio.Event()
+    world.zone.asked.clear()
+    claim = asyncio.create_task(world.domains.register(NAME, "owner", actor="t"))
+    await world.until(lambda: any(each.workspace_id == "owner" for each in world.zone.asked))
+    await world.domains.change_method(NAME, "file", actor="t")
+    await world.store.remove_domain(NAME, actor="t", now=NOW)
+    await world.domains.register(NAME, "squatter", actor="t")
+    world.zone.hold.set()
+    assert (await claim).domain.workspace_id == "owner"
+    await world.settled()
+    assert (await world.get(NAME)).workspace_id == "owner"
+
+
+async def test_of_a_pair_each_name_has_to_be_proven(world: World, at_once: None) -> None:
+    apex, www = "client-domain.com", "www.client-domain.com"
+    await world.register(apex, "squatter", partner=www)
+    refusal = await refused(world, "owner", apex, partner=www)
+    assert [each.name for each in refusal.proofs] == [f"_edgeproxy-verify.{apex}", f"_edgeproxy-verify.{www}"]
+    world.zone.says[apex] = showing(refusal.proofs[0].value)
+    refusal = await refused(world, "owner", apex, partner=www)
+    assert [each.name for each in refusal.proofs] == [f"_edgeproxy-verify.{www}"]
+    assert (await world.get(apex)).workspace_id == "squatter", "both or neither"
+    world.zone.says[www] = showing(refusal.proofs[0].value)
+    await world.register(apex, "owner", partner=www)
+    assert {(await world.get(each)).workspace_id for each in (apex, www)} == {"owner"}
+
+
+async def test_what_the_workspace_may_not_have_is_not_taken_from_another(world: World, at_once: None) -> None:
+    await world.register(NAME, "squatter")
+    world.zone.says[NAME] = showing((await refused(world, "owner")).proofs[0].value)
+    with pytest.raises(Conflict) as caught:
+        await world.domains.register(NAME, "owner", actor="t", at_most=0)
+    assert caught.value.code == "too_many_domains"
+    assert (await world.get(NAME)).workspace_id == "squatter"
 
 
 # Verifying

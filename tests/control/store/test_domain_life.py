@@ -74,12 +74,21 @@ async def test_a_workspace_has_as_many_domains_as_it_may(store: Store) -> None:
 
 async def test_a_registration_that_was_never_verified_gives_way(store: Store) -> None:
     first = await registered(store)
-    second = await store.register_domain(made(workspace="two"), actor="t", now=NOW + 1, instead_of=first)
+    assert await store.advance_domain(first, msgspec.structs.replace(first, origin="http://b"), actor="t", now=NOW + 1)
+    winner = made(workspace="two", state=DomainState.AWAITING_CUTOVER, verified_at=NOW + 1)
+    second = await store.register_domain(winner, actor="t", now=NOW + 1, proven={NAME})
     assert await store.get_domain(NAME) == second
     assert await events(store) == [
         ("domain.registered", NAME, "one"),
         ("domain.removed", NAME, "one"),
         ("domain.registered", NAME, "two"),
+        ("domain.verified", NAME, "two"),
+    ]
+    told = (await store.list_audit(10))[1:]
+    assert [(entry.action, entry.detail) for entry in told] == [
+        ("domain.removed", "workspace one, which never proved it, gives way to two"),
+        ("domain.added", "workspace two, awaiting_cutover"),
+        ("domain.state", "awaiting_cutover, proven by TXT record"),
     ]
     assert await store.holders_of(NAME) == []
 
@@ -88,10 +97,18 @@ async def test_one_that_was_verified_meanwhile_does_not(store: Store) -> None:
     seen = await registered(store)
     now = msgspec.structs.replace(seen, state=VERIFIED, verified_at=NOW + 1)
     assert await store.advance_domain(seen, now, actor="t", now=NOW + 1)
-    for before in (seen, await store.get_domain(NAME)):
-        with pytest.raises(Conflict):
-            await store.register_domain(made(workspace="two"), actor="t", now=NOW + 2, instead_of=before)
+    with pytest.raises(Conflict):
+        await store.register_domain(made(workspace="two"), actor="t", now=NOW + 2, proven={NAME})
     assert (await store.get_domain(NAME)).workspace_id == "one"  # type: ignore[union-attr]
+
+
+async def test_one_of_a_name_whose_record_was_not_seen_does_not_either(store: Store) -> None:
+    await registered(store)
+    with pytest.raises(Conflict):
+        await store.register_domain(made(workspace="two"), actor="t", now=NOW + 1, proven={"other.example.com"})
+    with pytest.raises(Conflict):
+        await store.register_domain(made(workspace="one"), actor="t", now=NOW + 1, proven={NAME})
+    assert await events(store) == [("domain.registered", NAME, "one")]
 
 
 # Who looks
