@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from edgeproxy.config.section import Section
+from edgeproxy.units import Duration
 
 
 class Log(Section, frozen=True):
@@ -46,6 +47,16 @@ class Alerts(Section, frozen=True):
 
     waiting: int = 1_000
     """Names waiting for their turn at the CA from which that is told."""
+
+    latency: Duration = Duration(3.0)
+    """How long a domain's visitors may wait for the first byte of an answer: where one request in twenty waits longer, that is
+    told. Not counted are WebSockets, requests that upload more than 16 KiB, and names beneath platform.name."""
+
+    latency_window: Duration = Duration(300.0)
+    """The time over which that is measured, "1m" to "1h"."""
+
+    latency_requests: int = 100
+    """Requests for a domain in that time below which nothing is said of it."""
 
     def __repr__(self) -> str:
         return f"Alerts({len(self.notify)} to notify)"

@@ -137,6 +137,8 @@ PRIVATE_FILES = frozenset(
 def in_range(key: str, value: float) -> None:
     """Raises ValueError for a number, size or duration outside what it may be."""
     if isinstance(value, Duration):
+        if key == "alerts.latency_window" and not 60 <= value <= 3600:
+            raise ValueError(f'{value} is outside what is possible; write "1m" to "1h"')
         if not 0 < value <= _LONGEST:
             raise ValueError(f'{value} is outside what is possible; write more than 0 and at most "365d"')
         return

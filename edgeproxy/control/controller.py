@@ -69,7 +69,8 @@ class Controller:
         self._start = start
         self._draining = asyncio.Event()
         self.faults = Faults()
-        self.metrics = Metrics(edgeproxy.__version__, start.config.metrics.top)
+        limits = start.config.alerts
+        self.metrics = Metrics(edgeproxy.__version__, start.config.metrics.top, latency_window=limits.latency_window)
         self.desk = Desk(
             self.metrics, waiting=start.config.limits.waiting_handshakes, now=time.time, why_closed=self._why_closed
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ import structlog
 
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.errors import EdgeError, LinkError
-from edgeproxy.link.messages import Greeting, LinkMessage, Obtain, Obtained, Refresh, Report
+from edgeproxy.link.messages import Greeting, LinkMessage, Obtain, Obtained, Refresh, Report, Slow
 from edgeproxy.link.peer import Link
 
 log = structlog.get_logger("desk")
@@ -119,6 +120,8 @@ class Desk:
             self._metrics.report(message, self._now())
             if self.obtainer is not None and message.hosts:
                 self.obtainer.visited(message.hosts)
+        elif isinstance(message, Slow):
+            self._metrics.latency.add(message.names, message.late, time.monotonic())
         elif isinstance(message, Obtain):
             self._wish(counter, message)
         elif isinstance(message, Refresh):

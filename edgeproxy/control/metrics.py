@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from edgeproxy.control.issuance.budget import KINDS
 from edgeproxy.control.issuance.scheduler import QueueState
+from edgeproxy.control.latency import Latency
 from edgeproxy.control.totals import Busiest, Key, Seen, Totals
 from edgeproxy.link import counters
 from edgeproxy.link.messages import Report
@@ -93,8 +94,9 @@ class Histogram:
 class Metrics:
     """Everything that is counted, and how it is shown."""
 
-    def __init__(self, version: str, top: int) -> None:
+    def __init__(self, version: str, top: int, *, latency_window: float = 300.0) -> None:
         self.totals = Totals()
+        self.latency = Latency(latency_window)
         self._version = version
         self._hosts = Busiest(top)
         self._acme_orders: dict[tuple[str, str], int] = {}

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 from edgeproxy.config.structs import Config
 from edgeproxy.edge import access_lines
 from edgeproxy.edge.access_writer import Writer
+from edgeproxy.edge.latency import Latency
 from edgeproxy.link.counters import BOUNDS, BUCKETS, key
+from edgeproxy.link.sketch import Sketch
 
 if TYPE_CHECKING:
     from edgeproxy.edge.exchange import Exchange
@@ -83,6 +85,8 @@ class Access:
         self._hosts: dict[str, int] = {}
         self._request_seconds = Histogram("request_seconds")
         self._origin_seconds = Histogram("origin_seconds")
+        self._latency = Latency(config.alerts)
+        self._slow_from = self._latency.floor
         self._received = self._sent = 0
         self._batch: list[bytes] = []
         self._queue_max = config.limits.access_log_queue
@@ -120,6 +124,8 @@ class Access:
                 self._request_seconds.add(seconds)
             if origin_seconds:
                 self._origin_seconds.add(origin_seconds)
+        if seconds >= self._slow_from:
+            self._latency.add(exchange, seconds)
         self._received += exchange.bytes_in
         self._sent += exchange.bytes_out
         hosts = self._hosts
@@ -155,7 +161,7 @@ class Access:
             for exchange in exchanges:
                 self.answered(exchange)
             return
-        by_status = self._requests[exchanges[0].connection.protocol]
+        by_status, slow_from = self._requests[exchanges[0].connection.protocol], self._slow_from
         counts, origin_counts, hosts = self._request_seconds.counts, self._origin_seconds.counts, self._hosts
         total, sent = 0.0, 0
         for exchange in exchanges:
@@ -167,6 +173,8 @@ class Access:
             origin_counts[bucket] += 1
             total += seconds
             sent += exchange.bytes_out
+            if seconds >= slow_from:
+                self._latency.add(exchange, seconds)
             host = exchange.request.host
             if host in hosts:
                 hosts[host] += 1
@@ -252,6 +260,11 @@ class Access:
         flat["sent_bytes_total"] = self._sent
         flat["access_log_dropped_total"] = self._dropped + (self._writer.lost if self._writer is not None else 0)
         return flat
+
+    def slow_names(self, name_of: Callable[[str], str], now: float) -> dict[str, Sketch]:
+        """Which names keep their visitors waiting, as `Slow.names` wants them. Call it before `top_hosts`, which forgets how
+        many requests there were."""
+        return self._latency.tell(self._hosts, name_of, now, whole=len(self._hosts) < HOSTS)
 
     def top_hosts(self) -> dict[str, int]:
         """Requests since the last call for the busiest hostnames, as `Report.hosts` wants them: `metrics.top` or more."""

@@ -28,6 +28,7 @@ class Route:
         "fresh_until",
         "instead",
         "known",
+        "name",
         "new",
         "pool",
         "refreshing",
@@ -43,6 +44,7 @@ class Route:
         workspace: str,
         target: Target,
         header: str,
+        name: str = "",
         api: bool = False,
         fresh_until: float = 0.0,
         instead: Instead | None = None,
@@ -50,6 +52,8 @@ class Route:
     ) -> None:
         self.known = known
         """Whether a workspace was found; otherwise `origin.on_unknown` decides."""
+        self.name = name
+        """The name in the map that it was found under: the hostname, or the wildcard above it. Empty for the platform's own."""
         self.api = api
         """The edge's own API, which the controller answers."""
         self.workspace = workspace
@@ -115,6 +119,11 @@ class Routes:
         self._known[host] = fresh
         return fresh if fresh.known or fresh.api else self._unknown(fresh)
 
+    def name_of(self, host: str) -> str:
+        """`Route.name` of a hostname that was looked up; "" for others."""
+        route = self._known.get(host)
+        return route.name if route is not None else ""
+
     def drop(self, changes: Iterable[Change] | None) -> None:
         """Forgets what changed; everything for None. Forgotten answers stay as the last known ones."""
         if changes is None:
@@ -142,16 +151,17 @@ class Routes:
         config = self._config
         if host in self._never:
             return self._nobody(api=host == config.api.hostname)
-        site = self._site(host)
+        site, name = self._site(host), host
         if site is None or not site.workspace:
             workspace = self.platform_workspace(host)
             if workspace:
                 return self._route(Site(workspace=workspace, source="edge"))
         if site is None:
-            site = self._site(wildcard_of(host))
+            name = wildcard_of(host)
+            site = self._site(name)
         if site is None or not site.workspace:
             return self._nobody()
-        return self._route(site, instead_of(site, host, setup=config.pages.setup_until_active))
+        return self._route(site, name, instead_of(site, host, setup=config.pages.setup_until_active))
 
     def platform_workspace(self, host: str) -> str:
         """The workspace of `<workspace>.<platform.name>`; "" for other and reserved names."""
@@ -162,7 +172,7 @@ class Routes:
             return ""
         return label
 
-    def _route(self, site: Site, instead: Instead | None = None) -> Route:
+    def _route(self, site: Site, name: str = "", instead: Instead | None = None) -> Route:
         config = self._config
         try:
             own = not site.origin or own_socket(site.origin, config)  # nobody's request ever goes to the operator's socket
@@ -176,6 +186,7 @@ class Routes:
             workspace=site.workspace,
             target=target,
             header=config.origin.header,
+            name=name,
             fresh_until=site.fresh_until,
             instead=instead,
             new=site.new,

@@ -34,7 +34,7 @@ from edgeproxy.edge.upstream.target import Target
 from edgeproxy.errors import EdgeError, LinkError, MapError
 from edgeproxy.limits import RELAY_BUFFER
 from edgeproxy.link.channel import Channel
-from edgeproxy.link.messages import Drain, Greeting, LinkEnd, LinkMessage, Obtained, Ready, Refresh, Report, Request
+from edgeproxy.link.messages import Drain, Greeting, LinkEnd, LinkMessage, Obtained, Ready, Refresh, Report, Request, Slow
 from edgeproxy.link.peer import Link
 from edgeproxy.link.start import WorkerStart
 from edgeproxy.link.table import Table
@@ -102,6 +102,7 @@ class Worker:
         self._over = asyncio.Event()
         self._origin_tls: ssl.SSLContext | None = None
         self._fault_said = 0.0
+        self._reported = self.now
         self.access = Access(start.config, log.error)
         self.count_handshake: Callable[[str], None] = self.access.handshake
         """A handshake ended so."""
@@ -303,6 +304,10 @@ class Worker:
             self._send_report()
 
     def _send_report(self) -> None:
+        now = time.monotonic()
+        late, self._reported = max(0.0, now - self._reported - REPORT_SECONDS), now
+        if slow := self.access.slow_names(self.routes.name_of, now):
+            self._tell(Slow(names=slow, late=late))
         self._tell(
             Report(
                 worker=self._start.index,

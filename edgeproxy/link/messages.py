@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from edgeproxy.link.sketch import Sketch
+
 VERSION = 1
 
 
@@ -57,6 +59,14 @@ class Report(Message, frozen=True, tag="report"):
     """Requests since the last report for the busiest hostnames, bounded."""
     generation: int = 0
     draining: bool = False
+
+
+class Slow(Message, frozen=True, tag="slow"):
+    """Names whose visitors waited too long within the last minutes, with what is new of them: each second, if there are any."""
+
+    names: dict[str, Sketch]
+    late: float = 0.0
+    """Seconds by which this came later than it was due: the worker's own lateness."""
 
 
 # controller → worker
@@ -126,5 +136,5 @@ class Result(Message, frozen=True, tag="result"):
     """Of a refused reload `code` and `retryable` of the error behind it."""
 
 
-LinkMessage = Greeting | Obtain | Refresh | Report | Obtained
+LinkMessage = Greeting | Obtain | Refresh | Report | Slow | Obtained
 ChannelMessage = Ready | Failed | Request | LinkEnd | Drain | Result

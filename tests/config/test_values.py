@@ -35,6 +35,8 @@ def test_numbers_and_durations_have_ranges():
         ("timeouts.idle", Duration(0)),
         ("timeouts.idle", Duration(4e7)),
         ("limits.contexts", 0),
+        ("alerts.latency_window", Duration(59)),
+        ("alerts.latency_window", Duration(3601)),
     ):
         with pytest.raises(ValueError, match="outside what is possible"):
             values.in_range(key, value)

@@ -10,8 +10,9 @@ import pytest
 from edgeproxy.control.desk import Desk
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.errors import StateError
-from edgeproxy.link.messages import Greeting, Obtain, Obtained, Refresh, Report
+from edgeproxy.link.messages import Greeting, Obtain, Obtained, Refresh, Report, Slow
 from edgeproxy.link.peer import Link
+from edgeproxy.link.sketch import Sketch, bucket
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,6 +213,12 @@ async def test_which_names_are_visited_is_passed_on_where_somebody_wants_to_know
     worker.link.send(Report(worker=0, pid=42, counters={"connections|idle": 1.0}))
     await eventually(lambda: desk._metrics.totals.sums().get(("connections", ("idle",))) == 1)
     assert obtainer.visits == [{"a.example.com": 3}]
+
+
+async def test_names_that_keep_their_visitors_waiting_are_added_up(worker, desk):
+    for _ in range(2):
+        worker.link.send(Slow(names={"a.example.com": Sketch(5, {bucket(3.0): 2})}))
+    await eventually(lambda: [each.requests for each in desk._metrics.latency.waiting(time.monotonic())] == [10])
 
 
 async def test_a_gate_is_asked_once_for_a_name_however_often_workers_ask(worker, obtainer, desk):

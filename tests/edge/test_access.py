@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgeproxy.config.monitoring import Log, Metrics
+from edgeproxy.config.monitoring import Alerts, Log, Metrics
 from edgeproxy.config.structs import Config
 from edgeproxy.edge import access
 from edgeproxy.edge.access import Access, Histogram
@@ -22,6 +22,8 @@ from edgeproxy.edge.route import Route
 from edgeproxy.edge.upstream.target import parse_target
 from edgeproxy.limits import Limits
 from edgeproxy.link import counters
+from edgeproxy.link.sketch import Sketch, bucket
+from edgeproxy.units import Duration
 
 QUIET = Config(log=Log(access="off"))
 
@@ -44,6 +46,9 @@ PLAIN: dict[str, Any] = {
 }
 
 
+ALERTS = Alerts(notify=("json://127.0.0.1",), latency=Duration(2.0))
+
+
 def record(holder: Access, **changes: Any) -> None:
     """An exchange that is over, or with protocol "http" an answer of port 80."""
     given = {**PLAIN, **changes}
@@ -58,7 +63,7 @@ def record(holder: Access, **changes: Any) -> None:
 def exchange_of(given: dict[str, Any]) -> Exchange:
     """A request that was answered."""
     target = parse_target("http://127.0.0.1")
-    route = Route(known=True, workspace=given["workspace"], target=target, header="workspace-id")
+    route = Route(known=True, workspace=given["workspace"], target=target, header="workspace-id", name=given["host"])
     tunnel = given["protocol"] == "ws"
     connection: Any = SimpleNamespace(
         protocol="h1" if tunnel else given["protocol"], tls_version=given["tls"], peer=given["client"]
@@ -93,6 +98,31 @@ def test_requests_are_counted_by_class_and_protocol() -> None:
         "requests_total|5xx|h1": 1,
         "requests_total|1xx|ws": 1,
     }
+
+
+@pytest.mark.parametrize("log", ["off", "access.log"])
+@pytest.mark.parametrize("together", [True, False])
+def test_requests_that_waited_long_are_told_by_name(tmp_path: Path, log: str, together: bool) -> None:
+    holder = Access(Config(log=Log(access="off" if log == "off" else str(tmp_path / log)), alerts=ALERTS))
+    whole = [exchange_of({**PLAIN, "origin_seconds": seconds}) for seconds in (0.1, 1.9, 2.0, 7.0)]
+    for exchange in whole:
+        exchange.connection, exchange.seconds = whole[0].connection, exchange.origin_seconds
+
+    async def run() -> None:
+        if together:
+            holder.answered_whole(whole)
+        else:
+            for exchange in whole:
+                holder.answered(exchange)
+        # Its answer came in pieces; another's began at once, and took long for its length.
+        record(holder, seconds=9.0, origin_seconds=5.0)
+        record(holder, seconds=9.0, origin_seconds=0.1)
+        holder.close()
+
+    asyncio.run(run())
+    (told,) = holder.slow_names(lambda host: host, 1.0).items()
+    waits = {bucket(seconds): 1 for seconds in (2.0, 5.0, 7.0)}
+    assert told == (PLAIN["host"], Sketch(6, waits, "http://127.0.0.1"))
 
 
 @pytest.mark.parametrize("log", ["off", "access.log"])

@@ -93,6 +93,14 @@ def test_the_edges_own_sockets_are_nobodys_origin_whatever_the_map_says(name):
     assert str(route.target) == "http://app:3000"
 
 
+def test_a_route_knows_the_name_that_it_was_found_under():
+    found, _, _ = routes({"a.test": Site(workspace="a"), "*.a.test": Site(workspace="w")})
+    for host in ("a.test", "x.a.test", "y.a.test", "shop.ve.test", "nobody.test"):
+        found.find(host)
+    names = ["a.test", "x.a.test", "y.a.test", "shop.ve.test", "nobody.test", "never.seen.test"]
+    assert [found.name_of(host) for host in names] == ["a.test", "*.a.test", "*.a.test", "", "", ""]
+
+
 def test_workspaces_of_the_platform_need_no_site():
     found, _, _ = routes({"*.ve.test": Site(source="edge", certificate="x")})
     assert workspace(found, "acme.ve.test") == "acme"

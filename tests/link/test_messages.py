@@ -15,6 +15,7 @@ FIRST: dict[str, dict[str, Any]] = {
     "greeting": {"worker": 1, "pid": 2},
     "obtain": {"id": 1, "hostname": "a.example", "client_ip": "192.0.2.1", "deadline": 1.5},
     "refresh": {"hostname": "a.example"},
+    "slow": {"names": {}},
     "report": {"worker": 1, "pid": 2, "counters": {"requests_total|2xx|h2": 3.0}},
     "obtained": {"id": 1, "ok": True},
     "ready": {},

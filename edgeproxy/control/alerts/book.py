@@ -156,9 +156,9 @@ class Book:
         title = what.title.format(keys[0][1]) + (f", and {len(keys) - 1} more" if len(keys) > 1 else "")
         if over:
             return Message(kind, tuple(keys), True, f"Over: {title}", "\n".join(lines))
-        return Message(
-            kind, tuple(keys), False, title[:1].upper() + title[1:], "\n".join([*lines, "", f"What to do: {what.todo}"])
-        )
+        if not what.title.startswith("{}"):  # a hostname stays as it is
+            title = title[:1].upper() + title[1:]
+        return Message(kind, tuple(keys), False, title, "\n".join([*lines, "", f"What to do: {what.todo}"]))
 
     def _line(self, key: Key, *, over: bool) -> str:
         condition = self._open.get(key)

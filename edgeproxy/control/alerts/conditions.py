@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeproxy.config.monitoring import Alerts
+from edgeproxy.control.latency import Waiting
 
 WINDOW = 300.0
 """Seconds over which rates are measured."""
@@ -23,6 +24,9 @@ QUESTIONS = 5
 
 FAULT_SECONDS = 120.0
 """For which a part of the control plane has to fail before somebody is woken."""
+
+OWN = 0.25
+"""The part of a wait from which this edge's own lateness counts as its cause."""
 
 Key = tuple[str, str]
 """Kind and subject."""
@@ -71,6 +75,12 @@ KINDS: dict[str, Kind] = {
     "origin": Kind(
         "an origin does not answer",
         "See whether it runs and can be reached from here; `edgeproxy_origin_errors_total` counts by reason.",
+        measured=True,
+    ),
+    "latency": Kind(
+        "{} answers slowly",
+        "Where it is the origin's time, whoever runs that has to see what it does for this name: `origin_ms` in the access log "
+        "tells which requests. Where this edge is late, it needs more CPU: `edgeproxy top`, `workers.count`.",
         measured=True,
     ),
     "shed": Kind(
@@ -173,6 +183,8 @@ class Reading:
     gate_failed: float = 0.0
     waiting: int = 0
     """Names that wait for their turn at the CA."""
+    slow: Sequence[Waiting] = ()
+    """Names whose visitors waited too long now and then."""
     left_alone: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """CAs that are left alone, by host, and why."""
     faults: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -191,6 +203,11 @@ def measured(readings: Sequence[Reading], limits: Alerts) -> list[Condition]:
     unanswered, requests = now.unanswered - first.unanswered, now.requests - first.requests
     if unanswered >= max(REQUESTS, requests * limits.origin_errors / 100):
         found.append(Condition("origin", "", f"Of {max(requests, unanswered):.0f} requests {unanswered:.0f} had no answer."))
+    found += [
+        Condition("latency", each.name, _waited(each, limits))
+        for each in now.slow
+        if each.requests >= limits.latency_requests and each.seconds >= limits.latency
+    ]
     minutes = max((now.at - first.at) / 60, 1.0)
     shed = (now.shed - first.shed) / minutes
     if shed >= limits.shed:
@@ -199,3 +216,14 @@ def measured(readings: Sequence[Reading], limits: Alerts) -> list[Condition]:
     if failed >= max(QUESTIONS, asked / 2):
         found.append(Condition("gate", "", f"Of {asked:.0f} questions {failed:.0f} were not answered."))
     return found
+
+
+def _waited(each: Waiting, limits: Alerts) -> str:
+    """How long, and whose time it was."""
+    said = (
+        f"Of {each.requests} requests within {limits.latency_window} one in twenty waited {each.seconds:.1f} s or longer for "
+        f"the first byte of its answer (alerts.latency is {limits.latency})."
+    )
+    if each.late >= each.seconds * OWN:
+        return f"{said} This edge itself was {each.late:.1f} s late on average: it is short of CPU."
+    return f"{said} It is the time of the origin {each.origin}; this edge itself was not late."

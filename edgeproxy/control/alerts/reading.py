@@ -33,6 +33,7 @@ def reader(metrics: Metrics, issuance: Issuance) -> Callable[[Faults, float], Re
             gate=sum(gate.values()),
             gate_failed=gate.get("unavailable", 0),
             waiting=sum(issuance.queue().waiting.values()),
+            slow=metrics.latency.waiting(time.monotonic()),
             left_alone={each.host: each.reason for each in issuance.authorities() if each.state == "open"},
             faults={each.part: each.error.detail for each in faults if each.part != PART and now - each.since >= FAULT_SECONDS},
         )

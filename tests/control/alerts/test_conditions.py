@@ -9,8 +9,10 @@ import pytest
 from edgeproxy.config.monitoring import Alerts
 from edgeproxy.config.webhooks import EVENTS
 from edgeproxy.control.alerts.conditions import KINDS, WORSE, Condition, Reading, begun_by, ended_by, measured
+from edgeproxy.control.latency import Waiting
+from edgeproxy.units import Duration
 
-LIMITS = Alerts(origin_errors=20, shed=100, waiting=1_000)
+LIMITS = Alerts(origin_errors=20, shed=100, waiting=1_000, latency=Duration(2.0), latency_requests=50)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,23 @@ def test_an_origin_that_fails_much_is_told_and_one_that_fails_now_and_then_is_no
     assert kinds(begin, Reading(at=300, requests=1_101, unanswered=70)) == []
     assert kinds(begin, Reading(at=300, requests=1_010, unanswered=60)) == []  # ten of ten: too few to say anything
     assert kinds(begin, begin) == []
+
+
+def slow(**changes: Any) -> str:
+    usual = {"name": "a.test", "requests": 50, "seconds": 4.2, "origin": "http://10.0.0.1", "late": 0.1}
+    waiting = Waiting(**{**usual, **changes})
+    found = measured([Reading(at=0), Reading(at=300, slow=(waiting,))], LIMITS)
+    assert all((each.kind, each.subject) == ("latency", "a.test") for each in found)
+    return "".join(each.why for each in found)
+
+
+def test_a_domain_whose_visitors_wait_is_told_with_whose_time_it_is() -> None:
+    assert slow() == (
+        "Of 50 requests within 5m one in twenty waited 4.2 s or longer for the first byte of its answer (alerts.latency is 2s)."
+        " It is the time of the origin http://10.0.0.1; this edge itself was not late."
+    )
+    assert slow(late=1.1).endswith("This edge itself was 1.1 s late on average: it is short of CPU.")
+    assert slow(requests=49) == slow(seconds=1.9) == slow(seconds=0.0) == ""
 
 
 def test_connections_that_are_not_let_in_are_told_by_the_minute() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from edgeproxy.control.faults import Faults
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.errors import StateError
 from edgeproxy.link.messages import Report
+from edgeproxy.link.sketch import Sketch, bucket
 
 NOW = 1_800_000_000.0
 
@@ -38,12 +40,14 @@ def test_everything_is_read_from_where_it_is_counted() -> None:
     metrics.report(Report(worker=0, pid=1, counters=counters), NOW)
     metrics.gate("allowed")
     metrics.gate("unavailable")
+    metrics.latency.add({"a.test": Sketch(9, {bucket(3.0): 9}, "http://10.0.0.1")}, 0.0, time.monotonic())
     faults.fails("store", StateError("It is full."), NOW - FAULT_SECONDS)
     faults.fails("probe", StateError("Just now."), NOW - 5)
     faults.fails("alerts", StateError("Nobody hears."), NOW - 999)
     found = reader(metrics, Issuance())(faults, NOW)  # type: ignore[arg-type]
     assert (found.requests, found.unanswered, found.shed) == (9.0, 2.0, float(len(SHED)))
     assert (found.gate, found.gate_failed, found.waiting) == (2, 1, 5)
+    assert [(each.name, each.requests) for each in found.slow] == [("a.test", 9)]
     assert found.left_alone == {"a.test": "It is away."}
     assert found.faults == {"store": "It is full."}
 
