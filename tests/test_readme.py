@@ -4,6 +4,7 @@ The word after `sh` says what a block is run beside: "demo", "serve", "start" (i
 here (`make run` starts the same demo). Ports and folders are exchanged for free ones.
 """
 
+import functools
 import os
 import re
 import shutil
@@ -103,6 +104,7 @@ def demo(tmp_path):
         process = shell.start(f"edgeproxy demo --dir .run/demo --port {port} --http-port {http_port}", file)
     try:
         until(log, process, "Ctrl-C ends it.")
+        [shell.environ["TOKEN"]] = re.findall(r"(?m)^ *TOKEN=(\S+)$", log.read_text())
         yield shell
         assert end(process, signal.SIGINT) == 0, log.read_text()
     finally:
@@ -110,11 +112,20 @@ def demo(tmp_path):
     assert "Traceback" not in log.read_text()
 
 
+def live(demo, ask):
+    return '"status":"verified"' in demo.run(ask)
+
+
 def test_the_demo_does_what_readme_says(demo):
-    told = "".join(demo.run(text) for text in blocks("demo"))
+    told = ""
+    for text in blocks("demo"):
+        told += demo.run(text)
+        for ask in re.findall(r"(?m)^curl.*\\\n.*/verify/.*$", text):
+            wait_for(functools.partial(live, demo, ask), "live")
     for workspace in ("spandantest", "acme-store", "any-workspace"):
         assert f'"workspace": "{workspace}"' in told
     assert "blog.localhost is removed." in told
+    assert "domain.active  shop.customer.localhost" in told
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from edgeproxy.config import entitlement, mail, nameservers, proving, webhooks
+from edgeproxy.config import entitlement, mail, nameservers, proving, trying, webhooks
 from edgeproxy.config.rules.addresses import socket_address
 from edgeproxy.config.structs import Config
 
@@ -30,7 +30,7 @@ def together(config: Config) -> Iterator[Problem]:
     yield from (Problem(*each) for each in entitlement.faults(config.entitlement))
     yield from (Problem(*each) for each in mail.faults(config.mail))
     yield from _names(config)
-    for faults in (nameservers.faults, proving.faults):
+    for faults in (nameservers.faults, proving.faults, trying.faults):
         yield from (Problem(*fault) for fault in faults(config))
     yield from (Problem(*each) for each in webhooks.faults(config.webhooks))
     yield from _sockets(config)

@@ -35,3 +35,8 @@ class Verification(Section, frozen=True):
     visitors_address: str = ""
     """Where visitors arrive, "ADDRESS:PORT" or "NAME:PORT": a load balancer before this edge, for instance. A domain is
     called active once a handshake there brought its certificate. Empty: this machine's own listener."""
+
+    localhost: bool = False
+    """Whether names under .localhost can be registered like customers' domains, as in `edgeproxy demo`. They lead everybody to
+    their own machine, so that nobody can own one: taken only where `listen` has loopback addresses alone and
+    `issuance.directory` is "internal"."""

@@ -25,6 +25,12 @@ DOMAINS = {"gallery.localhost": "spandantest", "shop.localhost": "acme-store"}
 PLATFORM = "platform.localhost"
 """Under it every label is a workspace: spandantest.platform.localhost."""
 
+TARGET = f"domain.{PLATFORM}"
+"""What customers point their names at."""
+
+API = "api.localhost"
+"""Where the API is served to whoever has a token."""
+
 _END_SECONDS = 5.0
 
 
@@ -40,9 +46,12 @@ def run(*, port: int, http_port: int, directory: Path | None) -> int:
             with _in_the_demos_terms(home, port, http_port):
                 # Before anything of a demo that runs there is touched: its configuration, and its domains by our welcome.
                 StateLock(home).close()
-            listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
+            names = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            names.bind(("127.0.0.1", 0))
             config_path = home / "edgeproxy.toml"
-            config_path.write_text(configuration(home, port, http_port, listener.getsockname()[1], _sockets(home, stack)))
+            ports = listener.getsockname()[1], names.getsockname()[1]
+            config_path.write_text(configuration(home, port, http_port, *ports, _sockets(home, stack)))
         except OSError as error:
             raise EdgeError(
                 f"The demo cannot write its state: {error.strerror}: {error.filename}. Name another folder with --dir.",
@@ -50,9 +59,12 @@ def run(*, port: int, http_port: int, directory: Path | None) -> int:
                 fault=Fault.OPERATOR,
             ) from None
         config = load(config_path, os.environ)
-        stack.enter_context(_companion("edgeproxy.demo.origin", str(listener.fileno()), listener=listener))
+        stack.enter_context(_companion("edgeproxy.demo.origin", str(listener.fileno()), takes=listener))
+        told = (PLATFORM, TARGET, *_loopback())
+        stack.enter_context(_companion("edgeproxy.demo.names", str(names.fileno()), *told, takes=names))
         stack.enter_context(_companion("edgeproxy.demo.welcome", str(home), config.admin.socket, str(port)))
         listener.close()
+        names.close()
         from edgeproxy import supervisor
 
         try:
@@ -64,9 +76,9 @@ def run(*, port: int, http_port: int, directory: Path | None) -> int:
                 stack.pop_all()
 
 
-def configuration(home: Path, port: int, http_port: int, origin_port: int, sockets: Path) -> str:
+def configuration(home: Path, port: int, http_port: int, origin_port: int, dns_port: int, sockets: Path) -> str:
     """The demo's configuration file. A real one looks much like it, with an ACME directory and public addresses."""
-    hosts = ["127.0.0.1", "[::1]"] if _has_ipv6() else ["127.0.0.1"]
+    hosts = [f"[{address}]" if ":" in address else address for address in _loopback()]
     return f"""\
 # The demo's configuration, written anew at each start.
 
@@ -84,15 +96,26 @@ count = {min(2, len(os.sched_getaffinity(0)))}
 [admin]
 socket = {literal(str(sockets / "admin.sock"))}
 
+[api]
+hostname = "{API}"
+
 [platform]
 name = "{PLATFORM}"
-cname_target = "domain.{PLATFORM}"
+cname_target = "{TARGET}"
 
 [origin]
 url = "http://127.0.0.1:{origin_port}"
 
 [issuance]
 directory = "internal"
+
+# The demo's own DNS, in which all names under .localhost lead here, but those under .pending.localhost.
+[dns]
+resolvers = ["127.0.0.1:{dns_port}"]
+
+# Only for a try on one machine: names under .localhost are nobody's.
+[verification]
+localhost = true
 
 [timeouts]
 drain = "5s"
@@ -138,26 +161,27 @@ def _sockets(home: Path, stack: contextlib.ExitStack) -> Path:
     return short
 
 
-def _has_ipv6() -> bool:
-    """Whether ::1 is there: browsers try it first for *.localhost."""
+def _loopback() -> list[str]:
+    """This machine's own addresses, ::1 where it is there: browsers try it first for *.localhost."""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
             probe.bind(("::1", 0))
     except OSError:
-        return False
-    return True
+        return ["127.0.0.1"]
+    return ["127.0.0.1", "::1"]
 
 
 @contextlib.contextmanager
-def _companion(module: str, *arguments: str, listener: socket.socket | None = None) -> Iterator[None]:
-    """A process beside the edge. It ends when its standard input does, so however this one ends it is not orphaned.
+def _companion(module: str, *arguments: str, takes: socket.socket | None = None) -> Iterator[None]:
+    """A process beside the edge, which `takes` a socket. It ends when its standard input does, so however this one ends it is
+    not orphaned.
 
     It is in a process group of its own: Ctrl-C goes to the edge, which drains while the origin still answers.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,
-        pass_fds=() if listener is None else (listener.fileno(),),
+        pass_fds=() if takes is None else (takes.fileno(),),
         process_group=0,
     )
     try:

@@ -44,7 +44,7 @@ entitlement.url entitlement.timeout entitlement.ttl entitlement.on_error entitle
 mail.server mail.port mail.security mail.username mail.password mail.sender mail.ca_bundle mail.timeout
 entitlement.remove_after limits.domains_per_workspace
 verification.preset verification.give_up_after verification.look_again verification.forget_after verification.undo
-verification.revoke_removed verification.visitors_address
+verification.revoke_removed verification.visitors_address verification.localhost
 log.access log.format log.level metrics.listen metrics.top
 """
 """Keys that operators' files may have. One that is taken away or renamed makes such a file an error: add only."""

@@ -7,19 +7,32 @@ from typing import Any
 import pytest
 
 from edgeproxy.config.load import load
+from edgeproxy.control.domains.reserved import check_claimable
 from edgeproxy.demo import run
-from edgeproxy.errors import EdgeError
+from edgeproxy.errors import EdgeError, InvalidName
 
 
 def test_its_configuration_is_right(tmp_path):
     path = tmp_path / "edgeproxy.toml"
-    path.write_text(run.configuration(tmp_path, 8443, 8080, 3000, tmp_path))
+    path.write_text(run.configuration(tmp_path, 8443, 8080, 3000, 5353, tmp_path))
     config = load(path, {})
     assert config.issuance.directory == "internal"
     assert "127.0.0.1:8443" in config.listen.https
     assert config.listen.public_https_port == 8443
     assert config.state.directory == str(tmp_path)
     assert config.origin.url == "http://127.0.0.1:3000"
+    assert config.api.hostname == "api.localhost"
+    assert config.dns.resolvers == ("127.0.0.1:5353",)
+
+
+def test_its_names_are_no_ones_in_earnest_and_its_own_word_lets_them_in(tmp_path):
+    path = tmp_path / "edgeproxy.toml"
+    text = run.configuration(tmp_path, 8443, 8080, 3000, 5353, tmp_path)
+    path.write_text(text)
+    check_claimable("shop.customer.localhost", load(path, {}))
+    path.write_text(text.replace("localhost = true", ""))
+    with pytest.raises(InvalidName):
+        check_claimable("shop.customer.localhost", load(path, {}))
 
 
 @pytest.fixture

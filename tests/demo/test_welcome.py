@@ -20,6 +20,9 @@ from tests.cli.conftest import Edge
 from tests.integration.running import PATIENCE, ROOT, wait_for
 
 READY, ADD = "GET /readyz", "POST /api/v1/infrastructure/domains"
+TOKENS = "POST /api/v1/tokens"
+TOKEN = "edgeproxy_0123456789abcdef_secret"
+EVENTS = "/api/v1/infrastructure/events?domain={}&last=1"
 ISSUE = f"POST /api/v1/infrastructure/ssl/{next(iter(DOMAINS))}"
 
 
@@ -28,11 +31,18 @@ class StandIn(Edge):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / "admin.sock")
-        self.answers.update({READY: (200, {}), ADD: (201, {}), ISSUE: (200, {})})
+        self.answers.update({READY: (200, {}), ADD: (201, {}), ISSUE: (200, {}), TOKENS: (201, {"token": TOKEN})})
+        for label in ("shop", "shop2", "shop3"):
+            for domain in ("customer.localhost", "pending.localhost"):
+                self.happened(f"{label}.{domain}", there=False)
+
+    def happened(self, domain: str, *, there: bool = True) -> None:
+        """Something with a name, in an earlier run of the demo; or nothing."""
+        self.answers["GET " + EVENTS.format(domain)] = (200, {"events": [{"type": "domain.registered"}] if there else []})
 
     def done(self) -> list[str]:
-        """What it was asked to do, readiness aside."""
-        return [f"{method} {path}" for method, path, _, _ in self.asked if path != "/readyz"]
+        """What it was asked to do, readiness and what was only looked at aside."""
+        return [f"{method} {path}" for method, path, _, _ in self.asked if method != "GET"]
 
 
 @pytest.fixture
@@ -81,7 +91,10 @@ def test_it_adds_the_domains_and_says_how_to_try_them(edge: StandIn, tmp_path: P
     assert (status, err) == (0, "")
     added = [body for _, path, body, _ in edge.asked if path.endswith("/domains")]
     assert added == [{"domain": domain, "workspace_id": workspace} for domain, workspace in DOMAINS.items()]
-    assert edge.done() == [ADD] * len(DOMAINS)
+    assert edge.done() == [*[ADD] * len(DOMAINS), TOKENS]
+    [(_, _, asked, _)] = [each for each in edge.asked if each[1] == "/api/v1/tokens"]
+    assert asked == {"scope": "platform", "label": "demo", "expires_in": 86_400}
+    assert f"  TOKEN={TOKEN}\n" in out
     assert "  curl --cacert internal-ca.pem https://gallery.localhost:9443/\n" in out  # as short as it is from here
     assert " status --socket admin.sock\n" in out
 
@@ -122,12 +135,26 @@ def test_domains_that_are_there_from_the_time_before_are_fine(edge: StandIn, tmp
     status, out, _ = Welcome(tmp_path).ended()
     assert status == 0
     assert "Try it:" in out
-    assert edge.done() == [*[ADD] * len(DOMAINS), ISSUE]
+    assert edge.done() == [*[ADD] * len(DOMAINS), TOKENS, ISSUE]
+
+
+def test_names_that_an_earlier_run_had_are_left_alone(edge: StandIn, tmp_path: Path) -> None:
+    edge.happened("shop.customer.localhost")
+    edge.happened("shop2.pending.localhost")
+    _, out, _ = Welcome(tmp_path).ended()
+    assert "/verify/shop3.customer.localhost " in out
+    assert "/verify/shop3.pending.localhost " in out
+    assert "shop.customer.localhost" not in out
+
+
+def test_without_a_token_nothing_is_said_but_why(edge: StandIn, tmp_path: Path) -> None:
+    edge.answers[TOKENS] = (503, {"code": "state_unusable", "detail": "The disk is full. Make room.", "fault": "operator"})
+    assert Welcome(tmp_path).ended() == (1, "", "The demo could not be prepared: The disk is full. Make room.\n")
 
 
 def test_a_refusal_is_told_in_one_sentence(edge: StandIn, tmp_path: Path) -> None:
     edge.answers[ADD] = (503, {"code": "state_unusable", "detail": "The disk is full. Make room.", "fault": "operator"})
-    assert Welcome(tmp_path).ended() == (1, "", "The demo's domains could not be added: The disk is full. Make room.\n")
+    assert Welcome(tmp_path).ended() == (1, "", "The demo could not be prepared: The disk is full. Make room.\n")
     assert edge.done() == [ADD]
 
 
@@ -135,7 +162,7 @@ def test_an_edge_that_goes_away_in_between_is_told(edge: StandIn, tmp_path: Path
     edge.answers[ADD] = (201, b"this is no edge")
     status, out, err = Welcome(tmp_path).ended()
     assert (status, out) == (1, "")
-    assert err.startswith("The demo's domains could not be added: ")
+    assert err.startswith("The demo could not be prepared: ")
     assert "Traceback" not in err
 
 
@@ -158,29 +185,37 @@ def test_an_edge_that_never_serves_is_given_up_with_where_to_look(
     assert "does not serve after 0 s; its log above says why" in capsys.readouterr().err
 
 
+CUSTOMER = welcome.Customer(TOKEN, "shop", "spandantest")
+
+
 def commands(told: str) -> list[list[str]]:
     """The lines that are to be typed, as a shell reads them."""
     starts = ("curl ", "certutil ", "sudo ", "edgeproxy ")
-    lines = [line.strip().partition("   ")[2].strip() or line.strip() for line in told.splitlines()]
+    whole = told.replace("\\\n", " ").splitlines()
+    lines = [line.strip() if "curl" in line else line.strip().partition("   ")[2].strip() or line.strip() for line in whole]
     return [shlex.split(line) for line in lines if line.startswith(starts)]
 
 
 def test_the_welcome_says_what_to_try() -> None:
-    told = welcome.text(Path("/srv/demo/internal-ca.pem"), Path("/srv/demo/admin.sock"), 8443, command=".venv/bin/edgeproxy")
+    told = welcome.text(
+        Path("/srv/demo/internal-ca.pem"), Path("/srv/demo/admin.sock"), 8443, CUSTOMER, command=".venv/bin/edgeproxy"
+    )
     assert "  curl --cacert /srv/demo/internal-ca.pem https://gallery.localhost:8443/\n" in told
     assert "https://shop.localhost:8443/ " in told
     assert "workspace acme-store" in told
     assert "https://any-workspace.platform.localhost:8443/  workspace any-workspace" in told
     assert "  .venv/bin/edgeproxy status --socket /srv/demo/admin.sock\n" in told
-    assert "https://gallery.localhost/\n" in welcome.text(Path("/a"), Path("/b"), 443, command="edgeproxy")
+    assert "https://gallery.localhost/\n" in welcome.text(Path("/a"), Path("/b"), 443, CUSTOMER, command="edgeproxy")
 
 
 def test_what_is_to_be_typed_survives_a_shell_whatever_the_folder_is_called() -> None:
     home = Path("/srv/my demo's; reboot")
-    typed = commands(welcome.text(home / "internal-ca.pem", home / "admin.sock", 8443, command="edgeproxy"))
+    typed = commands(welcome.text(home / "internal-ca.pem", home / "admin.sock", 8443, CUSTOMER, command="edgeproxy"))
     root, sock = str(home / "internal-ca.pem"), str(home / "admin.sock")
     assert ["curl", "--cacert", root, "https://gallery.localhost:8443/"] in typed
     assert ["edgeproxy", "status", "--socket", sock] in typed
+    assert ["edgeproxy", "events", "tail", "--no-follow", "--socket", sock] in typed
+    assert [words[3] for words in typed if words[:2] == ["curl", "-sS"]] == [root] * 4
     assert [words[-1] for words in typed if words[0] == "certutil"] == [root]
     assert [words[2] for words in typed if words[0] == "sudo"] == [root]
 

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -102,6 +103,67 @@ def test_each_name_is_its_workspace(demo):
         assert (status, told["workspace"], told["host"], told["path"]) == (200, workspace, f"{host}:{demo.port}", "/a?b=c")
 
 
+class Copied:
+    """The lines of the welcome that a newcomer copies into a shell, in their order."""
+
+    def __init__(self, demo):
+        lines = demo.log.read_text().replace("\\\n", "").splitlines()
+        starts = ("TOKEN=", "curl ")
+        self.lines = [line.strip() for line in lines if line.strip().startswith(starts) or " events tail " in line]
+        self.token = next(line for line in self.lines if line.startswith("TOKEN="))
+
+    def with_(self, *parts):
+        """The one line that has them."""
+        [line] = [line for line in self.lines if all(part in line for part in parts)]
+        return line
+
+    def run(self, line):
+        """What it prints, in a shell that has run the one with the token."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", f"{self.token}\n{line}"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the demo's lines use curl")
+def test_a_customers_domain_goes_live_by_the_lines_that_are_printed(demo):
+    copied = Copied(demo)
+    told = json.loads(copied.run(copied.with_("/register", "customer.localhost")))
+    assert told["status"] == "pending_validation"
+    [required] = [record for record in told["dns_records"] if record["required"]]
+    assert (required["type"], required["host_field"], required["value"]) == ("CNAME", "shop", "domain.platform.localhost")
+
+    ask = copied.with_("/verify/shop.customer.localhost")
+    told = wait_for(lambda: (told := json.loads(copied.run(ask)))["status"] == "verified" and told, "live")
+    assert (told["state"], told["message"]) == ("active", "Domain verified and mapped successfully")
+    assert json.loads(copied.run(copied.with_("https://shop.customer.localhost:")))["workspace"] == "spandantest"
+
+    assert json.loads(copied.run(copied.with_("/register", "pending.localhost")))["status"] == "pending_validation"
+    told = json.loads(copied.run(copied.with_("/verify/shop.pending.localhost")))
+    assert (told["status"], told["state"]) == ("pending_validation", "pending_validation")
+    [required] = [record for record in told["dns_records"] if record["required"]]
+    assert required["reason"].startswith("shop.pending.localhost has no record yet.")
+
+    happened = [line.split()[1:3] for line in copied.run(copied.with_(" events tail ")).splitlines()]
+    for event in ("registered", "verified", "active"):
+        assert [f"domain.{event}", "shop.customer.localhost"] in happened
+    assert ["domain.registered", "shop.pending.localhost"] in happened
+    assert ["domain.verified", "shop.pending.localhost"] not in happened
+
+    token = copied.token.removeprefix("TOKEN=")
+    logged = "".join(line for line in demo.log.read_text().splitlines() if line.startswith("{"))
+    files = [path for path in demo.home.rglob("*") if path.is_file()]
+    assert len(files) >= 6
+    assert token not in logged
+    assert [path for path in files if token.encode() in path.read_bytes()] == []
+
+
 def test_http_is_redirected_to_https(demo):
     connection = http.client.HTTPConnection("127.0.0.1", demo.http_port, timeout=PATIENCE)
     connection.request("GET", "/x?y", headers={"host": f"gallery.localhost:{demo.http_port}"})
@@ -112,7 +174,7 @@ def test_http_is_redirected_to_https(demo):
 
 def test_an_interrupt_ends_all_of_it(demo):
     pids = demo.processes()
-    assert len(pids) >= 4
+    assert len(pids) >= 5
     before = demo.log.stat().st_size
     assert demo.end() == 0
     wait_for(lambda: gone(pids), "every process ended")

@@ -59,12 +59,12 @@ async def examine(
     asked = asked_name(hostname)
     lookups = _lookups(config, others)
     decisive = lookups[0][1]
-    local = _is_local(asked)
+    local = _is_local(asked, config)
     admission = await _admission(config, store, hostname)
     views, caa, apex, delegation, verdict = await asyncio.gather(
         asyncio.gather(*(_view(config, *lookup, asked) for lookup in lookups if not local)),
         _caa(config, store, decisive, hostname, now),
-        _is_apex(decisive, asked),
+        _is_apex(config, decisive, asked),
         _delegation(config, decisive, admission.certificate or hostname),
         _verdict(config, store, hostname, now, looker),
     )
@@ -111,13 +111,14 @@ async def _view(config: Config, who: str, lookup: Lookup, decides: bool, hostnam
     return View(who=who, ipv4=ipv4, ipv6=ipv6, target=tuple(target), decides=decides)
 
 
-def _is_local(hostname: str) -> bool:
-    """Whether every browser knows the name as its own machine, and no DNS is to be asked of it (RFC 6761 section 6.3)."""
-    return hostname == "localhost" or hostname.endswith(".localhost")
+def _is_local(hostname: str, config: Config) -> bool:
+    """Whether every browser knows the name as its own machine, and no DNS is to be asked of it (RFC 6761 section 6.3). The
+    demo has a DNS of its own for such names, which is asked as in earnest."""
+    return not config.verification.localhost and (hostname == "localhost" or hostname.endswith(".localhost"))
 
 
-async def _is_apex(lookup: Lookup, hostname: str) -> bool:
-    if _is_local(hostname):
+async def _is_apex(config: Config, lookup: Lookup, hostname: str) -> bool:
+    if _is_local(hostname, config):
         return False
     answer = await lookup.ask(hostname, "SOA")
     return answer.said is Said.RECORDS and not answer.chain
@@ -140,7 +141,7 @@ async def _delegation(config: Config, lookup: Lookup, hostname: str) -> Delegati
 
 async def _caa(config: Config, store: Store, lookup: Lookup, hostname: str, now: Callable[[], float]) -> Caa:
     directory = config.issuance.directory
-    if directory == INTERNAL or _is_local(hostname):
+    if directory == INTERNAL or _is_local(hostname, config):
         return Caa(directory=directory)
     transport = Transport(directory, config.issuance.ca_bundle, now, asyncio.get_running_loop().time)
     try:
@@ -169,7 +170,7 @@ async def _verdict(
     """By what a domain that waits for it has to show; of any other name, whether it points here."""
     domain = await store.registration_of(hostname)
     waits = domain is not None and domain.hostname == hostname and domain.state not in SERVED and bool(domain.proof)
-    if _is_local(hostname) or (hostname.startswith("*.") and not waits):
+    if _is_local(hostname, config) or (hostname.startswith("*.") and not waits):
         return None
     if domain is None or not waits:
         workspace = domain.workspace_id if domain is not None else ""
@@ -264,6 +265,6 @@ def _unissuable(config: Config, name: str) -> str:
             f'A CA issues {name} by DNS-01 only, which is not set up. Have "dns-01" in issuance.challenges and set dns.zone '
             f"or dns.rfc2136, {built_in}."
         )
-    if _is_local(name):
+    if _is_local(name, config):
         return f"No public CA issues for {name} (RFC 6761). Take another name, {built_in}."
     return ""

@@ -63,13 +63,19 @@ def check_claimable(name: str, config: Config) -> None:
     not have to pass this.
 
     That is a public suffix, a wildcard of one, and a name beneath INTERNAL, unless the certificates are those of the
-    built-in CA: such an edge may be for a private network.
+    built-in CA: such an edge may be for a private network. Names under .localhost are no network's (RFC 6761 section 6.3): they
+    pass with `verification.localhost` alone, which the demo has.
     """
     base = name.removeprefix("*.")
     if is_public_suffix(base):
         what = "is a public suffix, under which anybody can register a domain"
         raise InvalidName(f"{name} cannot be registered: {base} {what}. Register a domain beneath it.", code="reserved_name")
     last = base.rpartition(".")[2]
+    if last == "localhost" and not config.verification.localhost:
+        raise InvalidName(
+            f"{name} cannot be registered: names under .localhost lead everybody to their own machine; nobody owns one.",
+            code="reserved_name",
+        )
     if last in INTERNAL and config.issuance.directory != "internal":
         raise InvalidName(
             f"{name} cannot be registered: names under .{last} are not in the public DNS, so that nobody can prove one.",

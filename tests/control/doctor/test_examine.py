@@ -12,6 +12,7 @@ from edgeproxy.config.dns import Dns
 from edgeproxy.config.issuance import Issuance
 from edgeproxy.config.platform import Origin, Platform
 from edgeproxy.config.structs import Config
+from edgeproxy.config.verification import Verification
 from edgeproxy.config.visitors import Listen
 from edgeproxy.control.dns.zone import zone_label
 from edgeproxy.control.doctor.diagnosis import diagnose
@@ -214,6 +215,14 @@ async def test_names_under_localhost_are_looked_at_without_dns(store, tmp_path):
     assert report.changes == ()
     assert {finding.about for finding in report.findings if finding.level == "ok"} == {"registration", "dns", "port"}
     assert any("is not trusted" in finding.text for finding in report.findings)
+
+
+async def test_names_under_localhost_are_asked_of_the_dns_that_a_demo_has_for_them(store, listener, challtestsrv):
+    trial = Verification(localhost=True)
+    settings = config(challtestsrv.dns_port, listener, issuance=Issuance(directory="internal"), verification=trial)
+    await store.add_domain("shop.customer.localhost", "acme-store", state=DomainState.VERIFIED, actor="test", now=time.time())
+    (change,) = (await report_of(settings, store, "shop.customer.localhost")).changes
+    assert (change.what, change.wanted) == ("the DNS records of shop.customer.localhost", f"CNAME {TARGET}")
 
 
 async def test_names_for_which_no_certificate_can_be_obtained_as_the_edge_is_set_up(store, listener, challtestsrv):

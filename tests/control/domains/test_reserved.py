@@ -7,6 +7,7 @@ from edgeproxy.config.issuance import Issuance
 from edgeproxy.config.machine import Admin
 from edgeproxy.config.platform import Api, Origin, Platform
 from edgeproxy.config.structs import Config
+from edgeproxy.config.verification import Verification
 from edgeproxy.control.domains.reserved import (
     check_claimable,
     check_operator_origin,
@@ -170,7 +171,18 @@ def test_what_somebody_can_own_can(name):
 
 def test_an_edge_for_a_private_network_takes_private_names():
     private = Config(issuance=Issuance(directory="internal"))
-    check_claimable("shop.localhost", private)
     check_claimable("wiki.corp", private)
     with pytest.raises(InvalidName):
         check_claimable("co.uk", private)
+
+
+def test_names_under_localhost_are_for_a_try_with_its_own_switch_alone():
+    private = Config(issuance=Issuance(directory="internal"))
+    with pytest.raises(InvalidName, match="everybody to their own machine") as caught:
+        check_claimable("shop.customer.localhost", private)
+    assert caught.value.code == "reserved_name"
+    trial = Config(issuance=Issuance(directory="internal"), verification=Verification(localhost=True))
+    check_claimable("shop.customer.localhost", trial)
+    check_claimable("*.customer.localhost", trial)
+    with pytest.raises(InvalidName, match="single label"):
+        check_reserved("localhost", trial)
