@@ -61,3 +61,9 @@ def script(origin: tuple[Script, int]) -> Script:
 def published() -> FakeMap:
     """A published map without a file."""
     return FakeMap()
+
+
+@pytest.fixture(params=["h1", "h2"])
+def protocol(request: pytest.FixtureRequest) -> str:
+    """By which protocol a visitor asks."""
+    return str(request.param)

@@ -5,87 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import cast
 
-import msgspec
 import pytest
 
 from edgeproxy.config.machine import Admin
-from edgeproxy.config.pages import Page, Pages
 from edgeproxy.config.platform import Api, Origin
 from edgeproxy.config.visitors import Timeouts
-from edgeproxy.edge.exchange import Exchange
 from edgeproxy.errors import MapError
 from edgeproxy.limits import Limits
 from edgeproxy.published.records import Site
 from edgeproxy.units import Duration
-from tests.edge import client1, client2
-from tests.edge.client1 import Client1, request
-from tests.edge.client2 import Client2
+from tests.edge import client1
+from tests.edge.client1 import request
 from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, edge_with, until
-
-Fields = tuple[tuple[bytes, bytes], ...]
-
-
-class Outcome(msgspec.Struct):
-    """What a client got, by either protocol."""
-
-    status: int
-    body: bytes
-    complete: bool
-    fields: list[tuple[bytes, bytes]]
-
-    def field(self, name: bytes) -> bytes | None:
-        """The only value of a field; None where there is none."""
-        values = [value for each, value in self.fields if each == name]
-        assert len(values) < 2
-        return values[0] if values else None
-
-
-class Visitor:
-    """Asks on one connection, by either protocol."""
-
-    def __init__(self, client: Client1 | Client2, hostname: str) -> None:
-        self._client = client
-        self._hostname = hostname
-
-    async def __call__(self, target: str = "/", *, host: str = "", method: str = "GET", fields: Fields = ()) -> Outcome:
-        client, host = self._client, host or self._hostname
-        got: client1.Answer | client2.Answer
-        if isinstance(client, Client2):
-            got = await client.get(client2.get(target, *fields, host=host, method=method))
-        else:
-            lines = [b"%b: %b" % field for field in fields]
-            client.send(request(f"{method} {target}".encode(), *lines, host=host.encode()))
-            got = await client.answer(method.encode())
-        return Outcome(got.status, got.body, got.complete, got.fields)
-
-    def leave(self) -> None:
-        """Drops the connection."""
-        cast(asyncio.Transport, self._client.writer.transport).abort()
-
-
-@contextlib.asynccontextmanager
-async def visiting(edge: Edge, protocol: str, hostname: str = "gallery.test") -> AsyncIterator[Visitor]:
-    """A visitor on a connection of its own."""
-    connected = client2.connected if protocol == "h2" else client1.connected
-    async with connected(edge, hostname) as client:
-        yield Visitor(client, hostname)
-
-
-@pytest.fixture(params=["h1", "h2"])
-def protocol(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def following(edge: Edge) -> list[Exchange]:
-    """The exchanges that are over, as they are told."""
-    told: list[Exchange] = []
-    edge.worker.record, edge.worker.record_whole = told.append, told.extend
-    return told
-
+from tests.edge.visiting import following, visiting
 
 # Where it goes
 
@@ -332,128 +266,6 @@ async def test_a_malformed_trailer_of_the_origin_cuts_the_answer_off(edge: Edge,
     async with visiting(edge, protocol) as ask:
         assert not (await ask()).complete
     assert "malformed trailer" in told[0].error
-
-
-# What is answered instead of the origin
-
-
-def gallery(**how: object) -> tuple[str, str, Site]:
-    """The site of gallery.test, as it is now."""
-    return "sites", "gallery.test", Site(workspace="spandantest", certificate="cert-gallery.test", **how)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("target", ["/", "/a/b?c=d&e=%0d%0aSet-Cookie:x", "//elsewhere.test/x", "/\\elsewhere.test", "/.//x"])
-async def test_a_redirect_keeps_path_and_query_and_leads_nowhere_else(
-    edge: Edge, script: Script, protocol: str, target: str
-) -> None:
-    edge.publish(gallery(redirect_to="www.gallery.test"))
-    told = following(edge)
-    async with visiting(edge, protocol) as ask:
-        for method in ("GET", "HEAD", "DELETE"):
-            answer = await ask(target, method=method)
-            assert answer.status == 308
-            assert answer.field(b"location") == b"https://www.gallery.test:8443" + target.encode()
-            assert answer.field(b"set-cookie") is None
-    assert not script.connections
-    assert {(over.error, over.destination.route.workspace) for over in told if over.destination is not None} == {
-        ("redirected to www.gallery.test", "spandantest")
-    }
-
-
-async def test_a_redirect_that_is_no_hostname_is_not_sent(edge: Edge, protocol: str) -> None:
-    async with visiting(edge, protocol) as ask:
-        for wrong in ("evil.test/x", "a.test\r\nset-cookie: x", "a.test:1", "*.a.test", "user@a.test"):
-            edge.publish(gallery(redirect_to=wrong))
-            answer = await ask()
-            assert (answer.status, answer.field(b"location"), answer.field(b"set-cookie")) == (404, None, None)
-
-
-@pytest.mark.parametrize(
-    ("how", "status", "code", "after"),
-    [
-        ({"maintenance": True}, 503, "maintenance", b"120"),
-        ({"maintenance": True, "redirect_to": "www.gallery.test"}, 503, "maintenance", b"120"),
-        ({"suspended": True, "maintenance": True, "redirect_to": "www.gallery.test"}, 403, "suspended", None),
-    ],
-)
-async def test_a_page_is_shown_from_the_next_request_on_and_until_the_switch_is_turned_back(
-    edge: Edge, script: Script, protocol: str, how: dict[str, object], status: int, code: str, after: bytes | None
-) -> None:
-    told = following(edge)
-    async with visiting(edge, protocol) as ask:
-        assert (await ask()).status == 200
-        edge.publish(gallery(**how))
-        answer = await ask(fields=((b"accept", b"application/json"),))
-        assert (answer.status, answer.field(b"retry-after")) == (status, after)
-        document = json.loads(answer.body)
-        assert (document["code"], document["host"]) == (code, "gallery.test")
-        assert b"<h1>" in (await ask(fields=((b"accept", b"text/html"),))).body
-        assert (await ask(method="HEAD")).body == b""
-        edge.publish(gallery())
-        assert (await ask()).status == 200
-    assert len(script.heads) == 2
-    assert document["request_id"] == told[1].request_id.decode()
-    assert told[1].error.startswith("the domain is ")
-    assert told[1].origin_seconds == 0
-
-
-async def test_a_body_that_nobody_takes_does_not_keep_a_page_from_its_visitor(edge: Edge, script: Script) -> None:
-    edge.publish(gallery(maintenance=True))
-    async with client1.connected(edge) as client:
-        client.send(request(b"POST /", b"Content-Length: 100000", body=b"x" * 100000))
-        assert (await client.answer()).status == 503
-    async with client2.connected(edge) as two:
-        number = two.request(client2.get(method="POST"), None)
-        two.send(number, b"x" * 16000)
-        assert (await two.answer(number)).status == 503
-    assert not script.connections
-
-
-async def test_a_websocket_is_answered_with_the_page_too(edge: Edge, script: Script) -> None:
-    edge.publish(gallery(maintenance=True))
-    upgrade = (
-        b"Connection: Upgrade",
-        b"Upgrade: websocket",
-        b"Sec-WebSocket-Version: 13",
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-    )
-    async with client1.connected(edge) as client:
-        assert (await client.get(b"/chat", *upgrade)).status == 503
-    connect = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *client2.get("/chat")[1:]]
-    async with client2.connected(edge) as two:
-        answer = await two.answer(two.request([*connect, (b"sec-websocket-version", b"13")]))
-        assert (answer.status, answer.complete) == (503, True)
-    edge.publish(gallery(redirect_to="www.gallery.test"))
-    async with client2.connected(edge) as two:
-        answer = await two.answer(two.request([*connect, (b"sec-websocket-version", b"13")]))
-        assert answer.status == 308
-    assert not script.connections
-
-
-async def test_the_operators_own_page_is_shown_with_host_and_request_id(
-    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int], protocol: str
-) -> None:
-    pages = Pages(suspended=Page("/p.html", "<title>{{host}}</title><p>Ask us: {{ request_id }}"), setup_until_active=True)
-    edge = edge_with(tmp_path, maps, origin[1], pages=pages)
-    async with edge.running(), visiting(edge, protocol) as ask:
-        told = following(edge)
-        edge.publish(gallery(suspended=True))
-        answer = await ask()
-        edge.publish(gallery(new=True))
-        assert (await ask()).status == 503
-    request_id = told[0].request_id.decode()
-    assert answer.body.decode() == f"<title>gallery.test</title><p>Ask us: {request_id}"
-    assert answer.field(b"x-request-id") == request_id.encode()
-
-
-async def test_a_trusted_proxys_request_id_is_in_the_page(
-    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int], protocol: str
-) -> None:
-    listen = msgspec.structs.replace(config_for(origin[1]).listen, trusted_proxies=("127.0.0.0/8",))
-    edge = edge_with(tmp_path, maps, origin[1], listen=listen)
-    async with edge.running(), visiting(edge, protocol) as ask:
-        edge.publish(gallery(maintenance=True))
-        assert b"theirs-7" in (await ask(fields=((b"x-request-id", b"theirs-7"),))).body
 
 
 # Who leaves

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import random
-from urllib.parse import quote
 
 import pytest
 
@@ -13,7 +11,6 @@ from edgeproxy.control.api.shapes import moment
 from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.issuance.scheduler import described
 from edgeproxy.control.store import Failure
-from edgeproxy.errors import StateError
 from edgeproxy.model import DomainState
 from tests.control.api.conftest import certificate, problem_of
 from tests.control.issuance.conftest import changed
@@ -372,75 +369,6 @@ async def test_a_map_that_does_not_follow_is_told_and_the_domain_is_kept(world, 
     assert answer.status_code == 201
     assert answer.json()["published"] is False
     assert (await world.store.get_domain("a.example.com")).state is DomainState.VERIFIED
-
-
-def _anything(chance: random.Random, depth: int = 0) -> object:
-    """Some JSON value, with a liking for what is nearly right."""
-    text = "".join(chance.choice("aZ0.-_*/%: \u0000é中\u202e\U0001f600xn--") for _ in range(chance.randrange(12)))
-    simple = [None, True, 0, -1, 1e308, 2**70, text, "a.example.com", "*.example.com", "w", "http://127.0.0.1:1", "unix:/x"]
-    if depth < 3 and chance.random() < 0.2:
-        return [_anything(chance, depth + 1) for _ in range(chance.randrange(3))]
-    if depth < 3 and chance.random() < 0.2:
-        return {text: _anything(chance, depth + 1)}
-    return chance.choice(simple)
-
-
-async def test_whatever_is_sent_is_done_or_refused_but_never_fails(world):
-    chance = random.Random(7)
-    fields = (
-        "domain",
-        "workspace_id",
-        "origin",
-        "auto_configure",
-        "verify",
-        "redirect_to",
-        "include_www",
-        "metadata",
-        "colour",
-    )
-    changes = ("origin", "redirect_to", "maintenance", "metadata", "colour")
-    for _ in range(200):
-        body = {field: _anything(chance) for field in fields if chance.random() < 0.5}
-        wished = {field: _anything(chance) for field in changes if chance.random() < 0.4}
-        seen = "".join(chance.choice('*"W/-,3 ') for _ in range(chance.randrange(6)))
-        path = quote(str(_anything(chance)), safe=chance.choice(("", "/", "%")))
-        for answer in (
-            await world.client.post(DOMAINS, json=body),
-            await world.client.get(f"{DOMAINS}/{path}"),
-            await world.client.patch(f"{DOMAINS}/a.example.com", json=wished, headers={"if-match": seen} if seen else {}),
-            await world.client.patch(f"{DOMAINS}/{path}", json=wished),
-            await world.client.delete(f"{DOMAINS}/{path}"),
-            await world.client.get(DOMAINS, params={"cursor": str(_anything(chance)), "state": str(_anything(chance))}),
-        ):
-            assert answer.status_code < 500, (body, path, answer.text)
-            if answer.status_code >= 400:
-                assert answer.headers["content-type"] == "application/problem+json"
-
-
-@pytest.mark.parametrize("text", ["\\ud800", "\\u0000", "\\u202e", "\\udfff\\ud800"])
-async def test_text_that_is_none_is_kept_as_it_is_or_refused(world, text):
-    await add(world, "example.com")
-    headers = {"content-type": "application/json"}
-    for field in (f'"metadata": {{"a": "{text}"}}', f'"redirect_to": "{text}"', f'"origin": "{text}"', f'"{text}": 1'):
-        answer = await world.client.patch(f"{DOMAINS}/example.com", content=f"{{{field}}}", headers=headers)
-        assert answer.status_code in (200, 422), (field, answer.text)
-    assert (await world.client.get(f"{DOMAINS}/example.com")).status_code == 200
-
-
-async def test_without_a_store_every_endpoint_says_why(world):
-    world.context.plane = None
-    problem_of(await world.client.get(DOMAINS), 503, "state_unusable")
-    world.context.faults.fails("store", StateError("The database is damaged: do this."), 1.0)
-    document = problem_of(await add(world, "a.example.com"), 503, "state_unusable")
-    assert document["detail"] == "The database is damaged: do this."
-    assert document["fault"] == "operator"
-
-
-async def test_every_method_that_a_path_does_not_take_is_refused_with_those_that_it_does(world):
-    answer = await world.client.patch(DOMAINS)
-    problem_of(answer, 405, "method_not_allowed")
-    assert set(answer.headers["allow"].replace(" ", "").split(",")) <= {"GET", "POST"}
-    problem_of(await world.client.get("/api/v1/nothing"), 404, "not_found")
 
 
 # Verified like a tenant's
