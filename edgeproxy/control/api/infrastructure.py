@@ -41,8 +41,11 @@ from edgeproxy.errors import EdgeError, NotFound
 from edgeproxy.model import ANSWERED, DomainState, hostname
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeproxy.control.domains.records import DnsRecord
     from edgeproxy.control.plane import Plane
-    from edgeproxy.control.store import Domain, Failure
+    from edgeproxy.control.store import Domain, Failure, Sheet
 
 router = APIRouter(prefix="/api/v1/infrastructure", tags=["domains"])
 log = structlog.get_logger("api")
@@ -120,14 +123,19 @@ async def show_domain(request: Request, response: Response, domain: str) -> Doma
     """One domain. Its ETag is what If-Match of a change may have."""
     context = context_of(request)
     plane = context.open_plane()
-    existing = await _existing(plane, domain, to_add=True)
+    name = hostname(domain[:512], wildcard=True)
+    sheet = await plane.store.sheet(name, context.now())
+    if sheet is None:
+        raise _unknown(name, to_add=True)
+    existing = sheet.domain
     caller_of(request).owns(existing.workspace_id, existing.hostname)
     response.headers["etag"] = etag_of(existing)
-    view = await _compared(context, plane, existing)
-    mistake = await plane.issuance.failure(existing.hostname)  # those by a wrong setting are not in the store
+    acme = await plane.domains.compared((await plane.issuance.records([name]))[name])
+    mistake = plane.issuance.mistake(name)  # those by a wrong setting are not in the store
     if mistake is not None:
-        view.error = _error(context, existing, mistake, view.certificate_id)
-    turn = await plane.issuance.turn_of(existing.hostname)
+        sheet = msgspec.structs.replace(sheet, failure=mistake)
+    view = _shown(context, plane, existing, sheet, acme)
+    turn = await plane.issuance.turn_of(name, existing)
     view.queued = None if turn is None else described(turn)
     return view
 
@@ -254,9 +262,13 @@ async def _existing(plane: Plane, text: str, *, to_add: bool = False) -> Domain:
     name = hostname(text[:512], wildcard=True)
     domain = await plane.store.get_domain(name)
     if domain is None:
-        add = f"{how_to_register(name)} " if to_add else ""
-        raise NotFound(f"{not_registered(name)} {add}`edgeproxy domains list` shows what is.")
+        raise _unknown(name, to_add=to_add)
     return domain
+
+
+def _unknown(name: str, *, to_add: bool) -> NotFound:
+    add = f"{how_to_register(name)} " if to_add else ""
+    return NotFound(f"{not_registered(name)} {add}`edgeproxy domains list` shows what is.")
 
 
 async def _view(context: Context, plane: Plane, domain: Domain) -> DomainOut:
@@ -271,30 +283,31 @@ async def _compared(context: Context, plane: Plane, domain: Domain) -> DomainOut
 
 
 async def _views(context: Context, plane: Plane, domains: list[Domain]) -> list[DomainOut]:
+    """As they are given, with what the store says of their certificates; one may be gone from there by now."""
     names = [domain.hostname for domain in domains]
-    certificates = await plane.store.current_certificate_ids(names, context.now())
-    failures = await plane.store.failures(names)
+    sheets = await plane.store.sheets(names, context.now())
     records = await plane.issuance.records(names)
-    served = {domain.hostname: certificates.get(domain.hostname) for domain in domains if domain.state in ANSWERED}
-    return [
-        DomainOut(
-            domain=domain.hostname,
-            workspace_id=domain.workspace_id,
-            state=domain.state,
-            origin=domain.origin,
-            routing=context.config.origin.routing,
-            redirect_to=domain.redirect_to or None,
-            include_www=domain.include_www,
-            maintenance=domain.maintenance,
-            metadata=msgspec.json.decode(domain.metadata) if domain.metadata else {},
-            created_at=certain_moment(domain.created_at),
-            verified_at=moment(domain.verified_at),
-            dns_records=[record.shown() for record in (*proving(context, plane, domain), *records[domain.hostname])],
-            certificate_id=served.get(domain.hostname),
-            error=_error(context, domain, failures.get(domain.hostname), served.get(domain.hostname)),
-        )
-        for domain in domains
-    ]
+    return [_shown(context, plane, domain, sheets.get(domain.hostname), records[domain.hostname]) for domain in domains]
+
+
+def _shown(context: Context, plane: Plane, domain: Domain, sheet: Sheet | None, acme: Sequence[DnsRecord]) -> DomainOut:
+    certificate = sheet.certificate_id if sheet is not None and domain.state in ANSWERED else None
+    return DomainOut(
+        domain=domain.hostname,
+        workspace_id=domain.workspace_id,
+        state=domain.state,
+        origin=domain.origin,
+        routing=context.config.origin.routing,
+        redirect_to=domain.redirect_to or None,
+        include_www=domain.include_www,
+        maintenance=domain.maintenance,
+        metadata=msgspec.json.decode(domain.metadata) if domain.metadata else {},
+        created_at=certain_moment(domain.created_at),
+        verified_at=moment(domain.verified_at),
+        dns_records=[record.shown() for record in (*proving(context, plane, domain), *acme)],
+        certificate_id=certificate,
+        error=_error(context, domain, None if sheet is None else sheet.failure, certificate),
+    )
 
 
 def _metadata(given: dict[str, str]) -> str:

@@ -287,6 +287,8 @@ class Domains:
     async def compared(self, records: Sequence[DnsRecord]) -> list[DnsRecord]:
         """Records of the CA's challenges with what is in their place, as it was seen at most some seconds ago; without it where
         the DNS takes longer than COMPARE_SECONDS: who asks again is told then."""
+        if not records:
+            return []
         try:
             async with asyncio.timeout(COMPARE_SECONDS):
                 return await self._looker.compare(records)

@@ -11,7 +11,7 @@ import structlog
 from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance.gate import Gate, GateAnswer, GateVerdict
 from edgeproxy.control.issuance.policy import Admission, Registration, Verdict, admit, not_registered
-from edgeproxy.control.store import GateRoute, Store, StoredCertificate
+from edgeproxy.control.store import Domain, GateRoute, Store, StoredCertificate
 from edgeproxy.errors import Fault, IssuanceDenied, IssuanceError
 from edgeproxy.model import covers, wildcard_of, wire_hostname
 
@@ -78,7 +78,10 @@ class Admissions:
 
     async def of(self, name: str, *, ahead: bool = False) -> Found:
         """What policy says of a hostname or wildcard; `ahead` as in policy. The gate is not asked."""
-        domain = await self._store.registration_of(name)
+        return self.known(name, await self._store.registration_of(name), ahead=ahead)
+
+    def known(self, name: str, domain: Domain | None, *, ahead: bool = False) -> Found:
+        """The same, where it is known which registration decides on the name."""
         if domain is None:
             return Found(admit(name, self._config, None))
         found = admit(name, self._config, Registration(domain.hostname, domain.state), ahead=ahead)

@@ -111,7 +111,11 @@ class Issuing:
 
     async def failed(self, name: str) -> Failure | None:
         """What is remembered of a name's last failure."""
-        return self._operator_failures.get(name) or await self._store.failure(name)
+        return self.mistake(name) or await self._store.failure(name)
+
+    def mistake(self, name: str) -> Failure | None:
+        """The same, where it failed by a wrong setting: that is not in the store."""
+        return self._operator_failures.get(name)
 
     def forgive(self, name: str) -> None:
         """The operator wants it tried now."""

@@ -28,7 +28,7 @@ from edgeproxy.control.issuance.strangers import Strangers
 from edgeproxy.control.issuance.upkeep import Upkeep
 from edgeproxy.control.issuance.visits import Visits
 from edgeproxy.control.issuance.windows import Windows
-from edgeproxy.control.store import Failure, Store, StoredCertificate
+from edgeproxy.control.store import Domain, Failure, Store, StoredCertificate
 from edgeproxy.errors import IssuanceDenied, IssuanceError
 from edgeproxy.model import hostname as checked_hostname
 from edgeproxy.model import wire_hostname
@@ -132,9 +132,11 @@ class Issuance:
         """Where a certificate's name stands in the queue; None where it does not wait."""
         return self._scheduler.turn(name)
 
-    async def turn_of(self, hostname: str) -> Turn | None:
-        """The same for a hostname, which a wildcard that waits may be to serve."""
-        return self.turn(hostname) or self.turn((await self._admissions.of(hostname)).admission.certificate)
+    async def turn_of(self, hostname: str, domain: Domain | None = None) -> Turn | None:
+        """The same for a hostname, which a wildcard that waits may be to serve; `domain` is its registration, where it is
+        known."""
+        found = self._admissions.known(hostname, domain) if domain is not None else await self._admissions.of(hostname)
+        return self.turn(hostname) or self.turn(found.admission.certificate)
 
     async def close(self) -> None:
         """Ends what is under way, to be resumed by the next process, and all connections."""
@@ -234,7 +236,8 @@ class Issuance:
 
     async def records(self, hostnames: Sequence[str]) -> dict[str, list[DnsRecord]]:
         """For each name, the records by which its owner lets the CA see in the DNS that it is ours. Raises StateError."""
-        account, issuers = await self._issuer.account()
+        persists = "dns-persist-01" in self._config.issuance.challenges
+        account, issuers = await self._issuer.account() if persists else ("", ())
         return {name: acme_records(name, self._config, account=account, issuers=issuers) for name in hostnames}
 
     # Ahead of time
@@ -271,6 +274,10 @@ class Issuance:
             await self._obtain_again(name, renewal=present is not None, begun=begun)
         except IssuanceDenied:
             await self._issuer.settled(name)
+
+    def mistake(self, name: str) -> Failure | None:
+        """What failed for a name by a wrong setting, which the store does not know, while it is too early to try again."""
+        return self._too_early(self._issuing.mistake(name), 0.0)
 
     async def failure(self, name: str) -> Failure | None:
         """See upkeep.Desk."""

@@ -17,6 +17,7 @@ from edgeproxy.control.store.rows.issuance import (
 )
 from edgeproxy.control.store.rows.publishing import LogEntry, Summary
 from edgeproxy.control.store.rows.telling import Alert, Delivery, Endpoint, Event, Tried
+from edgeproxy.control.store.sheets import Sheet
 from edgeproxy.control.store.store import Store
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Order",
     "RateLimit",
     "Removal",
+    "Sheet",
     "Spent",
     "Store",
     "StoredCertificate",

@@ -63,9 +63,11 @@ def page(limit: int) -> int:
     return max(1, min(limit, MAX_PAGE))
 
 
-def listed(names: Sequence[str]) -> TableValuedAlias:
-    """Names as a table with a column `value`: one parameter however many, and one plan."""
-    return func.json_each(msgspec.json.encode(names).decode()).table_valued("value", name="names")
+def listed(names: Sequence[str] | ColumnElement[str]) -> TableValuedAlias:
+    """Names, or a parameter that has them as JSON, as a table with a column `value`: one parameter however many, and one
+    plan."""
+    array = names if isinstance(names, ColumnElement) else msgspec.json.encode(names).decode()
+    return func.json_each(array).table_valued("value", name="names")
 
 
 def wildcard(name: ColumnElement[str]) -> ColumnElement[str]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, func, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from edgeproxy.control.store.base import fields, listed, map_key, page, parent_of, wildcard
@@ -101,19 +101,19 @@ class Certificates(History):
 
     async def get_certificate(self, certificate_id: str) -> StoredCertificate | None:
         """A certificate by its id."""
-        async with self.database.read() as connection:
-            return next(iter(await load(connection, [certificate_id])), None)
+        return next(iter(await self.database.look(lambda connection: loaded(connection, [certificate_id]))), None)
 
     async def current_certificate(self, hostname: str, now: float = 0.0) -> StoredCertificate | None:
         """The newest certificate that covers a hostname and outlives `now`: its own first, else its wildcard's."""
-        async with self.database.read() as connection:
-            best = await chosen(connection, [hostname], now)
-            return next(iter(await load(connection, list(best.values()))), None)
+
+        def find(connection: Connection) -> list[StoredCertificate]:
+            return loaded(connection, [row.id for row in connection.execute(_chosen([hostname], now)) if row.id is not None])
+
+        return next(iter(await self.database.look(find)), None)
 
     async def current_certificate_ids(self, hostnames: Sequence[str], now: float = 0.0) -> dict[str, str]:
         """The ids of what `current_certificate` gives, for those of the hostnames that have one."""
-        async with self.database.read() as connection:
-            return await chosen(connection, hostnames, now)
+        return {row.value: row.id for row in await self.database.rows(_chosen(hostnames, now)) if row.id is not None}
 
     async def list_certificates(self, limit: int, after: str = "") -> list[StoredCertificate]:
         """A page of certificates behind the id `after`, by id; superseded ones too."""
@@ -170,20 +170,19 @@ async def remove(write: Write, certificate_id: str, now: float, *, by: str, why:
     return bool(names)
 
 
-def newest_of(name: ColumnElement[str], now: float) -> ScalarSelect[str]:
+def newest_of(name: ColumnElement[str], now: float | ColumnElement[float]) -> ScalarSelect[str]:
     """The id of the newest certificate of a name that outlives `now`, as a subquery."""
     columns = certificate_names.c
     query = select(columns.certificate_id).where(columns.name == name, columns.not_after > now)
     return query.order_by(columns.number.desc()).limit(1).scalar_subquery()
 
 
-async def chosen(connection: AsyncConnection, hostnames: Sequence[str], now: float) -> dict[str, str]:
-    """For each hostname that has one, the id of the certificate that covers it: its own first, else its wildcard's."""
+def _chosen(hostnames: Sequence[str], now: float) -> Select[Any]:
+    """For each hostname (`value`) the `id` of the certificate that covers it: its own first, else its wildcard's; or NULL."""
     names = listed(hostnames)
-    query = select(
+    return select(
         names.c.value, func.coalesce(newest_of(names.c.value, now), newest_of(wildcard(names.c.value), now)).label("id")
     )
-    return {row.value: row.id for row in await connection.execute(query) if row.id is not None}
 
 
 async def _newest(connection: AsyncConnection, names: Iterable[str]) -> dict[str, str]:
@@ -254,9 +253,14 @@ async def put_companion(write: Write, certificate_id: str, companion: Companion)
 
 async def load(connection: AsyncConnection, ids: Any) -> list[StoredCertificate]:
     """Certificates with their names, in the order of their ids given."""
+    return await connection.run_sync(loaded, ids) if ids else []
+
+
+def loaded(connection: Connection, ids: Any) -> list[StoredCertificate]:
+    """The same, where the connection has a thread of its own (`Database.look`)."""
     if not ids:
         return []
-    rows = {row.id: row for row in await connection.execute(select(certificates).where(certificates.c.id.in_(list(ids))))}
+    rows = {row.id: row for row in connection.execute(select(certificates).where(certificates.c.id.in_(list(ids))))}
     columns = certificate_names.c
     query = (
         select(columns.certificate_id, columns.name)
@@ -264,9 +268,9 @@ async def load(connection: AsyncConnection, ids: Any) -> list[StoredCertificate]
         .order_by(columns.certificate_id, columns.position)
     )
     names: dict[str, list[str]] = {}
-    for certificate_id, name in await connection.execute(query):
+    for certificate_id, name in connection.execute(query):
         names.setdefault(certificate_id, []).append(name)
-    beside = await connection.execute(select(companions).where(companions.c.certificate_id.in_(list(rows))))
+    beside = connection.execute(select(companions).where(companions.c.certificate_id.in_(list(rows))))
     accompanied = {row.certificate_id: Companion(**fields(row, "certificate_id")) for row in beside}
     return [
         StoredCertificate(

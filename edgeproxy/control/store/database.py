@@ -7,9 +7,9 @@ import contextlib
 import sqlite3
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy
 from sqlalchemy import event
@@ -17,8 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from edgeproxy import disk
 from edgeproxy.control.store import schema
+from edgeproxy.control.store.quick import Quick
 from edgeproxy.control.store.rows.publishing import Database as MapDatabase
 from edgeproxy.errors import StateError
+
+T = TypeVar("T")
+
+Values = dict[str, Any] | None
 
 CONNECTIONS = 5
 """Connections to the file, each with a thread: four may read while one writes."""
@@ -109,10 +114,12 @@ class Database:
         event.listen(self._reading.sync_engine, "connect", self._remember)
         event.listen(self._reading.sync_engine, "begin", _begin)
         self._writing = self._reading.execution_options(edgeproxy_writes=True)
+        self._quick = Quick(path, _prepare)
 
     async def close(self) -> None:
         """Closes all connections. Theirs are the threads that it waits for: one that is still busy with what was cancelled
         would tell its result to a loop that may be closed by then."""
+        await asyncio.to_thread(self._quick.close)
         await self._reading.dispose()
         for thread in list(self._threads):
             await asyncio.to_thread(thread.join, CLOSING_SECONDS)
@@ -121,6 +128,28 @@ class Database:
         thread = getattr(connection.driver_connection, "_thread", None)  # aiosqlite has no public name for it
         if thread is not None:
             self._threads.add(thread)
+
+    async def look(self, work: Callable[[sqlalchemy.Connection], T]) -> T:
+        """What `work` finds: a transaction as `read`, in one go in a thread, for what is asked often and quickly answered.
+        Raises StateError."""
+        with translated(self.path):
+            return await self._quick.run(work)
+
+    async def rows(self, query: sqlalchemy.Select[Any], values: Values = None) -> Sequence[sqlalchemy.Row[Any]]:
+        """The rows that answer one question, by `look`; `values` are those of its parameters."""
+        return await self.look(lambda connection: connection.execute(query, values).all())
+
+    async def first(self, query: sqlalchemy.Select[Any], values: Values = None) -> sqlalchemy.Row[Any] | None:
+        """The first of them; None where there is none."""
+        return await self.look(lambda connection: connection.execute(query, values).first())
+
+    async def note(self, work: Callable[[sqlalchemy.Connection], T]) -> T:
+        """A transaction that writes what neither the published map nor an event tells of, in one go in a thread. Committed
+        when it returns; nothing of it remains where `work` raises. Raises StateError."""
+        with translated(self.path):
+            async with self._lock:
+                self._check_there()
+                return await self._quick.run(work, writes=True)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -135,12 +164,7 @@ class Database:
         the block raises, nothing of it remains. Raises StateError."""
         with translated(self.path):
             async with self._lock, self._writing.begin() as connection:
-                if _identity(self.path) != self._identity:
-                    # SQLite would go on writing into the file that nobody can find any more.
-                    raise StateError(
-                        f"The store's file was moved, replaced or deleted: {self.path}. Nothing of this was saved. Stop the "
-                        "edge, put the file back, and start again."
-                    )
+                self._check_there()
                 write = Write(connection)
                 yield write
                 await write.log()
@@ -151,6 +175,14 @@ class Database:
         if write.tells:
             told, self.told = self.told, asyncio.Event()
             told.set()
+
+    def _check_there(self) -> None:
+        """SQLite would go on writing into the file that nobody can find any more."""
+        if _identity(self.path) != self._identity:
+            raise StateError(
+                f"The store's file was moved, replaced or deleted: {self.path}. Nothing of this was saved. Stop the "
+                "edge, put the file back, and start again."
+            )
 
     async def scrub(self) -> bool:
         """Wipes deleted secrets out of the files. SQLite has overwritten their rows (`secure_delete`), but in its

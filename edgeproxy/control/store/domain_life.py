@@ -69,8 +69,7 @@ class DomainLife(Part):
     async def holders_of(self, hostname: str) -> list[Holder]:
         """The workspaces that held a name, verified, and do not any more; the last one first."""
         query = select(holders).where(holders.c.hostname == hostname).order_by(holders.c.ended_at.desc())
-        async with self.database.read() as connection:
-            return [Holder(**fields(row)) for row in await connection.execute(query)]
+        return [Holder(**fields(row)) for row in await self.database.rows(query)]
 
     # Who looks
 

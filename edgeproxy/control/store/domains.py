@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import false, func, or_, select
+from sqlalchemy import bindparam, false, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields, map_key, page, parent_of
@@ -22,6 +22,9 @@ from edgeproxy.errors import Conflict, NotFound, Outdated
 from edgeproxy.model import SERVED, DomainState, wildcard_of
 
 COLUMNS = [column for column in domains.c if column.name != "parent"]
+
+_DOMAIN = select(*COLUMNS).where(domains.c.hostname == bindparam("name"))
+"""Made once: it is asked all the time."""
 
 
 class Domains(Part):
@@ -91,15 +94,13 @@ class Domains(Part):
 
     async def get_domain(self, hostname: str) -> Domain | None:
         """The registration of exactly this name."""
-        async with self.database.read() as connection:
-            row = (await connection.execute(select(*COLUMNS).where(domains.c.hostname == hostname))).first()
+        row = await self.database.first(_DOMAIN, {"name": hostname})
         return None if row is None else domain_of(row)
 
     async def registration_of(self, hostname: str) -> Domain | None:
         """The registration that decides on a name: its own, else that of the wildcard one label above it."""
         query = select(*COLUMNS).where(domains.c.hostname.in_({hostname, wildcard_of(hostname)}))
-        async with self.database.read() as connection:
-            found = {row.hostname: domain_of(row) for row in await connection.execute(query)}
+        found = {row.hostname: domain_of(row) for row in await self.database.rows(query)}
         return found.get(hostname) or found.get(wildcard_of(hostname))
 
     async def list_domains(

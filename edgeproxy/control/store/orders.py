@@ -24,8 +24,7 @@ class Accounts(Part):
 
     async def account(self, directory: str) -> Account | None:
         """The account at a directory."""
-        async with self.database.read() as connection:
-            row = (await connection.execute(select(accounts).where(accounts.c.directory == directory))).first()
+        row = await self.database.first(select(accounts).where(accounts.c.directory == directory))
         if row is None:
             return None
         context, coming = b"account:" + directory.encode(), row.sealed_next_key
@@ -57,8 +56,7 @@ class Orders(Part):
 
     async def order_for(self, hostname: str) -> Order | None:
         """The order under way for a name."""
-        async with self.database.read() as connection:
-            row = (await connection.execute(select(orders).where(orders.c.hostname == hostname))).first()
+        row = await self.database.first(select(orders).where(orders.c.hostname == hostname))
         return None if row is None else self._order(row)
 
     async def save_order(self, order: Order, now: float) -> None:
@@ -149,15 +147,13 @@ class Failures(Part):
 
     async def failure(self, name: str) -> Failure | None:
         """What is remembered of a name."""
-        async with self.database.read() as connection:
-            row = (await connection.execute(select(failures).where(failures.c.name == name))).first()
+        row = await self.database.first(select(failures).where(failures.c.name == name))
         return None if row is None else Failure(**fields(row))
 
     async def failures(self, names: Sequence[str]) -> dict[str, Failure]:
         """What went wrong last, for those of the names that fail."""
         query = select(failures).where(failures.c.name.in_(names))
-        async with self.database.read() as connection:
-            return {row.name: Failure(**fields(row)) for row in await connection.execute(query)}
+        return {row.name: Failure(**fields(row)) for row in await self.database.rows(query)}
 
     async def save_failure(self, failure: Failure, now: float) -> None:
         """Remembers; at most MAX_FAILURES names, the longest untouched go."""

@@ -40,8 +40,7 @@ class GateRoutes(Part):
 
     async def get_gate_route(self, hostname: str) -> GateRoute | None:
         """The route of a hostname, fresh or stale."""
-        async with self.database.read() as connection:
-            row = (await connection.execute(select(*_COLUMNS).where(gate_routes.c.hostname == hostname))).first()
+        row = await self.database.first(select(*_COLUMNS).where(gate_routes.c.hostname == hostname))
         return None if row is None else GateRoute(**fields(row))
 
     async def delete_gate_route(self, hostname: str, now: float) -> int:

@@ -22,6 +22,7 @@ from edgeproxy.control.store.redirects import Redirects
 from edgeproxy.control.store.renewals import Renewals
 from edgeproxy.control.store.routes import GateRoutes
 from edgeproxy.control.store.secrets import Secrets
+from edgeproxy.control.store.sheets import Sheets
 from edgeproxy.control.store.tokens import Tokens
 from edgeproxy.control.store.turns import Turns
 from edgeproxy.control.store.webhooks import Webhooks
@@ -33,6 +34,7 @@ from edgeproxy.published.seal import Sealer
 class Store(
     Domains,
     DomainLife,
+    Sheets,
     Redirects,
     Renewals,
     Lifecycle,

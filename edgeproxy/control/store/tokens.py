@@ -48,8 +48,7 @@ class Tokens(Part):
 
     async def token(self, token_id: str) -> Token | None:
         """One token, also where it has ended."""
-        async with self.database.read() as connection:
-            row = (await connection.execute(select(tokens).where(tokens.c.id == token_id))).first()
+        row = await self.database.first(_TOKEN, {"token_id": token_id})
         return None if row is None else token_of(row)
 
     async def list_tokens(
@@ -92,6 +91,10 @@ class Tokens(Part):
         statement = tokens.update().where(tokens.c.id == bindparam("which")).values(used_at=bindparam("at"))
         async with self.database.write() as write:
             await write.connection.execute(statement, [{"which": which, "at": at} for which, at in used.items()])
+
+
+_TOKEN = select(tokens).where(tokens.c.id == bindparam("token_id"))
+"""Made once: it is asked with each request."""
 
 
 def token_of(row: Any) -> Token:

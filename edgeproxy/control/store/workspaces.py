@@ -26,8 +26,7 @@ class Workspaces(Part):
 
     async def workspace(self, workspace_id: str) -> Workspace | None:
         """What was said of a workspace last."""
-        async with self.database.read() as connection:
-            row = (await connection.execute(select(workspaces).where(workspaces.c.workspace_id == workspace_id))).first()
+        row = await self.database.first(select(workspaces).where(workspaces.c.workspace_id == workspace_id))
         return None if row is None else Workspace(**fields(row))
 
     async def put_workspace(self, said: Workspace, *, actor: str, now: float) -> Workspace:

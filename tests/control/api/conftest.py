@@ -45,7 +45,7 @@ from edgeproxy.control.mail import Mailer
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.probe.daily import Probe
 from edgeproxy.control.publish import Publisher
-from edgeproxy.control.store import Failure, Store, StoredCertificate
+from edgeproxy.control.store import Domain, Failure, Store, StoredCertificate
 from edgeproxy.control.webhooks.delivery import Webhooks
 from edgeproxy.errors import EdgeError
 from edgeproxy.link.messages import Result
@@ -132,7 +132,7 @@ class FakeIssuance:
         left = Left(300, 10_800.0, 180, {"new": 100, "renewal": 20, "retry": 0}, 1)
         return QueueState(1, {"new": 2, "renewal": 0, "retry": 0}, left, time.time() + 60)
 
-    async def turn_of(self, name: str) -> Turn | None:
+    async def turn_of(self, name: str, domain: Domain | None = None) -> Turn | None:
         return self.turns.get(name)
 
     async def records(self, names):
@@ -157,9 +157,12 @@ class FakeIssuance:
     async def issue_ahead(self, name: str) -> StoredCertificate | None:
         return None
 
-    async def failure(self, name: str) -> Failure | None:
+    def mistake(self, name: str) -> Failure | None:
         """An operator's mistake, which the real one keeps in memory."""
         return self.failures.get(name)
+
+    async def failure(self, name: str) -> Failure | None:
+        return self.mistake(name)
 
 
 class FakeAuthority:
