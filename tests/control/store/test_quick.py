@@ -113,7 +113,7 @@ async def test_its_errors_are_the_stores(tmp_path: Path, monkeypatch: pytest.Mon
 
 async def test_whoever_gives_up_waiting_leaves_the_store_usable_and_no_thread_behind(tmp_path: Path) -> None:
     before = set(threading.enumerate())
-    slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) SELECT sum(i) FROM n"
+    slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) SELECT sum(i) FROM n"
     async with opened(tmp_path) as store:
         asked = [
             asyncio.create_task(store.database.look(lambda connection: connection.exec_driver_sql(slow).scalar()))
