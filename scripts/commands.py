@@ -14,7 +14,7 @@ HEAD = """\
 # Commands
 
 `edgeproxy`, also `python -m edgeproxy`. Exit status: 0 done, 1 refused or failed, 2 usage or configuration, 3 the admin
-socket does not answer. All but `serve`, `demo`, `check` and `state` talk to a running edge over its admin socket.
+socket does not answer. All but `serve`, `demo`, `check`, `state` and `completion` talk to a running edge over its admin socket.
 
 This page is made from the program itself by `make docs`.
 """

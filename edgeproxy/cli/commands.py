@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgeproxy import __version__
-from edgeproxy.cli import certs, doctor, domains, events, local, mail, process, state, tokens, webhooks, workspaces
+from edgeproxy.cli import certs, completion, doctor, domains, events, local, mail, process, state, tokens, webhooks, workspaces
 from edgeproxy.cli.main import DONE, USAGE
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(events.app, name="events")
 app.add_typer(mail.app, name="mail")
 app.add_typer(state.app, name="state")
+completion.register(app)
 
 
 def invoke(arguments: list[str]) -> int:

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import typer
 
-from edgeproxy.cli.options import Host, Json, Limit, Socket, admin
+from edgeproxy.cli.completion import known_workspaces
+from edgeproxy.cli.options import Host, Json, Limit, NewHost, Socket, WorkspaceFilter, admin
 from edgeproxy.cli.show import as_json, fields, listing_as_json, say, table, text_of, zone_lines
 from edgeproxy.model import ANSWERED, DomainState
 
@@ -20,10 +21,6 @@ WATCH_SECONDS = 1.0
 """Between two questions of `watch`."""
 
 app = typer.Typer(help="Customers' domains.", no_args_is_help=True)
-
-_WorkspaceFilter = Annotated[
-    str | None, typer.Option("--workspace", "-w", metavar="ID", help="Only this workspace's.", show_default=False)
-]
 
 _RedirectTo = Annotated[
     str | None,
@@ -42,10 +39,17 @@ _Metadata = Annotated[
 
 @app.command()
 def add(
-    host: Host,
+    host: NewHost,
     workspace: Annotated[
         str,
-        typer.Option("--workspace", "-w", metavar="ID", help="Whose the domain is; the origin sees it.", show_default=False),
+        typer.Option(
+            "--workspace",
+            "-w",
+            metavar="ID",
+            help="Whose the domain is; the origin sees it.",
+            show_default=False,
+            autocompletion=known_workspaces,
+        ),
     ],
     origin: Annotated[
         str, typer.Option("--origin", metavar="URL", help="The domain's own origin. Else the platform's.", show_default=False)
@@ -139,7 +143,7 @@ def watch(
 
 
 @app.command()
-def restore(host: Host, json: Json = False, socket: Socket = None) -> None:
+def restore(host: NewHost, json: Json = False, socket: Socket = None) -> None:
     """Bring back a domain that was removed, while its time lasts (verification.undo). Not one that was the operator's word."""
     answer = admin(socket).post(f"{_path(host)}/restore")
     if json:
@@ -151,7 +155,7 @@ def restore(host: Host, json: Json = False, socket: Socket = None) -> None:
 
 @app.command("list")
 def list_domains(
-    workspace: _WorkspaceFilter = None,
+    workspace: WorkspaceFilter = None,
     state: Annotated[
         DomainState | None, typer.Option("--state", metavar="STATE", help="Only in this state.", show_default=False)
     ] = None,

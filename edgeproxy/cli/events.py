@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import typer
 
+from edgeproxy.cli.completion import registered_names
 from edgeproxy.cli.options import Json, Socket, admin
 from edgeproxy.cli.show import as_json, say, text_of
 from edgeproxy.cli.webhooks import WEBHOOKS, Events, Id
@@ -32,7 +33,12 @@ app = typer.Typer(help="What happened to domains and certificates.", no_args_is_
 
 @app.command()
 def tail(
-    domain: Annotated[str, typer.Option("--domain", metavar="HOST", help="Only of this name.", show_default=False)] = "",
+    domain: Annotated[
+        str,
+        typer.Option(
+            "--domain", metavar="HOST", help="Only of this name.", show_default=False, autocompletion=registered_names
+        ),
+    ] = "",
     last: Annotated[int, typer.Option("--last", min=0, max=1000, metavar="N", help="Begin with the newest so many.")] = 10,
     follow: Annotated[bool, typer.Option(help="Wait for what comes, until broken off.")] = True,
     json: Annotated[bool, typer.Option("--json", help="JSON, a line for each.")] = False,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeproxy.cli.completion import known_workspaces, registered_names
+
 if TYPE_CHECKING:
     from edgeproxy.cli.client import AdminClient
 
@@ -33,7 +35,24 @@ ConfigFile = Annotated[
         show_default=False,
     ),
 ]
-Host = Annotated[str, typer.Argument(metavar="HOST", help="A hostname, like gallery.example.com.", show_default=False)]
+NewHost = Annotated[str, typer.Argument(metavar="HOST", help="A hostname, like gallery.example.com.", show_default=False)]
+Host = Annotated[
+    str,
+    typer.Argument(
+        metavar="HOST", help="A hostname, like gallery.example.com.", show_default=False, autocompletion=registered_names
+    ),
+]
+WorkspaceFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--workspace",
+        "-w",
+        metavar="ID",
+        help="Only this workspace's.",
+        show_default=False,
+        autocompletion=known_workspaces,
+    ),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.", show_default=False)]
 
 

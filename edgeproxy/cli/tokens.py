@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 import typer
 
-from edgeproxy.cli.options import Json, Limit, Socket, admin
+from edgeproxy.cli.completion import known_workspaces, registered_names
+from edgeproxy.cli.options import Json, Limit, Socket, WorkspaceFilter, admin
 from edgeproxy.cli.show import as_json, listing_as_json, say, table
 from edgeproxy.model import TokenScope
 from edgeproxy.units import Duration
@@ -30,9 +31,22 @@ def create(
         ),
     ],
     workspace: Annotated[
-        str, typer.Option("--workspace", "-w", metavar="ID", help="tenant: whose domains.", show_default=False)
+        str,
+        typer.Option(
+            "--workspace",
+            "-w",
+            metavar="ID",
+            help="tenant: whose domains.",
+            show_default=False,
+            autocompletion=known_workspaces,
+        ),
     ] = "",
-    domain: Annotated[str, typer.Option("--domain", metavar="HOST", help="domain:read: which.", show_default=False)] = "",
+    domain: Annotated[
+        str,
+        typer.Option(
+            "--domain", metavar="HOST", help="domain:read: which.", show_default=False, autocompletion=registered_names
+        ),
+    ] = "",
     label: Annotated[str, typer.Option("--label", metavar="TEXT", help="What it is for.", show_default=False)] = "",
     expires: Annotated[
         str,
@@ -65,9 +79,7 @@ def create(
 
 @app.command("list")
 def list_tokens(
-    workspace: Annotated[
-        str | None, typer.Option("--workspace", "-w", metavar="ID", help="Only this workspace's.", show_default=False)
-    ] = None,
+    workspace: WorkspaceFilter = None,
     ended: Annotated[bool, typer.Option("--ended", help="Also those that ended within the last 30 days.")] = False,
     limit: Limit = None,
     json: Json = False,

@@ -17,7 +17,7 @@ import edgeproxy
 from edgeproxy.cli import commands, main
 from tests.integration.running import PATIENCE, ROOT
 
-LOCAL = {"serve", "demo", "check", "state check", "state rotate-key"}
+LOCAL = {"serve", "demo", "check", "completion", "state check", "state rotate-key"}
 """Those that need no running edge."""
 
 PROMISED = """

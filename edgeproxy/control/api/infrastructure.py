@@ -105,12 +105,14 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
 
 @router.get("/domains", summary="List domains")
 async def list_domains(request: Request, query: Annotated[DomainQuery, Query()]) -> DomainPage:
-    """A page of domains in the order of their names, filtered by workspace and state."""
+    """A page of domains in the order of their names, filtered by workspace, state and how the name begins."""
     context = context_of(request)
     plane = context.open_plane()
     after = from_cursor(query.cursor)
     workspace = caller_of(request).workspace_filter(query.workspace_id)
-    found = await plane.store.list_domains(query.limit + 1, after, workspace_id=workspace, state=query.state)
+    found = await plane.store.list_domains(
+        query.limit + 1, after, workspace_id=workspace, state=query.state, prefix=query.prefix.lower()
+    )
     page = found[: query.limit]
     return DomainPage(
         domains=await _views(context, plane, page),

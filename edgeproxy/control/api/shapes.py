@@ -106,6 +106,7 @@ class DomainQuery(Query):
     cursor: str = Field(default="", max_length=512, description="`next_cursor` of the page before")
     workspace_id: str = Field(default="", max_length=63)
     state: DomainState | None = None
+    prefix: str = Field(default="", max_length=253, description="How the name begins")
 
 
 class CertificateQuery(Query):

@@ -104,7 +104,12 @@ class Domains(Part):
         return found.get(hostname) or found.get(wildcard_of(hostname))
 
     async def list_domains(
-        self, limit: int, after: str = "", workspace_id: str | None = None, state: DomainState | None = None
+        self,
+        limit: int,
+        after: str = "",
+        workspace_id: str | None = None,
+        state: DomainState | None = None,
+        prefix: str = "",
     ) -> list[Domain]:
         """A page of registrations behind the hostname `after`, by hostname."""
         query = select(*COLUMNS).where(domains.c.hostname > after).order_by(domains.c.hostname).limit(page(limit))
@@ -112,6 +117,8 @@ class Domains(Part):
             query = query.where(domains.c.workspace_id == workspace_id)
         if state is not None:
             query = query.where(domains.c.state == state.value)
+        if prefix:  # a range, which the key's index answers; "~" is behind all that a hostname has
+            query = query.where(domains.c.hostname >= prefix, domains.c.hostname < f"{prefix}~")
         async with self.database.read() as connection:
             return [domain_of(row) for row in await connection.execute(query)]
 

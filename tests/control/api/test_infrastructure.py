@@ -276,6 +276,8 @@ async def test_a_listing_is_filtered_by_workspace_and_state(world):
     assert await listed(workspace_id="two") == ["b.example.com", "c.example.com"]
     assert await listed(state="pending_validation") == ["c.example.com"]
     assert await listed(workspace_id="one", state="pending_validation") == []
+    assert await listed(prefix="B.ex") == ["b.example.com"]
+    assert await listed(prefix="b%") == []
 
 
 @pytest.mark.parametrize(

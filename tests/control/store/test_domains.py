@@ -64,6 +64,9 @@ async def test_domains_are_listed_in_pages_by_name_workspace_and_state(store: St
     assert [domain.hostname[:2] for domain in await store.list_domains(10, workspace_id="w1")] == ["n1", "n3", "n5"]
     assert [domain.hostname[:2] for domain in await store.list_domains(10, state=PENDING)] == ["n5", "n6"]
     assert await store.list_domains(10, after="z") == []
+    assert [domain.hostname[:2] for domain in await store.list_domains(10, prefix="n4.")] == ["n4"]
+    assert [domain.hostname[:2] for domain in await store.list_domains(2, "n3.example.com", prefix="n")] == ["n4", "n5"]
+    assert await store.list_domains(10, prefix="N") == await store.list_domains(10, prefix="m") == []
     assert len(await store.list_domains(0)) == 1
     assert await store.count_domains() == 7
     assert await store.count_domains(workspace_id="w0", state=VERIFIED) == 3
