@@ -19,7 +19,7 @@ from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.breaker import Breaker, State
 from edgeproxy.control.issuance.budget import Ask
 from edgeproxy.control.issuance.certificates import Issued, KeyType
-from edgeproxy.control.issuance.issuer import Begin, Issuer, NotNow, Progress
+from edgeproxy.control.issuance.issuer import Begin, Issuer, NotNow, Progress, host_of
 from edgeproxy.control.issuance.registered import registered_domain
 from edgeproxy.control.issuance.renewal import Suggestion
 from edgeproxy.control.store import Store
@@ -65,11 +65,6 @@ class _Authority:
     @property
     def host(self) -> str:
         return host_of(self.issuer.directory)
-
-
-def host_of(directory: str) -> str:
-    """A directory's host, or "internal"."""
-    return directory.split("/")[2].rpartition("@")[2] if "://" in directory else directory
 
 
 class Authorities:

@@ -22,6 +22,13 @@ PUBLISH_TIME = 20.0
 """Seconds that the map may take to reach a change: a thousand times what it needs."""
 
 
+def host_of(directory: str) -> str:
+    """The one name of a CA in events, the log, metrics and `status`: its directory's host, with the port where that is not 443,
+    so that two on one machine are told apart. "internal", or what else is no URL, as it is."""
+    host = directory.split("/")[2].rpartition("@")[2] if "://" in directory else directory
+    return host.removesuffix(":443").lower()
+
+
 class NotNow(IssuanceError):
     """A name has to wait before it is ordered, for a reason that says nothing of the name. `until` is Unix time."""
 

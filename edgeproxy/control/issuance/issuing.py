@@ -12,10 +12,9 @@ from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance import telling
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.admission import Admissions
-from edgeproxy.control.issuance.authorities import host_of
 from edgeproxy.control.issuance.certificates import Issued
 from edgeproxy.control.issuance.companion import Companions
-from edgeproxy.control.issuance.issuer import Issuer, NotNow, Published, until_published
+from edgeproxy.control.issuance.issuer import Issuer, NotNow, Published, host_of, until_published
 from edgeproxy.control.issuance.ledger import Ledger
 from edgeproxy.control.issuance.ledgers import Ledgers
 from edgeproxy.control.issuance.renewal import first_asked_at, renew_at, retry_delay

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from cryptography import x509
 
 from edgeproxy.control import events
+from edgeproxy.control.issuance.issuer import host_of
 from edgeproxy.control.store import StoredCertificate
 from edgeproxy.errors import EdgeError
 
@@ -56,13 +56,13 @@ def unparked(name: str, stored: StoredCertificate) -> None:
 
 
 def about(name: str, stored: StoredCertificate | None, *, ca: str) -> dict[str, Any]:
-    """What all of them say. `ca` may be a directory, told is its host. Times are Unix times in seconds; None where there is no
-    certificate."""
+    """What all of them say. `ca` may be a directory, told is its host (`host_of`). Times are Unix times in seconds; None where
+    there is no certificate."""
     return {
         "hostname": name,
         "certificate_id": None if stored is None else stored.id,
         "serial": None if stored is None else stored.serial or _serial(stored.chain),
-        "ca": urlsplit(ca).hostname or ca,
+        "ca": host_of(ca),
         "not_after": None if stored is None else stored.not_after,
     }
 

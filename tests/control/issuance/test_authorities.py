@@ -9,7 +9,7 @@ import pytest
 from edgeproxy.control.issuance.acme.issuer import AcmeIssuer
 from edgeproxy.control.issuance.acme.permission import CaaForbids
 from edgeproxy.control.issuance.acme.problems import CaRefused
-from edgeproxy.control.issuance.authorities import Authorities, another_may_issue, host_of, is_its_fault
+from edgeproxy.control.issuance.authorities import Authorities, another_may_issue, is_its_fault
 from edgeproxy.control.issuance.breaker import FIRST_PAUSE
 from edgeproxy.control.issuance.choosing import for_fallback
 from edgeproxy.errors import Fault, IssuanceError
@@ -258,8 +258,3 @@ def test_tells_whose_fault_it_is():
         (IssuanceError("no challenge"), False, False),
     ):
         assert (is_its_fault(error), another_may_issue(error)) == (its, others), error.detail
-
-
-def test_a_directorys_host_is_its_name_for_people():
-    assert host_of("https://user@ca.example:14000/dir") == "ca.example:14000"
-    assert host_of("internal") == "internal"

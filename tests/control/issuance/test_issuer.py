@@ -1,4 +1,4 @@
-"""Waiting for the published map, without which no certificate is one."""
+"""What issuance and its CAs have in common: a CA's name, and waiting for the published map."""
 
 from __future__ import annotations
 
@@ -8,12 +8,27 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.control.issuance import issuer
-from edgeproxy.control.issuance.issuer import until_published
+from edgeproxy.control.issuance.issuer import host_of, until_published
 from edgeproxy.control.publish import Publisher
 from edgeproxy.control.store import Store
 from edgeproxy.errors import MapError, StateError
 from edgeproxy.published.writer import MapWriter
 from tests.control.store.making import certificate, opened
+
+
+@pytest.mark.parametrize(
+    ("directory", "name"),
+    [
+        ("https://ca.example/dir", "ca.example"),
+        ("https://CA.example:443/dir", "ca.example"),
+        ("https://user@ca.example:14000/dir", "ca.example:14000"),
+        ("https://[::1]:14000/dir", "[::1]:14000"),
+        ("internal", "internal"),
+    ],
+)
+def test_a_ca_has_one_name_for_people_and_programs(directory: str, name: str) -> None:
+    assert host_of(directory) == name
+    assert host_of(name) == name, "so that it may be told twice"
 
 
 class Answering:

@@ -99,7 +99,13 @@ async def test_a_name_that_is_parked_and_back_is_told_with_its_reason(world, tol
 
 
 @pytest.mark.parametrize(
-    ("ca", "told"), [("https://ca.example:14000/dir", "ca.example"), ("internal", "internal"), ("custom", "custom")]
+    ("ca", "told"),
+    [
+        ("https://ca.example:14000/dir", "ca.example:14000"),
+        ("ca.example:14000", "ca.example:14000"),
+        ("internal", "internal"),
+        ("custom", "custom"),
+    ],
 )
 def test_a_ca_is_told_by_its_host(ca: str, told: str):
     assert telling.about(NAME, None, ca=ca)["ca"] == told

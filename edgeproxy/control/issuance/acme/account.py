@@ -144,7 +144,7 @@ class Accounts:
         except CaRefused as error:
             if error.about_the_ca:
                 raise
-            log.warning("the account keeps its key: the CA refuses another one", ca=self._transport.host, detail=error.detail)
+            log.warning("the account keeps its key: the CA refuses another one", ca=self._transport.ca, detail=error.detail)
             await self._store.save_account(msgspec.structs.replace(row, next_key=None), self._clock())
             return _account(row.url, row.key)
 
@@ -160,7 +160,7 @@ class Accounts:
         now = self._clock()
         row = msgspec.structs.replace(row, key=key, next_key=None, key_changed_at=now)
         await self._store.save_account(row, now)
-        log.info("the account has another key", ca=self._transport.host)
+        log.info("the account has another key", ca=self._transport.ca)
         return _account(row.url, key)
 
     async def _row(self) -> AccountRow | None:
@@ -230,7 +230,7 @@ class Accounts:
             )
             self._refuse(deactivated)
             raise deactivated
-        log.warning("the CA has deactivated our account; a new one is made", ca=self._transport.host, detail=error.detail)
+        log.warning("the CA has deactivated our account; a new one is made", ca=self._transport.ca, detail=error.detail)
         # Noted before it is tried: what the CA says to the new key may be the same.
         self._replaced_at = now
         return await self._register(None)

@@ -25,6 +25,7 @@ from josepy.jwk import JWK, JWKEC
 from edgeproxy.control.issuance.acme.pace import WIDEST, Pace
 from edgeproxy.control.issuance.acme.problems import CaRefused, refusal, retry_after, unreachable
 from edgeproxy.control.issuance.acme.wire import Directory, read, read_problem
+from edgeproxy.control.issuance.issuer import host_of
 from edgeproxy.errors import Fault, IssuanceError
 
 ANSWER_BYTES = 256 * 1024
@@ -103,6 +104,8 @@ class Transport:
     ) -> None:
         self.directory_url = directory_url
         self.host = httpx2.URL(directory_url).host
+        self.ca = host_of(directory_url)
+        """For the log, as events have it."""
         self.monotonic = monotonic
         self._clock = clock
         self._clock_off = False
@@ -406,7 +409,7 @@ class Transport:
         if off and not self._clock_off:
             log.warning(
                 "this machine's clock and the CA's differ; look whether this one is set by the time of the network",
-                ca=self.host,
+                ca=self.ca,
                 ahead_by=round(now - date),
             )
         self._clock_off = off
