@@ -53,6 +53,6 @@ def check(config: ConfigFile = None) -> None:
     from edgeproxy.cli.serve import load_configuration
     from edgeproxy.config.document import effective
 
-    loaded, path = load_configuration(config)
+    loaded, path = load_configuration(config, places=True)
     typer.echo(effective(loaded), nl=False)
     typer.echo(f"{path or 'The environment, without a file,'} is right. Above is the configuration that counts.", err=True)

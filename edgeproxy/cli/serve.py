@@ -27,13 +27,14 @@ def configuration_file(given: Path | None) -> Path | None:
     return DEFAULT_PATH
 
 
-def load_configuration(given: Path | None) -> tuple[Config, Path | None]:
-    """The configuration and the file it is from. Raises ConfigError with every fault."""
+def load_configuration(given: Path | None, *, places: bool = False) -> tuple[Config, Path | None]:
+    """The configuration and the file it is from. Raises ConfigError with every fault, with `places` those that the edge would
+    start with too."""
     from edgeproxy.config.load import DEFAULT_PATH, load
 
     path = configuration_file(given)
     try:
-        return load(path, os.environ), path
+        return load(path, os.environ, places=places), path
     except ConfigError as error:
         if path is not None:
             raise

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from edgeproxy.config import check, values
+from edgeproxy.config import places as missing
 from edgeproxy.config.lines import lines_of
 from edgeproxy.config.pages import PAGE_BYTES, Page, page
 from edgeproxy.config.rules import paths
@@ -47,8 +48,9 @@ _WRONG = object()
 """Stands for a value that has a fault already."""
 
 
-def load(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """Reads the file, if any, then lets the environment override it.
+def load(path: Path | None, environ: Mapping[str, str], *, places: bool = False) -> Config:
+    """Reads the file, if any, then lets the environment override it. With `places` that is a fault too which the edge would
+    start with: what the machine has not, or not yet.
 
     Raises ConfigError with a line per fault, "FILE:LINE: key: what is wrong; what would be right", all of one run.
     """
@@ -59,6 +61,9 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     for problem in check.together(config):
         if not reader.faulty & {problem.key, *problem.looks_at}:
             reader.fault(tuple(problem.key.split(".")), problem.text)
+    for key, text in missing.faults(config) if places else ():
+        if key not in reader.faulty:
+            reader.fault(tuple(key.split(".")), text)
     if reader.faults:
         raise ConfigError(
             "\n".join(fault.line() for fault in sorted(reader.faults, key=lambda fault: (fault.number, fault.place)))

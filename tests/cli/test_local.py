@@ -82,6 +82,17 @@ def test_check_prints_toml_that_says_the_same_and_keeps_secrets_to_itself(cli, t
     assert load.load(again, {}) == load.load(path, {})
 
 
+def test_check_tells_what_the_edge_would_start_without(cli, supervisor, tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_text(GOOD + f'[log]\naccess = "{tmp_path}/none/access.log"\n')
+    status, out, err = cli("check", "--config", str(path))
+    assert (status, out) == (main.USAGE, "")
+    assert err.startswith(f"{path}:4: log.access: its folder {tmp_path}/none is not there, and lines would be lost; make it")
+    assert cli("serve", "--config", str(path))[0] == 7, "it serves, and tries again"
+    (tmp_path / "none").mkdir()
+    assert cli("check", "--config", str(path))[0] == main.DONE
+
+
 def test_check_of_the_environment_alone_says_that_there_is_no_file(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(load, "DEFAULT_PATH", tmp_path / "none.toml")
     monkeypatch.setenv("EDGEPROXY_ISSUANCE__DIRECTORY", "internal")
