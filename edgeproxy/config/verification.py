@@ -13,8 +13,9 @@ class Verification(Section, frozen=True):
 
     preset: Literal["accept", "prove"] = "accept"
     """What a name proves that pointed here before it was registered. "accept": whose it is, unless somebody else had it here
-    before. "prove": nothing; its owner sets a TXT record, or a CNAME to the workspace's own target. Take that where customers
-    of your platform cannot be trusted not to register each other's names."""
+    before. "prove": nothing; its owner sets a TXT record, or a CNAME to the workspace's own target, `<token>.{cname_target}`,
+    for which you make the DNS record `*.{cname_target}` once. Take that where customers of your platform cannot be trusted not
+    to register each other's names."""
 
     give_up_after: Duration = Duration(7 * 86400)
     """How long a domain is looked at that does not verify: every 2 s in the first minute, then less and less, at least every

@@ -7,19 +7,25 @@ import time
 import pytest
 
 from edgeproxy.config.dns import Dns
+from edgeproxy.config.issuance import Issuance
 from edgeproxy.config.platform import Origin, Platform
 from edgeproxy.config.structs import Config
+from edgeproxy.config.verification import Verification
 from edgeproxy.control.dns.pointing import Points
 from edgeproxy.control.domains.verification.looker import Looker
 from edgeproxy.control.domains.verification.seen import Proof, State
 from edgeproxy.control.domains.verification.wanted import workspace_label
 from edgeproxy.control.issuance.acme.rfc2136 import DynamicZone
+from edgeproxy.model import DomainState
+from tests.control.domains import living
 from tests.control.domains.verification.cases import PROOF, domain
+from tests.control.store.making import opened
 from tests.integration.dnsservers import Knot
 from tests.integration.resolver import Unbound
 from tests.integration.servers import ChallengeTestServer, require
 
 ZONE, TARGET, OURS, STRANGE = "customer.test", "domain.edge.test", "192.0.2.1", "198.51.100.9"
+S = DomainState
 OWN = f"{workspace_label('spandantest')}.{TARGET}"
 
 REMEMBERED = 900
@@ -63,15 +69,14 @@ REGISTRY = [
 class World:
     def __init__(self, knot, unbound):
         self.knot, self.unbound = knot, unbound
-        self.looker = Looker(
-            Config(
-                platform=Platform(cname_target=TARGET),
-                dns=Dns(resolvers=(f"127.0.0.1:{unbound.port}",)),
-                origin=Origin(allow=("127.0.0.0/8",)),
-            ),
-            time.time,
-            dns_port=knot.port,
+        self.config = Config(
+            platform=Platform(cname_target=TARGET),
+            dns=Dns(resolvers=(f"127.0.0.1:{unbound.port}",)),
+            origin=Origin(allow=("127.0.0.0/8",)),
+            issuance=Issuance(directory="internal"),  # which may be for names that are in no public DNS
+            verification=Verification(preset="prove"),
         )
+        self.looker = Looker(self.config, time.time, dns_port=knot.port)
 
     async def look(self, name, method="cname"):
         return await self.looker.look(domain(f"{name}.{ZONE}" if name else ZONE, method))
@@ -147,6 +152,29 @@ async def test_domains_that_nobody_serves_or_knows(world):
     assert found.code in ("dns_error", "dns_silent", "zone_not_served")
     found = await world.looker.look(domain("shop.missing.test"))
     assert found.state is not State.VERIFIED
+
+
+async def test_a_name_that_led_here_before_its_registration_is_proven_by_text_or_its_workspaces_own_target(world, tmp_path):
+    async with opened(tmp_path, world.config) as store:
+        life = living.World(world.config, store, zone=world.looker)
+        try:
+            by_text = await life.register(f"right.{ZONE}", "spandantest")
+            assert (by_text.state, by_text.must_prove, by_text.error_code) == (S.PENDING_VALIDATION, True, "proof_needed")
+            assert (await life.look(by_text.hostname)).error_code == "no_record"
+            shown = life.reconciler.verdict(by_text.hostname)
+            assert shown is not None
+            offered = {(each.type, each.name, each.value, each.required, each.ok) for each in shown.records}
+            text = f"_edgeproxy-verify.{by_text.hostname}"
+            assert ("TXT", text, by_text.proof, True, False) in offered
+            assert ("CNAME", by_text.hostname, OWN, False, False) in offered
+            await DynamicZone(world.knot.settings(ZONE)).add(text, by_text.proof)
+            assert (await life.look(by_text.hostname)).state is S.ACTIVE
+            by_own = await life.register(f"own.{ZONE}", "spandantest")
+            assert (by_own.state, by_own.must_prove) == (S.ACTIVE, True)
+            foreign = await life.register(f"foreign.{ZONE}", "spandantest")
+            assert (foreign.state, foreign.error_code) == (S.PENDING_VALIDATION, "cname_of_another")
+        finally:
+            await life.reconciler.close()
 
 
 async def test_a_resolver_without_name_servers_behind_it_decides_alone(tmp_path):

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
@@ -84,5 +83,4 @@ def proving(context: Context, plane: Plane, domain: Domain) -> Sequence[DnsRecor
     if not domain.method:
         return ()
     verdict = plane.domains.verdict(domain)
-    shown = msgspec.structs.replace(domain, method="dns") if domain.must_prove else domain
-    return (() if verdict is None else verdict.records) or wanted_records(wanted_of(shown, context.config))
+    return (() if verdict is None else verdict.records) or wanted_records(wanted_of(domain, context.config))

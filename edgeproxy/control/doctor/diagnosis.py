@@ -29,6 +29,7 @@ def diagnose(facts: Facts) -> Report:
     pointed = _explained(facts, [_pointing(facts, view) for view in facts.views])
     parts += [part for found in pointed for part in found]
     parts += _delegation(facts)
+    parts += _own_target(facts)
     parts += _caa(facts)
     here = not any(isinstance(part, Change) for found in pointed for part in found)
     parts += _ports(facts, here=here)
@@ -212,6 +213,36 @@ def _delegation(facts: Facts) -> Iterator[Change | Finding]:
     yield Finding("dns", Level.WRONG, f"{name} has {present}; DNS-01 needs the CNAME {wanted} there.")
     who = Fault.OPERATOR if delegation.own else Fault.CUSTOMER_DNS
     yield Change(who=who, what=f"the DNS records of {name}", present=present, wanted=f"CNAME {wanted}", why=why)
+
+
+def _own_target(facts: Facts) -> Iterator[Change | Finding]:
+    """Whether the target that only the name's workspace has leads here, which is the operator's to see to."""
+    own = facts.own_target
+    if own is None:
+        return
+    chain = {alias for answer in own.answers for alias in answer.chain}
+    seen = [record for answer in own.answers for record in answer.records]
+    strange = set(seen) - facts.addresses - facts.views[0].target_addresses
+    if facts.cname_target in chain or (seen and not strange):
+        yield Finding("dns", Level.OK, f"{own.name}, the target of this workspace alone, leads to this edge.")
+        return
+    unsure = next((answer for answer in own.answers if not answer.certain), None)
+    if unsure is not None:
+        yield Finding("dns", Level.UNKNOWN, f"Whether {own.name} leads to this edge is not known. {unsure.detail}")
+        return
+    present, wildcard = _records(seen) or "no address", f"*.{facts.cname_target}"
+    why = (
+        f"A workspace can show whose a name is by a CNAME to the target that only it has, {own.name}. Whoever sets that is "
+        f"verified, and its visitors find {'another server' if seen else 'nothing'} there."
+    )
+    yield Finding("dns", Level.WRONG, f"{own.name} has {present}: the record {wildcard} is missing, or wrong.")
+    yield Change(
+        who=Fault.OPERATOR,
+        what=f"the DNS records of {wildcard}",
+        present=present,
+        wanted=f"CNAME {facts.cname_target}",
+        why=why,
+    )
 
 
 def _caa(facts: Facts) -> Iterator[Change | Finding]:

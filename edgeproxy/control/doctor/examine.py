@@ -12,9 +12,10 @@ from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.caa import rule
 from edgeproxy.control.dns.lookup import DnsUnavailable, Lookup, Said
 from edgeproxy.control.dns.zone import zone_label
-from edgeproxy.control.doctor.report import Caa, Delegation, Facts, Port, Standing, View
+from edgeproxy.control.doctor.report import Caa, Delegation, Facts, OwnTarget, Port, Standing, View
 from edgeproxy.control.domains.verification.looker import Looker
 from edgeproxy.control.domains.verification.seen import Verdict as Looked
+from edgeproxy.control.domains.verification.wanted import workspace_label
 from edgeproxy.control.issuance.acme.challenges import proves_wildcards
 from edgeproxy.control.issuance.acme.transport import Transport
 from edgeproxy.control.issuance.internal import DIRECTORY as INTERNAL
@@ -68,6 +69,7 @@ async def examine(
         _delegation(config, decisive, admission.certificate or hostname),
         _verdict(config, store, hostname, now, looker),
     )
+    own_target = await _own_target(config, store, decisive, hostname, views)
     stored = await store.current_certificate(hostname, now())
     addresses = ("127.0.0.1",) if local else next((view.addresses for view in views if view.addresses), ())[:ADDRESSES]
     ports = await asyncio.gather(*(_port(address, port) for address in addresses for port in _public_ports(config)))
@@ -87,6 +89,7 @@ async def examine(
         ),
         now=now(),
         delegation=delegation,
+        own_target=own_target,
         verdict=verdict,
     )
 
@@ -137,6 +140,17 @@ async def _delegation(config: Config, lookup: Lookup, hostname: str) -> Delegati
     wanted = f"{zone_label(hostname)}.{config.dns.zone}"
     own = hostname == f"*.{config.platform.name}"
     return Delegation(name=name, wanted=wanted, answer=await lookup.ask(name, "CNAME"), own=own)
+
+
+async def _own_target(config: Config, store: Store, lookup: Lookup, hostname: str, views: Sequence[View]) -> OwnTarget | None:
+    """Where a CNAME to it is offered, or there is one."""
+    target = config.platform.cname_target
+    used = any(alias.endswith(f".{target}") for view in views for alias in view.chain)
+    if not target or not views or not (used or config.verification.preset == "prove"):
+        return None
+    domain = await store.registration_of(hostname)
+    name = f"{workspace_label('' if domain is None else domain.workspace_id)}.{target}"
+    return OwnTarget(name=name, answers=tuple(await asyncio.gather(lookup.ask(name, "A"), lookup.ask(name, "AAAA"))))
 
 
 async def _caa(config: Config, store: Store, lookup: Lookup, hostname: str, now: Callable[[], float]) -> Caa:

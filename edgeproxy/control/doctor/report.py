@@ -82,6 +82,16 @@ class Delegation:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OwnTarget:
+    """The target that only one workspace has, by which it can show whose a name is. One wildcard record makes all of them."""
+
+    name: str
+    """`<token>.{cname_target}`."""
+    answers: tuple[Answer, ...]
+    """To the questions for its addresses."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """What we ourselves know of the name."""
 
@@ -125,6 +135,8 @@ class Facts:
     now: float
     delegation: Delegation | None = None
     """None: the name does not need one."""
+    own_target: OwnTarget | None = None
+    """None: it is not needed."""
     verdict: Verdict | None = None
     """What whoever verifies names says of it, with the mistakes that are known by name. None: nobody looked."""
 

@@ -236,12 +236,10 @@ class _Work:
 
     async def _look(self, domain: Domain) -> Verdict:
         of = self._of
-        # the records that are shown are then those that are needed
-        asked = msgspec.structs.replace(domain, method="dns") if domain.must_prove else domain
         verdict: Verdict
         try:
             async with asyncio.timeout(LOOK_SECONDS):
-                verdict = await of._looker.look(asked, urgent=self._visit.urgent)
+                verdict = await of._looker.look(domain, urgent=self._visit.urgent)
         except TimeoutError:
             verdict = Silence(f"The DNS did not answer for {domain.hostname} within {LOOK_SECONDS:g} s. It is asked again.")
         of._remember(domain.hostname, verdict)
@@ -417,7 +415,9 @@ def wrong_with(domain: Domain, verdict: Verdict, said: str, *, leads_here: bool 
         return "awaiting_cutover", f"{domain.hostname} is verified, but {rest}", customer
     if domain.state is DomainState.PENDING_VALIDATION:
         if verdict.state == "verified":
-            rest = "not by a record that only its owner can have set for this workspace. Set the TXT record that is listed."
+            rest = (
+                "it did so before it was registered, so that this does not show whose it is. Set the TXT record that is listed."
+            )
             return "proof_needed", f"{domain.hostname} leads here, but {rest}", customer
         return verdict.code, verdict.detail, verdict.fault.value
     if leads_here is False and said != "unsure":

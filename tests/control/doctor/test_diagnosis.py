@@ -8,7 +8,7 @@ import pytest
 from edgeproxy.control.dns.caa import CaaRecord, CaaSet, rule
 from edgeproxy.control.dns.lookup import Answer, Said
 from edgeproxy.control.doctor.diagnosis import diagnose
-from edgeproxy.control.doctor.report import Caa, Delegation, Facts, Level, Port, Standing, View
+from edgeproxy.control.doctor.report import Caa, Delegation, Facts, Level, OwnTarget, Port, Standing, View
 from edgeproxy.control.domains.records import record
 from edgeproxy.control.domains.verification.seen import Dnssec, State, Verdict
 from edgeproxy.control.issuance.queue import Turn
@@ -308,3 +308,35 @@ def test_signatures_are_told(dnssec, told):
     assert any(told in finding.text for finding in report.findings)
     unknown = diagnose(facts(verdict=Verdict(state=State.VERIFIED)))
     assert not any("DNSSEC" in finding.text for finding in unknown.findings)
+
+
+OWN = f"tpmcm55d5tvwcbg2s3dqlzhwv3.{TARGET}"
+
+
+def own_target(*ipv4, chain=(), said=None, detail=""):
+    asked = {"said": said, "detail": detail, "chain": chain}
+    return OwnTarget(name=OWN, answers=(answer("A", *ipv4, **asked), answer("AAAA", **asked)))
+
+
+@pytest.mark.parametrize("own", [own_target("192.0.2.1"), own_target("192.0.2.1", chain=[TARGET]), own_target(chain=[TARGET])])
+def test_a_workspaces_own_target_that_leads_here_is_well(own):
+    report = diagnose(facts(own_target=own))
+    assert report.changes == ()
+    assert f"{OWN}, the target of this workspace alone, leads to this edge." in [each.text for each in report.findings]
+
+
+@pytest.mark.parametrize(
+    ("own", "present", "comes"),
+    [(own_target(), "no address", "nothing"), (own_target("198.51.100.9"), "A 198.51.100.9", "another server")],
+)
+def test_one_that_does_not_is_the_operators_to_set(own, present, comes):
+    change = only_change(diagnose(facts(own_target=own)))
+    assert (change.who, change.what) == (Fault.OPERATOR, f"the DNS records of *.{TARGET}")
+    assert (change.present, change.wanted) == (present, f"CNAME {TARGET}")
+    assert f"its visitors find {comes} there" in change.why
+
+
+def test_one_of_which_nobody_knows_is_nobodys_fault():
+    report = diagnose(facts(own_target=own_target(said=Said.SILENT, detail="Nobody answered.")))
+    assert report.changes == ()
+    assert f"Whether {OWN} leads to this edge is not known. Nobody answered." in [each.text for each in report.findings]

@@ -19,6 +19,7 @@ from edgeproxy.control.doctor.diagnosis import diagnose
 from edgeproxy.control.doctor.examine import examine
 from edgeproxy.control.domains.verification.looker import Looker
 from edgeproxy.control.domains.verification.seen import State
+from edgeproxy.control.domains.verification.wanted import workspace_label
 from edgeproxy.control.probe.grading import Grade
 from edgeproxy.control.store import Failure, Store
 from edgeproxy.errors import Fault
@@ -288,3 +289,19 @@ async def test_a_name_that_waits_for_nothing_is_looked_at_by_where_it_points(sto
         assert found.verdict.state is State.VERIFIED
         assert not any(name.startswith("_edgeproxy-verify") for name, *_ in server.asked)
         assert (await examine(settings, store, "*.customer.test", time.time)).verdict is None
+
+
+async def test_with_prove_the_target_of_the_names_workspace_is_looked_up(store, listener, challtestsrv):
+    await challtestsrv.manage("set-cname", host=f"{HOST}.", target=f"{TARGET}.")
+    own = f"{workspace_label('acme-store')}.{TARGET}"
+    settings = config(challtestsrv.dns_port, listener, verification=Verification(preset="prove"))
+    (change,) = (await report_of(settings, store)).changes  # it has an address of somebody else
+    assert (change.who, change.what, change.present) == (Fault.OPERATOR, f"the DNS records of *.{TARGET}", "A 127.0.0.9")
+    await challtestsrv.manage("add-a", host=f"{own}.", addresses=["127.0.0.1"])
+    assert (await report_of(settings, store)).changes == ()
+    accepting = config(challtestsrv.dns_port, listener)
+    assert (await examine(accepting, store, HOST, time.time)).own_target is None
+    await challtestsrv.manage("set-cname", host=f"{HOST}.", target=f"{own}.")
+    found = (await examine(accepting, store, HOST, time.time)).own_target
+    assert found is not None
+    assert found.name == own

@@ -61,6 +61,11 @@ class Case:
         return self.wanted.hostname == self.zone
 
     @property
+    def own_offered(self) -> bool:
+        """Whether a CNAME to the workspace's own target can be set, and proves whose the name is."""
+        return self.wanted.own_proves and not self.apex
+
+    @property
     def provider(self) -> Provider | None:
         """The DNS provider, where the name servers tell."""
         return provider_of(self.seen.zone.names) if self.seen.zone is not None else None

@@ -6,7 +6,7 @@ from edgeproxy.control.dns.lookup import Said
 from edgeproxy.control.domains.verification.case import Case, listed, named, present, printable
 from edgeproxy.control.domains.verification.proxies import proxy_of
 from edgeproxy.control.domains.verification.reading import Leads, Route, Text, route, text
-from edgeproxy.control.domains.verification.seen import FileSaid, Problem, Serving, State, View
+from edgeproxy.control.domains.verification.seen import FileSaid, Problem, Proof, Serving, State, View
 from edgeproxy.control.domains.verification.wanted import PATH
 from edgeproxy.errors import Fault
 
@@ -123,6 +123,30 @@ def misrouted(case: Case, found: Route) -> Problem:
     return _elsewhere(case, found)
 
 
+def target_nowhere(case: Case, proven: frozenset[Proof]) -> Problem | None:
+    """The CNAME is right, and visitors who follow it come to a name without an address."""
+    views = [each.view for each in case.resolvers]
+    aliases = [
+        view.chain[-1] for view in views if view.chain and not view.addresses and all(each.certain for each in view.answers)
+    ]
+    if not proven & {Proof.CNAME, Proof.WORKSPACE_CNAME} or not aliases or len(aliases) < len(views):
+        return None
+    own = aliases[0] == case.wanted.own_target
+    made = f"*.{case.wanted.target}" if own else aliases[0]
+    value = f"CNAME {case.wanted.target}" if own else "A or AAAA with the addresses of this edge"
+    return Problem(
+        state=State.UNSURE,
+        code="target_nowhere",
+        detail=f"{case.host} is set up rightly: it leads to {aliases[0]}. But that name has no address, so that visitors find "
+        f"nothing there. The operator of this platform has to set the record {made} {value}; nothing has to be changed for "
+        f"{case.host}.",
+        fault=Fault.OPERATOR,
+        what=f"the DNS records of {made}",
+        present="no address",
+        wanted=value,
+    )
+
+
 def missing(case: Case) -> Problem:
     """No record yet."""
     return Problem(
@@ -141,7 +165,8 @@ def text_missing(case: Case) -> Problem:
     return Problem(
         state=State.PENDING,
         code="no_record",
-        detail=f'{name} has no TXT record yet. Add at {case.keeper}: {name} TXT "{case.wanted.proof}".{case.hint(name)}',
+        detail=f'{name} has no TXT record yet. Add at {case.keeper}: {name} TXT "{case.wanted.proof}".{case.hint(name)}'
+        f"{_instead(case)}",
         what=f"the TXT record of {name}",
         present="no record",
         wanted=f'TXT "{case.wanted.proof}"',
@@ -157,7 +182,7 @@ def text_differs(case: Case, view: View) -> Problem:
         state=State.WRONG,
         code="txt_differs",
         detail=f'The TXT record of {name} is {has}. At {case.keeper}, change it to "{case.wanted.proof}", or add that '
-        "beside it.",
+        f"beside it.{_instead(case)}",
         what=f"the TXT record of {name}",
         present=f"TXT {has}",
         wanted=f'TXT "{case.wanted.proof}"',
@@ -211,6 +236,13 @@ def caa_forbids(case: Case) -> Problem | None:
         present=" and ".join(ruling.present),
         wanted=f"{ruling.wanted} beside them, or no CAA record" if ruling.wanted else "without that record",
     )
+
+
+def _instead(case: Case) -> str:
+    """The other way to show whose a name is that led here before it was registered, with a space before."""
+    if not case.own_offered:
+        return ""
+    return f" Or, instead of it, change the record of {case.host} to CNAME {case.wanted.own_target}."
 
 
 def _circle(case: Case, found: Route) -> Problem:

@@ -24,12 +24,17 @@ def wanted_records(wanted: Wanted, seen: Seen | None = None) -> tuple[DnsRecord,
 
 
 def records(case: Case, proven: frozenset[Proof], problem: Problem | None, *, looked: bool = True) -> tuple[DnsRecord, ...]:
-    """All of them. One is required: of a name that is proven by TXT or a file, where it points is only once it is proven."""
+    """All of them. One is required: of a name that is proven by TXT or a file, where it points is only once it is proven; of
+    one that is proven by its CNAME to the workspace's own target, that one."""
     wanted = case.wanted
     owned = {"dns": Proof.TXT in proven, "file": Proof.FILE in proven}.get(wanted.method, True)
+    by_own = case.own_offered and not owned and Proof.WORKSPACE_CNAME in proven
     found = [_routed(case, each, proven, problem, looked=looked) for each in _routing(case, required=owned)]
     if wanted.proof:
-        found.append(_owning(case, problem, required=not owned and wanted.method == "dns", looked=looked))
+        required = not owned and not by_own and wanted.method == "dns"
+        found.append(_owning(case, problem, required=required, looked=looked))
+    if case.own_offered and not owned:
+        found.append(_own(case, proven, required=by_own, looked=looked))
     return tuple(found)
 
 
@@ -49,11 +54,28 @@ def _routing(case: Case, *, required: bool) -> list[DnsRecord]:
     ]
 
 
-def _routed(case: Case, made: DnsRecord, proven: frozenset[Proof], problem: Problem | None, *, looked: bool) -> DnsRecord:
-    ok: bool | None = any(each in proven for each in ROUTED) if looked else None
+def _own(case: Case, proven: frozenset[Proof], *, required: bool, looked: bool) -> DnsRecord:
+    """What can be set instead of the TXT record."""
+    ok = _sure(case, Proof.WORKSPACE_CNAME in proven) if looked else None
+    reason = "" if ok else f"Instead of the TXT record: it proves whose {case.host} is, and leads here, both at once."
+    return msgspec.structs.replace(
+        record("ownership", "CNAME", case.host, case.wanted.own_target, required=required, zone=case.zone),
+        seen=_seen([each.view for each in case.authority or case.resolvers]),
+        ok=ok,
+        reason=reason,
+        hint=case.hint(case.host).strip(),
+    )
+
+
+def _sure(case: Case, ok: bool) -> bool | None:
+    """None where nobody could say where the name leads."""
     routes = case.authority or case.resolvers
-    if not ok and (not routes or all(each.leads is Leads.UNSURE for each in routes)):
-        ok = None
+    return ok or (False if any(each.leads is not Leads.UNSURE for each in routes) else None)
+
+
+def _routed(case: Case, made: DnsRecord, proven: frozenset[Proof], problem: Problem | None, *, looked: bool) -> DnsRecord:
+    ok = _sure(case, any(each in proven for each in ROUTED)) if looked else None
+    routes = case.authority or case.resolvers
     if ok and made.type in ("A", "AAAA") and not made.required:  # another of ours may be there in its place
         ok = any(made.value in each.view.addresses for each in routes) or None
     reason = "" if ok else _reason(case, problem, made)

@@ -86,7 +86,16 @@ def _points(case: Case, proven: frozenset[Proof]) -> Points:
     return Points.ELSEWHERE if any(each.leads is not Leads.HERE for each in sure) else Points.UNKNOWN
 
 
+def _right(wanted: Wanted) -> frozenset[Proof]:
+    """The proofs of which one will do."""
+    if wanted.own_proves:
+        return frozenset((Proof.TXT, Proof.WORKSPACE_CNAME))
+    return {"dns": frozenset((Proof.TXT,)), "file": frozenset((Proof.FILE,))}.get(wanted.method, ROUTED)
+
+
 def _by(wanted: Wanted, proven: frozenset[Proof]) -> str:
+    if wanted.own_proves and Proof.TXT not in proven:
+        return f"its CNAME to {wanted.own_target}"
     if wanted.method == "dns":
         return f"the TXT record of {wanted.text_name}"
     if wanted.method == "file":
@@ -97,9 +106,8 @@ def _by(wanted: Wanted, proven: frozenset[Proof]) -> str:
 def _problem(case: Case, proven: frozenset[Proof]) -> Problem | None:
     """What stands in the way, the most important first; None where nothing does."""
     wanted = case.wanted
-    right = {"dns": frozenset((Proof.TXT,)), "file": frozenset((Proof.FILE,))}.get(wanted.method, ROUTED)
-    if right & proven:
-        return mistakes.caa_forbids(case)
+    if _right(wanted) & proven:
+        return mistakes.target_nowhere(case, proven) or mistakes.caa_forbids(case)
     if wanted.method == "cname" and not wanted.measurable:
         return mistakes.unmeasurable()
     if (above := mistakes.zone_problem(case)) is not None:

@@ -37,6 +37,8 @@ class Wanted:
     """`platform.cname_target`; empty: not configured."""
     own_target: str
     """`<token>.{cname_target}` of the workspace; empty likewise."""
+    own_proves: bool
+    """Whether a CNAME to `own_target` proves as much as the TXT record: nobody else can have set it."""
     addresses: tuple[str, ...]
     """`platform.addresses`."""
     authority_decides: bool
@@ -66,7 +68,7 @@ class Wanted:
 def wanted_of(domain: Domain, config: Config) -> Wanted:
     """What a domain's owner has to show. A name that is proven by mail, or by nothing, is looked at like one by CNAME: where
     it points has to be known in any case. One whose record must be such that nobody else can have set it is asked for its TXT
-    record; that it leads to the workspace's own target is among the verdict's proofs all the same."""
+    record, or, unless "dns" was asked for, for a CNAME to the workspace's own target: see `looking.suffices`."""
     method = domain.method if domain.method in ("dns", "file") else "cname"
     by_text = domain.hostname.startswith("*.") or domain.must_prove
     target = config.platform.cname_target
@@ -76,6 +78,7 @@ def wanted_of(domain: Domain, config: Config) -> Wanted:
         proof=domain.proof,
         target=target,
         own_target=f"{workspace_label(domain.workspace_id)}.{target}" if target else "",
+        own_proves=bool(target) and domain.must_prove and domain.method != "dns" and not domain.hostname.startswith("*."),
         addresses=tuple(str(ipaddress.ip_address(address)) for address in config.platform.addresses),
         authority_decides=not config.dns.resolvers,
     )

@@ -11,12 +11,13 @@ from edgeproxy.control.dns.lookup import Answer, Said
 from edgeproxy.control.domains.verification.case import Case
 from edgeproxy.control.domains.verification.seen import Nameserver, Seen, Serving, Verdict, View, Zone
 from edgeproxy.control.domains.verification.verdict import judge
-from edgeproxy.control.domains.verification.wanted import Wanted, wanted_of
+from edgeproxy.control.domains.verification.wanted import Wanted, wanted_of, workspace_label
 from edgeproxy.control.store.rows.domains import Domain
 from edgeproxy.model import DomainState
 
 HOST, ZONE, TARGET, PROOF = "gallery.example.com", "example.com", "domain.ve.ai", "a-random-proof"
 OURS, OURS6, STRANGE, STRANGE6 = "192.0.2.1", "2001:db8::1", "198.51.100.9", "2001:db8:9::9"
+OWN = f"{workspace_label('spandantest')}.{TARGET}"
 NOON = 1_763_726_400.0
 """2025-11-21 12:00 UTC."""
 
@@ -76,6 +77,11 @@ def seen(*authority: View, resolvers: Any = (), **changes: Any) -> Seen:
 
 def case(found: Seen, host: str = HOST, method: str = "cname", **changes: Any) -> Case:
     return Case(wanted=wanted(host, method, **changes), seen=found, now=NOON)
+
+
+def proving(found: Seen, host: str = HOST, method: str = "cname", **changes: Any) -> Verdict:
+    """Of a name that led here before it was registered."""
+    return judge(wanted_of(domain(host, method, must_prove=True), config(**changes)), found, NOON)
 
 
 def verdict(found: Seen, host: str = HOST, method: str = "cname", **changes: Any) -> Verdict:

@@ -17,6 +17,7 @@ from tests.control.domains.verification.cases import (
     NOON,
     NOTHING,
     OURS,
+    OWN,
     PROOF,
     RIGHT,
     STRANGE,
@@ -202,3 +203,20 @@ def test_an_edge_that_has_no_target_is_the_operators():
     nothing = judge(wanted_of(domain(), Config()), dataclasses.replace(seen(RIGHT, resolvers=[RIGHT]), ours=frozenset()), NOON)
     assert (nothing.state, nothing.code, nothing.fault) == (State.UNSURE, "target_not_configured", Fault.OPERATOR)
     assert "platform.cname_target" in nothing.detail
+
+
+@pytest.mark.parametrize(
+    ("target", "record", "value"),
+    [
+        (TARGET, TARGET, "A or AAAA with the addresses of this edge"),
+        (OWN, f"*.{TARGET}", f"CNAME {TARGET}"),
+    ],
+)
+def test_a_target_without_an_address_is_the_operators(target, record, value):
+    nowhere = view(chain=[target], said=Said.NO_NAME)
+    found = verdict(seen(view(chain=[target]), resolvers=[nowhere]))
+    assert (found.state, found.code, found.fault) == (State.UNSURE, "target_nowhere", Fault.OPERATOR)
+    assert f"it leads to {target}. But that name has no address" in found.detail
+    assert f"has to set the record {record} {value}; nothing has to be changed for {HOST}." in found.detail
+    doubtful = view(chain=[target], said=Said.BROKEN)
+    assert verdict(seen(view(chain=[target]), resolvers=[doubtful])).code != "target_nowhere"

@@ -5,14 +5,17 @@ import pytest
 
 from edgeproxy.config.platform import Platform
 from edgeproxy.control.dns.lookup import Said
+from edgeproxy.control.dns.pointing import Points
 from edgeproxy.control.domains.records import record
 from edgeproxy.control.domains.verification.providers import provider_of
+from edgeproxy.control.domains.verification.seen import Proof, State
 from edgeproxy.control.domains.verification.shown import compared, wanted_records
 from tests.control.domains.verification.cases import (
     HOST,
     NOTHING,
     OURS,
     OURS6,
+    OWN,
     PROOF,
     RIGHT,
     SILENT,
@@ -20,6 +23,7 @@ from tests.control.domains.verification.cases import (
     TARGET,
     ZONE,
     answer,
+    proving,
     seen,
     verdict,
     view,
@@ -92,6 +96,62 @@ def test_once_a_name_is_proven_by_text_its_route_is_required():
     ]
     broken = view(texts=[], said=Said.BROKEN)
     assert verdict(seen(broken), method="dns").records[1].ok is None
+
+
+def shape(found):
+    return [(each.purpose, each.type, each.required, each.ok) for each in found.records]
+
+
+def test_a_name_that_led_here_before_is_offered_the_workspaces_own_target_beside_the_text():
+    there = view(OURS, chain=[TARGET], texts=[])
+    found = proving(seen(there, resolvers=[there], zone=zone("ns01.domaincontrol.com")))
+    assert shape(found) == [
+        ("routing", "CNAME", False, True),
+        ("ownership", "TXT", True, False),
+        ("ownership", "CNAME", False, False),
+    ]
+    own = found.records[2]
+    assert (own.name, own.value, own.seen) == (HOST, OWN, (f"CNAME {TARGET}", f"A {OURS}"))
+    assert own.zone_line == f"{HOST}. 300 IN CNAME {OWN}."
+    assert own.reason == f"Instead of the TXT record: it proves whose {HOST} is, and leads here, both at once."
+    assert own.hint == "At GoDaddy: Name: gallery, without the domain."
+    assert found.detail.endswith(f"Or, instead of it, change the record of {HOST} to CNAME {OWN}.")
+
+
+def test_once_it_is_there_it_is_the_one_that_is_required():
+    there = view(OURS, chain=[OWN], texts=[])
+    found = proving(seen(there, resolvers=[there]))
+    assert (found.state, found.proven, found.points) == (State.VERIFIED, frozenset({Proof.WORKSPACE_CNAME}), Points.HERE)
+    assert found.detail == f"{HOST} is proven by its CNAME to {OWN}."
+    assert shape(found) == [
+        ("routing", "CNAME", False, True),
+        ("ownership", "TXT", False, False),
+        ("ownership", "CNAME", True, True),
+    ]
+    assert [each.reason for each in found.records] == ["", "", ""]
+
+
+def test_once_the_text_is_there_it_is_offered_no_more():
+    there = view(OURS, chain=[TARGET], texts=[PROOF])
+    assert shape(proving(seen(there, resolvers=[there]))) == [
+        ("routing", "CNAME", True, True),
+        ("ownership", "TXT", False, True),
+    ]
+
+
+def test_where_it_cannot_be_set_or_proves_nothing_it_is_not_offered():
+    there = view(OURS, texts=[])
+    for found in (
+        proving(seen(there, resolvers=[there]), ZONE),
+        proving(seen(there, resolvers=[there]), method="dns"),
+        proving(seen(there, resolvers=[there]), f"*.{ZONE}"),
+        proving(seen(there, resolvers=[there]), platform=Platform(addresses=(OURS,))),
+        verdict(seen(there, resolvers=[there]), method="dns"),
+    ):
+        assert "CNAME" not in {each.type for each in found.records if each.purpose == "ownership"}
+        assert OWN not in found.detail
+    silent = proving(seen(SILENT))
+    assert [each.ok for each in silent.records] == [None, None, None]
 
 
 def test_an_address_that_is_not_needed_is_not_said_to_be_there():

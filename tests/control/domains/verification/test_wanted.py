@@ -42,6 +42,24 @@ def test_what_may_be_left_from_somebody_else_is_proven_by_txt():
     assert wanted_of(domain(method="file", must_prove=True), config()).method == "dns"
 
 
+@pytest.mark.parametrize(
+    ("hostname", "method", "must_prove", "target", "proves"),
+    [
+        (HOST, "cname", True, TARGET, True),
+        (HOST, "file", True, TARGET, True),
+        (HOST, "dns", True, TARGET, False),
+        (HOST, "cname", False, TARGET, False),
+        (HOST, "cname", True, "", False),
+        (f"*.{HOST}", "cname", True, TARGET, False),
+    ],
+)
+def test_the_workspaces_own_target_proves_as_much_where_text_alone_was_not_asked_for(
+    hostname, method, must_prove, target, proves
+):
+    found = wanted_of(domain(hostname, method, must_prove=must_prove), config(platform=Platform(cname_target=target)))
+    assert found.own_proves is proves
+
+
 def test_a_wildcard_is_looked_at_by_one_of_its_names():
     found = wanted(f"*.{HOST}")
     assert found.text_name == f"_edgeproxy-verify.{HOST}"
