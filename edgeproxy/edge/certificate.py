@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 from edgeproxy.config.structs import Config
-from edgeproxy.edge import tickets
+from edgeproxy.edge import openssl, tickets
 from edgeproxy.edge.challenge import Challenges, Opener
 from edgeproxy.edge.context import server_context
 from edgeproxy.edge.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME
@@ -141,8 +141,8 @@ class Certificates:
         on_fault: Callable[[EdgeError], None] = lambda _fault: None,
     ) -> None:
         self._map, self._sealer = reader, sealer
-        self._share_tickets = share_tickets
         self._on_fault = on_fault
+        self._share_tickets = share_tickets and self._openssl_is_reached()
         self._minimum = ssl.TLSVersion.TLSv1_3 if config.tls.minimum == "1.3" else ssl.TLSVersion.TLSv1_2
         self._protocols = ["h2", "http/1.1", "http/1.0"] if config.http.h2 else ["http/1.1", "http/1.0"]
         self.protocols = frozenset(protocol.encode("ascii") for protocol in self._protocols)
@@ -352,6 +352,17 @@ class Certificates:
         return context
 
     # session tickets
+
+    def _openssl_is_reached(self) -> bool:
+        """Asked before the first handshake: once it was reached it stays, and where it is not, every handshake would fail for
+        what only resumption needs. The trial's child reached it, which this process need not: without memory, say."""
+        try:
+            openssl.library()
+        except openssl.OpenSslUnreachable as fault:
+            detail = f"Sessions resume only in the worker that began them: {fault.detail}"
+            self._on_fault(tickets.TicketKeysRefused(detail))
+            return False
+        return True
 
     def _renew(self, found: Found, now: float) -> None:
         """Marks an answer as current, and gives its context the ticket keys that count now."""

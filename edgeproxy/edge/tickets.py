@@ -80,7 +80,8 @@ def ticket_keys(secret: bytes, hostname: str) -> bytes:
 def apply(context: ssl.SSLContext, keys: bytes) -> None:
     """Gives a context its ticket keys, also while it is in use. Raises TicketKeysRefused.
 
-    Only call this where `trial` ended well: on an unknown interpreter it may crash the process.
+    Only call this where `trial` ended well, since on an unknown interpreter it may crash the process, and where
+    `openssl.library` was reached before, since it raises what that does.
     """
     if len(keys) != KEYS_SIZE:
         raise ValueError(f"ticket keys have {KEYS_SIZE} bytes")
@@ -89,7 +90,7 @@ def apply(context: ssl.SSLContext, keys: bytes) -> None:
 
 
 def without_session_cache(context: ssl.SSLContext) -> None:
-    """Turns off the cache of sessions inside a context. Only where `trial` ended well.
+    """Turns off the cache of sessions inside a context. Only where `apply` may be called.
 
     OpenSSL would keep up to 20,480 sessions for each context, for two hours: every TLS 1.2 handshake of a client that takes
     no tickets leaves one, about a kilobyte that a stranger may have for the asking.

@@ -1,6 +1,7 @@
 """Session-ticket keys: who resumes where, and that a trial decides whether they are used."""
 
 import contextlib
+import ctypes
 import itertools
 import os
 import signal
@@ -10,16 +11,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgeproxy.config.structs import Config
-from edgeproxy.edge import tickets
+from edgeproxy.edge import openssl, tickets
 from edgeproxy.edge.certificate import Certificates
 from edgeproxy.errors import EdgeError
 from edgeproxy.published.records import Change, Tickets
 from tests import hellos
 from tests.certificates import self_signed
-from tests.edge.fakemap import NOW, SHARED, FakeMap, FakeSealer, certificates, made, resumes, seal, site_changed
+from tests.edge.fakemap import NOW, SHARED, FakeMap, FakeSealer, certificates, made, presented, resumes, seal, site_changed
 
 SECRET, OTHER_SECRET = bytes(range(32)), bytes(range(1, 33))
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
@@ -311,6 +313,28 @@ def test_without_secrets_sessions_resume_in_their_worker_and_secrets_are_looked_
     assert here.find("a.example.com", NOW + 3600) is one
     assert there.find("a.example.com", NOW + 3600) is other
     assert resumes(one, other)
+
+
+def test_where_openssl_cannot_be_reached_visitors_are_served_without_and_that_is_told_once(
+    sharing: FakeMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable() -> ctypes.CDLL:
+        raise openssl.OpenSslUnreachable("Python's OpenSSL does not offer what is needed: no memory.")
+
+    for number in range(2):  # of a known kind: such a key is loaded past Python's ssl, where that can be
+        one = f"known{number}.example.com"
+        sharing.serve(one, one)
+        sharing.certificates[one] = msgspec.structs.replace(sharing.certificates[one], key_type="p256")
+    monkeypatch.setattr(openssl, "library", unreachable)
+    faults: list[EdgeError] = []
+    holder = Certificates(sharing, FakeSealer(), Config(), share_tickets=True, on_fault=faults.append)
+    for name in ("a.example.com", "known0.example.com", "known1.example.com"):
+        found = made(holder.find(name, NOW), holder)
+        assert presented(found.context, name).version() == "TLSv1.3"
+        assert resumes(found, found)
+    assert [fault.detail for fault in faults] == [
+        "Sessions resume only in the worker that began them: Python's OpenSSL does not offer what is needed: no memory."
+    ]
 
 
 def test_secrets_that_do_not_open_are_reported_and_nobody_is_turned_away(sharing: FakeMap) -> None:
