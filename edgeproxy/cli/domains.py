@@ -82,6 +82,8 @@ def add(
     added = answer.get("domain_config", {})
     later = "" if answer.get("published", True) else " It is stored, and will be served in a moment."
     say(f"{added.get('domain', host)} is {added.get('state', 'added')} for {added.get('workspace_id', workspace)}.{later}")
+    for each in answer.get("warnings", ()):
+        say(f"Beware: {text_of(each)}")
 
 
 @app.command()

@@ -32,6 +32,11 @@ def test_add_says_when_the_workers_do_not_have_it_yet(cli, edge):
     assert edge.asked[0][2]["origin"] == "https://o.example"
 
 
+def test_add_tells_what_speaks_against_the_name(cli, edge):
+    edge.answers[f"POST {BASE}"] = (201, {"domain_config": DOMAIN, "published": True, "warnings": ["No certificate for it."]})
+    assert cli("domains", "add", "gallery.example.com", "-w", "x")[2].splitlines()[1:] == ["Beware: No certificate for it."]
+
+
 def test_a_refusal_is_told_and_ends_with_status_one(cli, edge):
     edge.answers[f"POST {BASE}"] = (409, {"status": 409, "detail": "gallery.example.com is registered already."})
     status, out, err = cli("domains", "add", "gallery.example.com", "-w", "x")

@@ -31,6 +31,7 @@ from edgeproxy.control.api.shapes import (
     moment,
     to_cursor,
 )
+from edgeproxy.control.domains.cautions import cautions
 from edgeproxy.control.domains.pairs import partner_of
 from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_token_origin, check_workspace
 from edgeproxy.control.issuance.policy import not_registered, served_unregistered
@@ -99,7 +100,10 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
     published = await wait_published(plane)
     log.info("domain added", domain=name, workspace=workspace, state=state.value, actor=actor_of(request))
     return DomainAdded(
-        domain_config=await _view(context, plane, domain), verification_required=body.verify, published=published
+        domain_config=await _view(context, plane, domain),
+        verification_required=body.verify,
+        published=published,
+        warnings=cautions(name, context.config),
     )
 
 

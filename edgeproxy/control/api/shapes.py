@@ -192,6 +192,9 @@ class DomainAdded(BaseModel):
     domain_config: DomainOut
     verification_required: bool
     published: bool = Field(description="Whether every worker serves it now. False: stored, and served a little later")
+    warnings: list[str] = Field(
+        default=[], description="Sentences: it may be taken for another name, or no certificate can be obtained for it"
+    )
 
 
 class DomainChanged(BaseModel):

@@ -66,6 +66,7 @@ class RegisterOut(BaseModel):
     status: Literal["pending_validation"] = "pending_validation"
     message: str
     dns_records: list[dict[str, Any]]
+    warnings: list[str] | None = Field(default=None, description="Only where there are some: sentences for the platform")
 
 
 class VerifyOut(BaseModel):
@@ -87,7 +88,7 @@ class TenantError(BaseModel):
 _ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": TenantError, "description": "Why not, in two fields"}}
 
 
-@router.post("/register", summary="Register a customer's domain", responses=_ERRORS)
+@router.post("/register", summary="Register a customer's domain", responses=_ERRORS, response_model_exclude_none=True)
 async def register(request: Request, body: RegisterIn) -> RegisterOut:
     """Registers a domain. It verifies by itself once its DNS record is there; GET verify looks at once. 409 where it is
     registered, with `dns_records` where it is the same workspace's; where another one registered it and never proved it,
@@ -124,7 +125,11 @@ async def register(request: Request, body: RegisterIn) -> RegisterOut:
         raise Refused(409, error.detail, code=error.code, retryable=error.retryable) from None
     log.info("domain registered", domain=name, workspace=workspace, actor=actor_of(request))
     mailed = by_mail and await _mailed(plane, registered.domain, actor_of(request))
-    return RegisterOut(message=MAILED if mailed else REGISTERED, dns_records=await _shown(context, registered.domain))
+    return RegisterOut(
+        message=MAILED if mailed else REGISTERED,
+        dns_records=await _shown(context, registered.domain),
+        warnings=list(registered.warnings) or None,
+    )
 
 
 @router.get("/verify/{domain}", summary="Look at a domain's record now", responses=_ERRORS)

@@ -13,13 +13,13 @@ import msgspec
 
 from edgeproxy.config.structs import Config
 from edgeproxy.control import events
+from edgeproxy.control.domains.cautions import cautions
 from edgeproxy.control.domains.claims import Claims
 from edgeproxy.control.domains.lifecycle import Event, next_move
 from edgeproxy.control.domains.looking import Looker, Verdict
 from edgeproxy.control.domains.reconciler import Reconciler, moved
 from edgeproxy.control.domains.records import DnsRecord, record
 from edgeproxy.control.domains.reserved import check_claimable, check_reserved, check_workspace
-from edgeproxy.control.domains.scripts import warnings
 from edgeproxy.control.domains.verification.wanted import wanted_of
 from edgeproxy.control.issuance.policy import not_registered
 from edgeproxy.control.issuance.registered import load
@@ -78,7 +78,7 @@ class Registered:
 
     domain: Domain
     warnings: tuple[str, ...] = ()
-    """Plain sentences: the name may be taken for another one."""
+    """Plain sentences (`cautions`)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -154,7 +154,9 @@ class Domains:
             existing = await self._store.get_domain(name)
             if existing is not None:
                 raise AlreadyRegistered(name, existing if existing.workspace_id == workspace else None)
-            return Registered(await self._store.register_domain(domain, actor=actor, now=now), tuple(warnings(name)))
+            return Registered(
+                await self._store.register_domain(domain, actor=actor, now=now), tuple(cautions(name, self._config))
+            )
         if method not in METHODS:
             raise InvalidName(
                 f"{method[:40]!r} is no method of verification; write one of {', '.join(METHODS)}.", code="invalid_method"
@@ -185,7 +187,7 @@ class Domains:
         for each in (name, partner):
             if each:
                 self._reconciler.visit(each)
-        return Registered(domain, tuple(warnings(name)))
+        return Registered(domain, tuple(cautions(name, self._config)))
 
     async def _to_prove(self, domain: Domain, method: str) -> Domain:
         """As it is registered, to be proven by a method, or by the only one that will do."""

@@ -71,6 +71,15 @@ async def test_a_wildcard_and_an_international_name_are_normalised(world):
     assert (await world.client.get(f"{DOMAINS}/*.example.com")).json()["domain"] == "*.example.com"
 
 
+async def test_what_speaks_against_a_name_is_told_with_its_registration(world):
+    assert (await add(world, "shop.example.com")).json()["warnings"] == []
+    for verify in (False, True):
+        [said] = (await add(world, f"*.n{verify:d}.example.com", verify=verify)).json()["warnings"]
+        assert said.startswith(f"No certificate can be obtained for *.n{verify:d}.example.com")
+    [said] = (await add(world, "pаypal.example.com")).json()["warnings"]
+    assert "mixes letters of Cyrillic and Latin" in said
+
+
 async def test_a_removed_domain_is_out_of_the_map_when_the_answer_comes(world):
     await add(world, "gallery.example.com")
     answer = await world.client.delete(f"{DOMAINS}/gallery.example.com")

@@ -84,12 +84,15 @@ async def test_a_tenant_registers_by_mail_and_where_none_can_be_sent_by_its_reco
     body = {"subdomain": "shop", "domain": "example.org", "workspaceId": "acme", "method": "email"}
     answer = await world.client.post("/api/domains/register", json=body)
     assert (answer.status_code, answer.json()["message"]) == (200, "Please check your email for domain validation")
+    assert set(answer.json()) == {"status", "message", "dns_records"}
+    assert answer.json()["dns_records"][0]["ok"] is None
     code = code_of(mailbox)
     assert (await world.client.post(f"{DOMAINS}/shop.example.org/verify/code", json={"code": code})).json()["verified"]
     answer = await world.client.post("/api/domains/register", json=body | {"subdomain": "*"})
     assert answer.status_code == 200, answer.text
     assert "DNS record" in answer.json()["message"], "no mail proves a wildcard"
     assert answer.json()["dns_records"]
+    assert ["DNS-01" in said for said in answer.json()["warnings"]] == [True]
 
 
 async def test_a_tenant_cannot_register_by_mail_where_there_is_none(world):
