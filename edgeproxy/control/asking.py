@@ -1,13 +1,11 @@
-"""Questions to a server of the platform's, by HTTP GET: bounded in time and size, one under way for each key, and how long
-their answers count."""
+"""Questions to a server of the platform's, by HTTP GET: bounded in time and size, and how long their answers count."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import re
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping
 
 import httpx2
 
@@ -24,8 +22,6 @@ LIFETIME_MIN = 1.0
 """Seconds for which even an answer with no-store counts: one question a second and key is what a stranger can cause."""
 
 _MAX_AGE = re.compile(r"(s-maxage|max-age)\s*=\s*\"?([0-9]{1,12})\"?\Z")
-
-T = TypeVar("T")
 
 
 def lifetime(headers: Mapping[str, str], default: float) -> float:
@@ -98,33 +94,3 @@ class Asker:
     async def close(self) -> None:
         """Ends its connections."""
         await self._client.aclose()
-
-
-class Flights(Generic[T]):
-    """One flight per key: who asks for what is being found out already waits for that."""
-
-    def __init__(self) -> None:
-        self._flights: dict[str, asyncio.Task[T]] = {}
-
-    def __len__(self) -> int:
-        return len(self._flights)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._flights
-
-    async def join(self, key: str, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What the flight under way brings, or else a new one, made by `begin`."""
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = asyncio.get_running_loop().create_task(begin())
-            self._flights[key] = flight
-            flight.add_done_callback(lambda _done: self._flights.pop(key, None))
-        # shielded: the first that asked may leave while others wait for the same answer
-        return await asyncio.shield(flight)
-
-    async def close(self) -> None:
-        """Ends what is under way."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)

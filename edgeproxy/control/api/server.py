@@ -78,6 +78,14 @@ def peer_of(sock: socket.socket) -> Peer:
     return Peer(pid, uid, frozenset((gid, *struct.unpack(f"{len(raw) // 4}I", raw))))
 
 
+def _peer(transport: asyncio.BaseTransport) -> Peer | None:
+    """Who is at the other end; None where the kernel does not tell."""
+    try:
+        return peer_of(transport.get_extra_info("socket"))
+    except OSError:
+        return None
+
+
 def may_administer(peer: Peer, own_uid: int, group: int | None, worker_uid: int | None = None) -> bool:
     """Whether a peer is the operator: root, the service's own user, or a member of the socket's group.
 
@@ -194,10 +202,8 @@ class WorkersProtocol(BoundedProtocol):
         super().connection_made(transport)
         if self._refused or transport.is_closing():
             return
-        try:
-            uid: int | None = peer_of(transport.get_extra_info("socket")).uid
-        except OSError:
-            uid = None
+        peer = _peer(transport)
+        uid = None if peer is None else peer.uid
         if uid is None or uid != (os.geteuid() if self.worker_uid is None else self.worker_uid):
             log.warning("a process that is no worker came to the socket of the API", uid=uid)
             detail = f"Only the edge's workers may speak here; user id {uid} is not theirs. Use https://, with api.hostname."
@@ -227,10 +233,7 @@ class AdminProtocol(BoundedProtocol):
         super().connection_made(transport)
         if self._refused or transport.is_closing():
             return
-        try:
-            peer = peer_of(transport.get_extra_info("socket"))
-        except OSError:
-            peer = None
+        peer = _peer(transport)
         if peer is None or not may_administer(peer, os.geteuid(), _group_of(self.server), self.worker_uid):
             uid = None if peer is None else peer.uid
             log.warning("a process that is not the operator's came to the admin socket", uid=uid, pid=peer and peer.pid)

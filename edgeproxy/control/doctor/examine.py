@@ -22,7 +22,8 @@ from edgeproxy.control.issuance.internal import DIRECTORY as INTERNAL
 from edgeproxy.control.issuance.policy import Admission, Registration, Verdict, admit, not_registered
 from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.probe.grading import Graded, grade
-from edgeproxy.control.probe.look import asked_name, look, trust
+from edgeproxy.control.probe.look import asked_name, look
+from edgeproxy.control.probe.trust import trust_now
 from edgeproxy.control.store import Failure, Store, StoredCertificate
 from edgeproxy.control.store.rows.domains import Domain
 from edgeproxy.errors import EdgeError
@@ -225,9 +226,7 @@ async def _served(
     at = next((port for port in ports if port.port == https and not port.error), None)
     if at is None:
         return None
-    root = await store.internal_ca()
-    trusted = await asyncio.to_thread(trust, config, None if root is None else root.certificate)
-    served = await look(at.address, https, hostname, trusted)
+    served = await look(at.address, https, hostname, await trust_now(config, store))
     return grade(served, hostname, now, expected="" if stored is None else stored.id)
 
 

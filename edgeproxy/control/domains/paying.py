@@ -13,7 +13,7 @@ import structlog
 
 from edgeproxy.config.structs import Config
 from edgeproxy.control import events
-from edgeproxy.control.asking import Asker, Flights, NoAnswer
+from edgeproxy.control.asking import Asker, NoAnswer
 from edgeproxy.control.domains.entitlement import (
     STALE_SECONDS,
     UNPAID,
@@ -27,6 +27,7 @@ from edgeproxy.control.domains.entitlement import (
 )
 from edgeproxy.control.domains.lifecycle import Event, next_move
 from edgeproxy.control.domains.reconciler import moved
+from edgeproxy.control.flights import Flights
 from edgeproxy.control.issuance.policy import served_unregistered
 from edgeproxy.control.store import Domain, Store, Workspace
 from edgeproxy.errors import EntitlementDenied, EntitlementUnknown

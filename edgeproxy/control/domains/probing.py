@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 from collections.abc import Callable
 
 from edgeproxy.config.structs import Config
 from edgeproxy.control.domains.looking import Live
 from edgeproxy.control.probe.grading import Grade, grade
-from edgeproxy.control.probe.look import asked_name, look, own_address, trust
+from edgeproxy.control.probe.look import asked_name, look, own_address
+from edgeproxy.control.probe.trust import Trust
 from edgeproxy.control.store import Store
 
 HANDSHAKE_SECONDS = 5.0
 """What one handshake may take."""
-
-DAY = 86_400.0
 
 GOOD = frozenset((Grade.GOOD, Grade.EXPIRING))
 
@@ -27,15 +24,14 @@ class Visitor:
         self._config = config
         self._store = store
         self._clock = clock
-        self._trusted: ssl.SSLContext | None = None
-        self._trusted_at = 0.0
+        self._trust = Trust(config, store, clock)
 
     async def visit(self, hostname: str) -> Live:
         """See looking.Prober. The right certificate is the one of the store, whoever trusts it; or any that visitors trust and
         that is for the name, since a CDN may stand before the edge."""
         host, port = visitors_address(self._config)
         name, now = asked_name(hostname), self._clock()
-        served = await look(host, port, name, await self._trust(), seconds=HANDSHAKE_SECONDS)
+        served = await look(host, port, name, await self._trust.get(), seconds=HANDSHAKE_SECONDS)
         graded = grade(served, name, now)
         if graded.grade in GOOD:
             return Live(True)
@@ -44,13 +40,6 @@ class Visitor:
             if stored is not None and stored.id == graded.certificate_id:
                 return Live(True)
         return Live(False, graded.detail)
-
-    async def _trust(self) -> ssl.SSLContext:
-        if self._trusted is None or self._clock() - self._trusted_at > DAY:
-            root = await self._store.internal_ca()
-            self._trusted = await asyncio.to_thread(trust, self._config, None if root is None else root.certificate)
-            self._trusted_at = self._clock()
-        return self._trusted
 
 
 def visitors_address(config: Config) -> tuple[str, int]:

@@ -156,22 +156,23 @@ def tls_alpn_certificate(hostname: str, key_authorization: str, now: float) -> t
     """The self-signed certificate that answers a TLS-ALPN-01 challenge (RFC 8737 section 3), and its key; both PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "acme challenge")])
-    moment = datetime.fromtimestamp(now, UTC)
     digest = hashlib.sha256(key_authorization.encode("ascii")).digest()
     certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(moment - _CLOCK_SKEW)
-        .not_valid_after(moment + _CHALLENGE_LIFE)
+        _issued_by_itself(name, key, now, _CHALLENGE_LIFE)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(hostname)]), critical=False)
         # Authorization ::= OCTET STRING (SIZE (32)), and the extension must be critical
         .add_extension(x509.UnrecognizedExtension(_ACME_IDENTIFIER, b"\x04\x20" + digest), critical=True)
         .sign(key, hashes.SHA256())
     )
     return certificate.public_bytes(serialization.Encoding.PEM), key_pem(key)
+
+
+def _issued_by_itself(name: x509.Name, key: ec.EllipticCurvePrivateKey, now: float, life: timedelta) -> x509.CertificateBuilder:
+    """A certificate that has its own subject as issuer, without extensions yet."""
+    moment = datetime.fromtimestamp(now, UTC)
+    return x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), moment - _CLOCK_SKEW, moment + life
+    )
 
 
 def make_root(now: float, life: timedelta) -> tuple[x509.Certificate, PrivateKey]:
@@ -184,15 +185,8 @@ def make_root(now: float, life: timedelta) -> tuple[x509.Certificate, PrivateKey
             x509.NameAttribute(NameOID.COMMON_NAME, f"Edgeproxy internal CA {identifier.digest[:4].hex()}"),
         ]
     )
-    moment = datetime.fromtimestamp(now, UTC)
     certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(moment - _CLOCK_SKEW)
-        .not_valid_after(moment + life)
+        _issued_by_itself(name, key, now, life)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .add_extension(identifier, critical=False)

@@ -15,7 +15,8 @@ import httpx2
 import msgspec
 
 from edgeproxy.config.structs import Config
-from edgeproxy.control.asking import Asker, Flights, NoAnswer, lifetime
+from edgeproxy.control.asking import Asker, NoAnswer, lifetime
+from edgeproxy.control.flights import Flights
 from edgeproxy.control.issuance.origins import check_origin, resolve_origin
 from edgeproxy.control.issuance.strangers import ClientNetworks
 from edgeproxy.control.issuance.turns import Turns

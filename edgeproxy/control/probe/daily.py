@@ -15,7 +15,8 @@ from edgeproxy.config.structs import Config
 from edgeproxy.control.issuance import telling
 from edgeproxy.control.issuance.policy import Registration, Verdict, admit
 from edgeproxy.control.probe.grading import SEVERITY, Grade, Graded, Served, grade
-from edgeproxy.control.probe.look import asked_name, look, own_address, trust
+from edgeproxy.control.probe.look import asked_name, look, own_address
+from edgeproxy.control.probe.trust import Trust
 from edgeproxy.control.store import Store, StoredCertificate
 
 log = structlog.get_logger("probe")
@@ -69,8 +70,7 @@ class Probe:
         self._last: Counter[Grade] | None = None
         self._running: Counter[Grade] = Counter()
         self._bad: dict[str, Seen] = {}
-        self._trusted: ssl.SSLContext | None = None
-        self._trusted_at = 0.0
+        self._trust = Trust(config, store, clock)
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     @property
@@ -116,7 +116,7 @@ class Probe:
             served = Served(at="the store", leaf=_der(stored))
         else:
             host, port = own_address(self._config)
-            served = await look(host, port, asked_name(name), await self._trust())
+            served = await look(host, port, asked_name(name), await self._trust.get())
         return grade(served, asked_name(name), now, expected=stored.id)
 
     async def _count(self, stored: StoredCertificate, name: str) -> None:
@@ -211,14 +211,6 @@ class Probe:
         if verdict is Verdict.ASK_GATE:
             return await self._store.get_gate_route(name) is not None
         return verdict is Verdict.ALLOWED
-
-    async def _trust(self) -> ssl.SSLContext:
-        """Read anew once a day: the system's roots change with its updates."""
-        if self._trusted is None or self._clock() - self._trusted_at > DAY:
-            root = await self._store.internal_ca()
-            self._trusted = await asyncio.to_thread(trust, self._config, None if root is None else root.certificate)
-            self._trusted_at = self._clock()
-        return self._trusted
 
 
 def _der(stored: StoredCertificate) -> bytes:

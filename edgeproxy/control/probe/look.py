@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import ssl
-from pathlib import Path
 
 from edgeproxy.config.rules.addresses import socket_address
 from edgeproxy.config.structs import Config
@@ -17,22 +15,6 @@ LOOK_SECONDS = 10.0
 
 LABEL = "edgeproxy-probe"
 """The label that stands for a wildcard's visitors."""
-
-
-def trust(config: Config, internal_root: bytes | None) -> ssl.SSLContext:
-    """What visitors trust, as far as we know: the system's roots, `issuance.ca_bundle`, the built-in CA's root (PEM).
-
-    Reads files, some 20 ms: call it in a thread. A bundle that is gone is left out.
-    """
-    context = ssl.create_default_context()
-    context.check_hostname = False  # a wrong name is a grade of its own
-    if config.issuance.ca_bundle:
-        with contextlib.suppress(OSError, ssl.SSLError):
-            context.load_verify_locations(cafile=Path(config.issuance.ca_bundle))
-    if internal_root:
-        with contextlib.suppress(ssl.SSLError):
-            context.load_verify_locations(cadata=internal_root.decode("ascii", "replace"))
-    return context
 
 
 async def look(host: str, port: int, hostname: str, trusted: ssl.SSLContext, *, seconds: float = LOOK_SECONDS) -> Served:

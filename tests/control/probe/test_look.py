@@ -10,7 +10,8 @@ from edgeproxy.config.issuance import Issuance
 from edgeproxy.config.structs import Config
 from edgeproxy.config.visitors import Listen
 from edgeproxy.control.probe.grading import Grade, grade
-from edgeproxy.control.probe.look import asked_name, look, own_address, trust
+from edgeproxy.control.probe.look import asked_name, look, own_address
+from edgeproxy.control.probe.trust import trust
 from tests.control.probe.chains import Authority, tls_server
 from tests.ports import free_port
 

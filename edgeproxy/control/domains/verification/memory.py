@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
+
+from edgeproxy.control.flights import Flights
 
 T = TypeVar("T")
 
@@ -18,7 +19,7 @@ class Remembered(Generic[T]):
         self._kept = kept
         self._clock = clock
         self._values: OrderedDict[str, tuple[float, T]] = OrderedDict()
-        self._flights: dict[str, asyncio.Task[T]] = {}
+        self._flights = Flights[T]()
 
     async def get(self, key: str, find: Callable[[], Awaitable[tuple[T, float]]]) -> T:
         """The value of a key: remembered, or found now with the seconds for which it counts. Who gives up waiting stops nobody
@@ -26,18 +27,11 @@ class Remembered(Generic[T]):
         until, *known = self._values.get(key, (0.0,))
         if known and self._clock() < until:
             return known[0]
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = asyncio.get_running_loop().create_task(self._find(key, find))
-            flight.add_done_callback(lambda _done: self._flights.pop(key, None))
-        return await asyncio.shield(flight)
+        return await self._flights.join(key, lambda: self._find(key, find))
 
     async def close(self) -> None:
         """Ends what is under way."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        await self._flights.close()
 
     async def _find(self, key: str, find: Callable[[], Awaitable[tuple[T, float]]]) -> T:
         value, seconds = await find()
