@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 APART = ("bench", "conformance", "fuzz", "integration", "scripts")
 """Folders of tests that mirror something else, or the program as a whole."""
 
-OF_THE_REPOSITORY = {"test_docs.py", "test_mirror.py", "test_readme.py"}
+OF_THE_REPOSITORY = {"test_customers.py", "test_docs.py", "test_domains_guide.py", "test_mirror.py", "test_readme.py"}
 """Tests of what is no module."""
 
 ELSEWHERE = {
