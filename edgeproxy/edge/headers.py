@@ -250,9 +250,14 @@ class ResponseLines(_Names):
         raw, colon, value = line.partition(b":")
         name = self._names.get(raw) or self._name(raw)
         meaning = name.meaning
+        value = value.strip(b" \t")
+        if (
+            not name.left and not meaning and colon and value.decode("latin-1").isprintable()
+        ):  # of every answer there are one or two
+            field = name.lower, value
+            return KEEP, self._unindexed(field) if len(value) <= UNINDEXED_VALUE else field, None
         if meaning == REFUSE or not colon or not _is_value(value):
             return REFUSE, (b"", line), None
-        value = value.strip(b" \t")
         says: int | bytes | frozenset[bytes] | None = None
         if meaning == LENGTH:
             says = int(value) if _DIGITS(value) else None

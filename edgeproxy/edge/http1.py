@@ -10,6 +10,7 @@ import functools
 import http
 import re
 
+from edgeproxy.edge.beginning import Beginning
 from edgeproxy.edge.headers import (
     CONNECTION,
     DROP,
@@ -220,22 +221,34 @@ class ResponseError(Exception):
     """The origin's answer breaks the protocol: nothing of it is forwarded."""
 
 
-def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, method: bytes) -> ResponseHead:
+def parse_response(
+    head: bytes, known_lines: ResponseLines, limits: Limits, method: bytes, beginning: Beginning
+) -> ResponseHead:
     """The head of a response to `method` without its empty line; raises ResponseError.
 
-    A head with status 1xx has length 0 and leaves the final answer to come.
+    A head with status 1xx has length 0 and leaves the final answer to come. `beginning` is what the origin's answers have in
+    common, which changes what this costs and nothing else.
     """
-    lines = head.split(b"\r\n")
-    if len(lines) > limits.header_count + 1:
-        raise ResponseError(f"more than {limits.header_count} header fields")
-    status, keep, reason, status_field = _parse_status_line(lines[0])
+    known, classify = known_lines.memo.get, known_lines.classify
     length = -3
-    dropped: list[bytes] = []
     options = NO_OPTIONS
-    fields = [status_field]
-    known, classify, keep_field = known_lines.memo.get, known_lines.classify, fields.append
-    del lines[0]
-    for line in lines:
+    status_said = None
+    if head.startswith(beginning.text):
+        new = head[len(beginning.text) :].split(b"\r\n")
+        lines = beginning.lines + new
+        dropped, fields = beginning.dropped.copy(), beginning.fields.copy()
+        status, keep, reason = beginning.status, beginning.keep, beginning.reason
+        if beginning.length is not None:
+            length = beginning.length
+    else:
+        lines = new = head.split(b"\r\n")
+        status_said = status, keep, reason, status_field = _parse_status_line(lines[0])
+        del lines[0]
+        dropped, fields = [], [status_field]
+    if len(lines) > limits.header_count:
+        raise ResponseError(f"more than {limits.header_count} header fields")
+    keep_field = fields.append
+    for line in new:
         kind, field, says = known(line) or classify(line)
         if not kind:
             keep_field(field)
@@ -256,6 +269,8 @@ def parse_response(head: bytes, known_lines: ResponseLines, limits: Limits, meth
             length = LENGTH_CHUNKED
         elif kind != DROP:
             raise ResponseError("malformed header field")
+    if status_said is not None:
+        beginning.learn(head, status_said, known)
     unsaid = NO_OPTIONS
     withheld = False
     if options:

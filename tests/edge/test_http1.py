@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from edgeproxy.edge.beginning import Beginning
 from edgeproxy.edge.headers import LENGTH_CHUNKED, LENGTH_UNTIL_CLOSE, RequestHead, RequestLines, ResponseHead, ResponseLines
 from edgeproxy.edge.http1 import (
     ChunkedDecoder,
@@ -32,7 +33,7 @@ def request(*lines: bytes, known: RequestLines | None = None) -> RequestHead:
 
 
 def response(*lines: bytes, method: bytes = b"GET") -> ResponseHead:
-    return parse_response(b"\r\n".join(lines), ResponseLines(), LIMITS, method)
+    return parse_response(b"\r\n".join(lines), ResponseLines(), LIMITS, method, Beginning())
 
 
 def test_a_plain_head_goes_on_as_the_bytes_that_came():
@@ -297,7 +298,7 @@ def test_responses_that_are_not_forwarded(lines: list[bytes]):
 def test_h11_agrees_on_every_accepted_response(status: int, lines: list[bytes]):
     raw = b"\r\n".join((b"HTTP/1.1 %d X" % status, *lines))
     try:
-        head = parse_response(raw, ResponseLines(), LIMITS, b"GET")
+        head = parse_response(raw, ResponseLines(), LIMITS, b"GET", Beginning())
     except ResponseError:
         return
     framing = b"transfer-encoding: chunked\r\n" if head.length == LENGTH_CHUNKED else b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from edgeproxy.edge.headers import LENGTH_CHUNKED, LENGTH_UNTIL_CLOSE, RequestHead, ResponseHead
@@ -64,12 +65,14 @@ class OriginConnection(asyncio.BufferedProtocol):
     __slots__ = (
         "_buffer",
         "_decoder",
+        "_descriptor",
         "_early",
         "_ended",
         "_interim",
         "_left",
         "_limit",
         "_paused",
+        "_queues",
         "_rests",
         "_state",
         "_tells_when_sent",
@@ -96,6 +99,11 @@ class OriginConnection(asyncio.BufferedProtocol):
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
         self._paused = False
+        self._descriptor = -1
+        """For requests' heads, which need not wait for the transport's turn: written at once they cost a microsecond less.
+        -1 over TLS, and where the connection is gone."""
+        self._queues = False
+        """The transport was given something; it may not have written all of it yet."""
         self._rests = False
         """After this answer it is not lent at once: see REST."""
         self._tells_when_sent = False
@@ -116,21 +124,23 @@ class OriginConnection(asyncio.BufferedProtocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self.since = self.worker.now
+        if not self.pool.target.tls:
+            self._descriptor = transport.get_extra_info("socket").fileno()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        state = self._state
         borrower = self.borrower
         if borrower is None:
             self._unusable()  # an idle origin that speaks: an answer nobody asked for
             return
+        state = self._state
+        if state == _HEAD:  # whose time goes on: an origin that sends it byte by byte has no more than others
+            self._head(bytes(self._buffer[:nbytes]), borrower)
+            return
         worker = self.worker
         data = worker.buffer[:nbytes]
-        if state == _HEAD:  # whose time goes on: an origin that sends it byte by byte has no more than others
-            self._head(bytes(data), borrower)
-            return
         self.since = worker.now
         if state == _BODY:
             self._left -= nbytes
@@ -156,6 +166,7 @@ class OriginConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         state = self._state
+        self._descriptor = -1  # the transport closes it when this returns
         if exc is not None and _IDLE < state < _TUNNEL and self._read_remains(exc):
             return
         self._state = _CLOSED
@@ -227,7 +238,16 @@ class OriginConnection(asyncio.BufferedProtocol):
         if self._tells_when_sent:
             self._tells_when_sent = False
             self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-        self.transport.write(head)
+        if self._descriptor < 0 or (self._queues and self.transport.get_write_buffer_size()):
+            self.transport.write(head)
+            return
+        try:
+            sent = os.write(self._descriptor, head)
+        except OSError:  # there is no room in the kernel, or the connection is broken: the transport knows what to do
+            sent = 0
+        self._queues = sent < len(head)
+        if self._queues:
+            self.transport.write(head[sent:])
 
     def _room(self, room: int) -> None:
         """The next read brings at most so much; 0: there is none."""
@@ -240,6 +260,7 @@ class OriginConnection(asyncio.BufferedProtocol):
     def send(self, data: bytes) -> None:
         """More of the request: body, chunks, or a tunnel's bytes."""
         self.since = self.worker.now
+        self._queues = True
         self.transport.write(data)
 
     def tell_when_sent(self) -> None:
@@ -301,7 +322,7 @@ class OriginConnection(asyncio.BufferedProtocol):
                 self._early = data
                 return
             try:
-                head = parse_response(raw, worker.response_lines, limits, borrower.request.method)
+                head = parse_response(raw, worker.response_lines, limits, borrower.request.method, self.pool.beginning)
             except ResponseError as error:
                 self._broken(str(error))
                 return

@@ -10,6 +10,7 @@ import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from edgeproxy.edge.beginning import Beginning
 from edgeproxy.edge.upstream.connection import OriginConnection
 from edgeproxy.edge.upstream.target import Target, address_allowed
 from edgeproxy.edge.upstream.tls import TlsTransport
@@ -43,6 +44,8 @@ class Pool:
         self.open: set[OriginConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._waiting: deque[tuple[float, Waiter]] = deque()
+        self.beginning = Beginning()
+        """What its answers have in common."""
         self.used_at = worker.now
         self.closed = False
 

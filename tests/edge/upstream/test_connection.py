@@ -400,6 +400,47 @@ async def test_a_borrower_that_wants_it_is_told_when_everything_is_out(edge: Edg
     assert again.told == []
 
 
+async def test_a_head_is_sent_at_once(edge: Edge, origin: tuple[Script, int]) -> None:
+    _, port = origin
+    borrower = Borrowing()
+    connection = await borrow(edge, port, borrower)
+    connection.lend(borrower, HEAD, True)
+    assert connection.transport.get_write_buffer_size() == 0
+    await until(lambda: (200, True) in borrower.told)
+
+
+async def test_a_head_waits_behind_a_body_that_the_origin_has_not_taken_yet(edge: Edge, origin: tuple[Script, int]) -> None:
+    """It was answered early, so that the connection is lent again while most of the body is on its way."""
+    script, port = origin
+    go, bodies = asyncio.Event(), list[bytes]()
+
+    async def handler(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        writer.write(script.response)
+        await go.wait()
+        bodies.append(await reader.readexactly(8_000_000))
+        await script.read_head(reader)
+        writer.write(script.response)
+        await script.read_head(reader)
+        writer.write(script.response)
+
+    script.handler = handler
+    first, second, third = Borrowing(), Borrowing(), Borrowing()
+    connection = await borrow(edge, port, first)
+    connection.lend(first, HEAD, False)
+    connection.send(bytes(8_000_000))
+    connection.request_sent = True
+    await until(lambda: (200, True) in first.told)
+    connection.lend(second, HEAD, True)
+    assert connection.transport.get_write_buffer_size() > len(HEAD)
+    go.set()
+    await until(lambda: (200, True) in second.told)
+    assert bodies == [bytes(8_000_000)]
+    connection.lend(third, HEAD, True)
+    assert connection.transport.get_write_buffer_size() == 0
+    await until(lambda: (200, True) in third.told)
+
+
 async def test_who_abandons_a_connection_hears_no_more_and_nobody_else_gets_it(edge: Edge, origin: tuple[Script, int]) -> None:
     _, port = origin
     borrower = Borrowing()
