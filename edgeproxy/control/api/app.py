@@ -33,6 +33,7 @@ from edgeproxy.control.api.access.door import Door
 from edgeproxy.control.api.access.uses import Uses
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.guard import Guard
+from edgeproxy.control.api.idempotency import Idempotency, described
 from edgeproxy.model import TokenScope
 
 _PROBLEM = {
@@ -103,8 +104,8 @@ def tokens_app(context: Context, uses: Uses, monotonic: Callable[[], float] = ti
             CORSMiddleware,
             allow_origins=context.config.api.cors_origins,
             allow_methods=("GET", "POST", "PATCH", "DELETE"),
-            allow_headers=("authorization", "content-type", "if-match"),
-            expose_headers=("etag", "location", "retry-after", "x-request-id"),
+            allow_headers=("authorization", "content-type", "idempotency-key", "if-match"),
+            expose_headers=("etag", "idempotent-replayed", "location", "retry-after", "x-request-id"),
         )
     pages = _app(context, "Edgeproxy confirmations", None, None)
     pages.include_router(confirm.router)
@@ -125,6 +126,9 @@ def _app(context: Context, title: str, openapi: str | None, docs: str | None, re
         responses=_PROBLEM,  # type: ignore[arg-type]
     )
     app.state.context = context
+    plain = app.openapi
+    app.openapi = lambda: described(plain())  # type: ignore[method-assign]
     problems.install(app)
+    app.add_middleware(Idempotency, context=context)
     app.add_middleware(Guard, unexpected=context.metrics.unexpected, requests=requests)
     return app

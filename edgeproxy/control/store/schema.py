@@ -24,7 +24,7 @@ from sqlalchemy import (
     true,
 )
 
-VERSION = 5
+VERSION = 6
 """The schema that this program writes. Equals the number of the newest migration."""
 
 READABLE_FROM = 1
@@ -383,6 +383,20 @@ mail_proofs = Table(
     Column("expires_at", Float, nullable=False),
     Index("mail_proofs_by_link", "link_digest", unique=True),
     comment="links and codes that were sent by mail",
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("caller", String, nullable=False),
+    Column("holder", String, nullable=False),
+    Column("begun_at", Float, nullable=False),
+    Column("answered_at", Float),
+    Column("sealed_use", LargeBinary, nullable=False),
+    Index("idempotency_keys_by_caller", "caller", "begun_at"),
+    Index("idempotency_keys_by_age", "begun_at"),
+    comment="requests with an Idempotency-Key; id: digest of caller and key; sealed_use: what was asked and answered",
 )
 
 outbox = Table(

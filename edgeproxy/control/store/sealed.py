@@ -124,6 +124,7 @@ PLACES: tuple[Place, ...] = (
     Place("account keys to come", "accounts", "directory", "sealed_next_key", "acme", *_whole(b"account:")),
     Place("keys of challenges", "challenges", "key", "record", "map", _in_challenge, _into_challenge),
     Place("session ticket secrets", "secrets", "name", "record", "map", _in_tickets, _into_tickets, "tickets"),
+    Place("answers under idempotency keys", "idempotency_keys", "id", "sealed_use", "store", *_whole(b"idempotency:")),
     Place("secrets of webhooks", "endpoints", "id", "sealed_secrets", "store", *_whole(b"endpoint:")),
     Place("the built-in CA's key", "secrets", "name", "record", "store", _in_ca, _into_ca, "internal_ca"),
 )

@@ -15,6 +15,7 @@ from edgeproxy.control.store.companions import Companions
 from edgeproxy.control.store.database import Database
 from edgeproxy.control.store.domain_life import DomainLife
 from edgeproxy.control.store.domains import Domains
+from edgeproxy.control.store.idempotency import IdempotencyKeys
 from edgeproxy.control.store.lifecycle import Lifecycle
 from edgeproxy.control.store.mail_proofs import MailProofs
 from edgeproxy.control.store.orders import Accounts, Challenges, Failures
@@ -50,6 +51,7 @@ class Store(
     Webhooks,
     Workspaces,
     MailProofs,
+    IdempotencyKeys,
     Alerts,
     ChangeLog,
 ):

@@ -50,6 +50,7 @@ def test_the_version_is_the_number_of_the_newest_migration() -> None:
         ("0003_issuance.py", "92d255af75da31d76b971e124abdd6d9a67a8f106d9ca93ba9d9d3b3da62498a"),
         ("0004_companions.py", "65638b67c449de09f92eaae96c4d495b307538e9a7f30315deda2dd3ec4250d1"),
         ("0005_domains.py", "6e889f6405146fe7ebb2d79c844fc5addccb17831745d04924a01e9c8480611c"),
+        ("0006_idempotency.py", "5ca5b652f080af4c5109852d08ba1c9aeecc9fb5b5d583d1c5558dbe9f260996"),
     ],
 )
 def test_a_migration_that_stores_have_behind_them_is_never_changed(script: str, digest: str) -> None:
