@@ -39,9 +39,16 @@ _HEADERS = {
     "x-robots-tag": "noindex",
 }
 
-_STYLE = (
-    "body{font:1.1em/1.5 system-ui,sans-serif;max-width:34em;margin:4em auto;padding:0 1em;color-scheme:light dark}"
-    "button{font:inherit;padding:.6em 1.2em}b{overflow-wrap:anywhere}"
+_STYLE = (  # as the pages that visitors see; color-scheme is the root's, or the paper behind the body stays white
+    ":root{color-scheme:light dark;--ink:#1d2430;--line:#dfe3e8;--paper:#fff;--wash:#f4f5f7;--hue:#1f5fd6}"
+    "@media(prefers-color-scheme:dark)"
+    "{:root{--ink:#e8eaee;--line:#333a45;--paper:#1b2028;--wash:#12161c;--hue:#2b62c9}}"
+    "*{box-sizing:border-box}body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1.5rem;"
+    "background:var(--wash);color:var(--ink);font:1rem/1.6 system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif;"
+    "overflow-wrap:anywhere}main{width:100%;max-width:36rem;padding:2.25rem;background:var(--paper);"
+    "border:1px solid var(--line);border-radius:.75rem}h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.25}p{margin:0}"
+    "form{margin:1.5rem 0 0}button{max-width:100%;font:inherit;font-weight:600;padding:.6em 1.2em;border:0;"
+    "border-radius:.5rem;background:var(--hue);color:#fff;overflow-wrap:anywhere;cursor:pointer}"
 )
 
 
@@ -112,6 +119,6 @@ def _page(status: int, title: str, text: str, more: str = "") -> HTMLResponse:
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>'
-        f"<body><h1>{title}</h1><p>{text}</p>{more}</body></html>"
+        f"<body><main><h1>{title}</h1><p>{text}</p>{more}</main></body></html>"
     )
     return HTMLResponse(page, status, headers=_HEADERS)

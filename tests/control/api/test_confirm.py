@@ -61,6 +61,18 @@ async def test_the_page_may_be_kept_framed_and_scripted_by_nobody_and_tells_no_s
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "script" not in answer.text
+    assert "url(" not in answer.text
+    assert "//" not in answer.text.partition("<style>")[2]
+
+
+async def test_it_is_dark_where_that_is_wanted_and_breaks_long_names_rather_than_the_screen(world):
+    page = (await Api(world).ask("GET", f"/confirm/{await mailed(world)}")).text
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    assert ":root{color-scheme:light dark;" in style  # on the body it leaves the paper behind it white
+    assert "@media(prefers-color-scheme:dark)" in style
+    body, button = style.partition("body{")[2].partition("}")[0], style.partition("button{")[2].partition("}")[0]
+    assert "overflow-wrap:anywhere" in body
+    assert "overflow-wrap:anywhere" in button
 
 
 @pytest.mark.parametrize("link", ["x", "x" * 43, "x" * 5000, "..%2F..%2Fetc", "%00" * 43, "%FF", "a/b", "", "<script>"])
