@@ -1,4 +1,4 @@
-"""Which custom domains keep their visitors waiting, over all workers and the last minutes. Pure: no clock, no network."""
+"""Which custom domains keep their visitors waiting, or fail, over all workers and the last minutes. Pure."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ _NAME = 255
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Waiting:
-    """What visitors of one name have waited."""
+    """What visitors of one name have waited, and how often in vain."""
 
     name: str
     requests: int
     seconds: float
     """Within which 95 % of them had the first byte of their answer; 0.0 where that was below the threshold."""
     origin: str
+    failed: int
+    """Requests that it did not answer."""
     late: float
     """Seconds by which this edge itself was late meanwhile, on average."""
 
@@ -39,6 +41,7 @@ class _Sum:
     requests: int = 0
     waits: dict[int, int] = dataclasses.field(default_factory=dict)
     origin: str = ""
+    failed: int = 0
     late: float = 0.0
     """Sum over what was told."""
     told: int = 0
@@ -48,6 +51,7 @@ class _Sum:
         for number, count in sketch.waits.items():
             self.waits[number] = self.waits.get(number, 0) + count
         self.origin = sketch.origin or self.origin
+        self.failed += sketch.failed
         self.late += late
         self.told += told
 
@@ -72,15 +76,22 @@ class Latency:
             sums.setdefault(name, _Sum()).add(sketch, late, 1)
 
     def waiting(self, now: float) -> list[Waiting]:
-        """What is known of each name that had slow requests within the window, by name."""
+        """What is known of each name that had slow or failed requests within the window, by name."""
         self._forget(now)
         sums: dict[str, _Sum] = {}
         for _, piece in self._pieces:
             for name, each in piece.items():
                 whole = sums.setdefault(name, _Sum())
-                whole.add(Sketch(each.requests, each.waits, each.origin), each.late, each.told)
+                whole.add(Sketch(each.requests, each.waits, each.origin, each.failed), each.late, each.told)
         return [
-            Waiting(name, each.requests, quantile(PART, each.requests, each.waits), each.origin, each.late / each.told)
+            Waiting(
+                name=name,
+                requests=each.requests,
+                seconds=quantile(PART, each.requests, each.waits),
+                origin=each.origin,
+                failed=each.failed,
+                late=each.late / each.told,
+            )
             for name, each in sorted(sums.items())
         ]
 
@@ -93,4 +104,4 @@ def _plausible(name: str, sketch: Sketch) -> bool:
     """What no worker can have seen would poison the sums."""
     slow = sum(sketch.waits.values())
     counted = all(LEAST <= number <= GREATEST and count > 0 for number, count in sketch.waits.items())
-    return counted and slow <= sketch.requests <= _COUNT and len(name) <= _NAME
+    return counted and slow <= sketch.requests and 0 <= sketch.failed <= sketch.requests <= _COUNT and len(name) <= _NAME

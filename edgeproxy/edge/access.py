@@ -136,6 +136,7 @@ class Access:
             hosts[host] = 1
         if status == 502 or status == 504:
             self._origin_errors["timeout" if status == 504 else "failed"] += 1
+            self._latency.failed(exchange)
         if self._writer is not None:
             destination = exchange.destination
             self._log(
@@ -182,6 +183,7 @@ class Access:
                 hosts[host] = 1
             if status == 502 or status == 504:
                 self._origin_errors["timeout" if status == 504 else "failed"] += 1
+                self._latency.failed(exchange)
         self._request_seconds.total += total
         self._origin_seconds.total += total
         self._sent += sent

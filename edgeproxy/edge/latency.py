@@ -1,4 +1,4 @@
-"""Which custom domains keep their visitors waiting: for each a sketch of how long, for the controller.
+"""Which custom domains keep their visitors waiting, or have origins that do not answer: for each a sketch, for the controller.
 
 What counts is the time from a request's head to the first byte of its answer: a large download, an event stream or a slow
 visitor say nothing of it. Only a request that took longer than `alerts.latency` in all is looked at here, so that others pay
@@ -32,14 +32,15 @@ BODY: Final = 16 * 1024
 
 @dataclasses.dataclass(slots=True)
 class _Name:
-    """A name that had slow requests."""
+    """A name that had slow requests, or some without an answer."""
 
     seen: float
-    """When the last slow one was told; monotonic."""
+    """When the last of these was told; monotonic."""
     waits: dict[int, int] = dataclasses.field(default_factory=dict)
     """Slow ones since they were told last, by bucket."""
     apart: int = 0
     """Requests since then that say nothing of latency: WebSockets, uploads."""
+    failed: int = 0
     requests: int = 0
     """All that were told."""
     origin: str = ""
@@ -55,29 +56,43 @@ class Latency:
 
     def add(self, exchange: Exchange, seconds: float) -> None:
         """A request was over after so many seconds, `floor` or more."""
-        destination = exchange.destination
-        if destination is None or not destination.route.name:
-            return
-        name = self._names.get(destination.route.name)
         if exchange.tunnel or exchange.bytes_in > BODY or exchange.status == 408:
-            if name is not None:
-                name.apart += 1
+            destination = exchange.destination
+            if destination is not None and (known := self._names.get(destination.route.name)) is not None:
+                known.apart += 1
             return
         waited = exchange.origin_seconds or seconds  # the edge's own answer, when it had waited long enough
         if waited < self.floor:
             return
+        name = self._name(exchange)
+        if name is not None:
+            number = bucket(waited)
+            name.waits[number] = name.waits.get(number, 0) + 1
+
+    def failed(self, exchange: Exchange) -> None:
+        """A request had no answer of its origin."""
+        name = self._name(exchange)
+        if name is not None:
+            name.failed += 1
+
+    def _name(self, exchange: Exchange) -> _Name | None:
+        """The name that a request was for; None for one that is not told of."""
+        destination = exchange.destination
+        if destination is None or not destination.route.name or self.floor == math.inf:
+            return None
+        key = destination.route.name
+        name = self._names.get(key)
         if name is None:
             if len(self._names) >= NAMES:
-                return
-            name = self._names[destination.route.name] = _Name(0.0)
-        number = bucket(waited)
-        name.waits[number] = name.waits.get(number, 0) + 1
+                return None
+            name = self._names[key] = _Name(0.0)
         name.origin = str(destination.route.target)[:ORIGIN]
+        return name
 
     def tell(
         self, hosts: Mapping[str, int], name_of: Callable[[str], str], now: float, *, whole: bool = True
     ) -> dict[str, Sketch]:
-        """What is new of each name that had a slow request within the window. `hosts` are the requests since the last call by
+        """What is new of each name that had such a request within the window. `hosts` are the requests since the last call by
         hostname, `whole` whether all were counted, and `name_of` gives a hostname's name in the map."""
         if not self._names:
             return {}
@@ -85,7 +100,7 @@ class Latency:
         told = {}
         for key, name in list(self._names.items()):
             requests = counts.get(key, 0) - name.apart
-            slow = sum(name.waits.values())
+            slow = max(sum(name.waits.values()), name.failed)
             if slow:
                 name.seen = now
             elif now - name.seen > self._window:
@@ -93,8 +108,8 @@ class Latency:
                 continue
             if whole and requests > 0:
                 name.requests += requests
-                told[key] = Sketch(max(requests, slow), name.waits, name.origin)
-            name.waits, name.apart = {}, 0
+                told[key] = Sketch(max(requests, slow), name.waits, name.origin, name.failed)
+            name.waits, name.apart, name.failed = {}, 0, 0
         if len(self._names) >= NAMES:
             quiet = sorted(self._names, key=lambda key: self._names[key].requests)[: NAMES // 4]
             for key in quiet:

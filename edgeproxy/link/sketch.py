@@ -27,6 +27,8 @@ class Sketch(msgspec.Struct, frozen=True, array_like=True):
     """How many of those that waited too long fell into each `bucket`."""
     origin: str = ""
     """Who was waited for."""
+    failed: int = 0
+    """How many had no answer of it."""
 
 
 def bucket(seconds: float) -> int:

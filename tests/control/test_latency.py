@@ -15,13 +15,13 @@ SLOW = bucket(3.0)
 def test_workers_and_moments_add_up() -> None:
     holder = Latency(300)
     holder.add({"a.test": Sketch(50, {SLOW: 1}, "http://one")}, 0.0, 0.0)
-    holder.add({"a.test": Sketch(40, {SLOW: 2, bucket(9.0): 3}, "http://two"), "b.test": Sketch(9, {})}, 0.4, 1.0)
+    holder.add({"a.test": Sketch(40, {SLOW: 2, bucket(9.0): 3}, "http://two"), "b.test": Sketch(9, {}, "", 4)}, 0.4, 1.0)
     holder.add({"a.test": Sketch(10, {})}, 0.2, 200.0)
     a, b = holder.waiting(250.0)
     assert (a.name, a.requests, a.origin) == ("a.test", 100, "http://two")
     assert a.seconds == pytest.approx(3.0, rel=0.05)  # six of a hundred, and the fifth slowest from the end is one of the first
     assert a.late == pytest.approx(0.2)
-    assert (b.name, b.requests, b.seconds, b.late) == ("b.test", 9, 0.0, 0.4)
+    assert (b.name, b.requests, b.seconds, b.late, b.failed) == ("b.test", 9, 0.0, 0.4, 4)
 
 
 def test_what_is_older_than_the_window_is_forgotten() -> None:
@@ -36,9 +36,9 @@ def test_what_is_older_than_the_window_is_forgotten() -> None:
 
 def test_memory_is_bounded_in_names_and_in_time() -> None:
     holder = Latency(300)
-    for second in range(1_000):
-        holder.add({f"{second}-{number}.test": Sketch(1, {SLOW: 1}) for number in range(200)}, 0.0, float(second))
-    assert len(holder.waiting(1_000.0)) <= NAMES * (PIECES + 1)
+    for second in range(320):
+        holder.add({f"{second}-{number}.test": Sketch(1, {SLOW: 1}) for number in range(100)}, 0.0, float(second))
+    assert len(holder.waiting(320.0)) <= NAMES * (PIECES + 1)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,8 @@ def test_memory_is_bounded_in_names_and_in_time() -> None:
         Sketch(1, {SLOW: 2}),
         Sketch(1, {SLOW: -1}),
         Sketch(-1, {}),
+        Sketch(1, {}, "", 2),
+        Sketch(1, {}, "", -1),
         Sketch(5, {GREATEST + 1: 1}),
         Sketch(5, {LEAST - 1: 1}),
         Sketch(10**12, {SLOW: 1}),

@@ -125,6 +125,21 @@ def test_requests_that_waited_long_are_told_by_name(tmp_path: Path, log: str, to
     assert told == (PLAIN["host"], Sketch(6, waits, "http://127.0.0.1"))
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_requests_without_an_answer_are_told_by_name(together: bool) -> None:
+    holder = Access(Config(log=Log(access="off"), alerts=ALERTS))
+    whole = [exchange_of({**PLAIN, "status": status, "origin_seconds": 0.1}) for status in (200, 502, 503, 504)]
+    for exchange in whole:
+        exchange.connection, exchange.seconds = whole[0].connection, exchange.origin_seconds
+    if together:
+        holder.answered_whole(whole)
+    else:
+        for exchange in whole:
+            holder.answered(exchange)
+    told = holder.slow_names(lambda host: host, 1.0)
+    assert told == {PLAIN["host"]: Sketch(4, {}, "http://127.0.0.1", failed=2)}
+
+
 @pytest.mark.parametrize("log", ["off", "access.log"])
 def test_answers_in_one_read_are_counted_together_as_each_by_itself(tmp_path: Path, log: str) -> None:
     whole = []

@@ -52,6 +52,17 @@ def test_of_names_that_are_quick_nothing_is_told() -> None:
     assert holder.tell({"a.test": 40}, exact, 2.0) == {}
 
 
+def test_an_origin_that_does_not_answer_is_told_with_its_names() -> None:
+    holder = Latency(ALERTS)
+    for _ in range(3):
+        holder.failed(waited("a.test", 0.0, status=502))
+    assert holder.tell({"a.test": 40}, exact, 1.0) == {"a.test": Sketch(40, {}, ORIGIN, failed=3)}
+    assert holder.tell({"a.test": 2}, exact, 2.0) == {"a.test": Sketch(2, {}, ORIGIN)}
+    quiet = Latency(Alerts())
+    quiet.failed(waited("a.test", 0.0, status=502))
+    assert quiet.tell({"a.test": 1}, exact, 1.0) == {}
+
+
 def test_once_slow_a_name_is_told_of_until_it_was_quick_for_the_window() -> None:
     holder = Latency(ALERTS)
     holder.add(waited("a.test", 3.0), 3.0)

@@ -48,7 +48,8 @@ class World:
 
     def anew(self) -> None:
         """Another process looks."""
-        issuance: Any = SimpleNamespace(queue=lambda: SimpleNamespace(waiting={}), authorities=list)
+        quiet = SimpleNamespace(waiting={})
+        issuance: Any = SimpleNamespace(queue=lambda: quiet, authorities=list, ca_trouble=lambda: None)
         read = reader(self.metrics, issuance)
         self.alerts = Alerts(self.limits, self.store, Notifier(self.limits.notify), read, lambda: time.time() + self.ahead)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgeproxy.config.monitoring import Alerts
 from edgeproxy.control.latency import Waiting
+from edgeproxy.errors import Fault
 
 WINDOW = 300.0
 """Seconds over which rates are measured."""
@@ -64,6 +65,11 @@ KINDS: dict[str, Kind] = {
         "the certificate of {} has ended",
         "Visitors are refused. `edgeproxy certs renew HOST` obtains another one now, or says why that cannot be.",
     ),
+    "validation": Kind(
+        "{} was registered and never verified",
+        "It rests now. `edgeproxy doctor HOST` has the record that its owner must set; `edgeproxy domains verify HOST` looks "
+        "again and begins anew, `edgeproxy domains remove HOST` ends it.",
+    ),
     "pointing": Kind(
         "{} does not point here any more",
         "Its certificate is not renewed until it does. `edgeproxy doctor HOST` has the record that its owner must change.",
@@ -74,7 +80,8 @@ KINDS: dict[str, Kind] = {
     ),
     "origin": Kind(
         "an origin does not answer",
-        "See whether it runs and can be reached from here; `edgeproxy_origin_errors_total` counts by reason.",
+        "See whether it runs and can be reached from here; the access log's `error` has the reason of each, and "
+        "`edgeproxy_origin_errors_total` counts them.",
         measured=True,
     ),
     "latency": Kind(
@@ -109,15 +116,17 @@ WORSE = {"expiry_7": ("expiry_30",), "expiry_1": ("expiry_7", "expiry_30"), "exp
 """Kinds that take the place of others of the same subject."""
 
 _OF_CERTIFICATES = ("issuance", "expiry_30", "expiry_7", "expiry_1", "expired", "pointing")
-_ENDS = {
+_OF_DOMAINS = ("domain", "pointing", "validation")
+_ENDS: dict[str, tuple[str, ...]] = {
     "certificate.issued": _OF_CERTIFICATES,
     "certificate.renewed": _OF_CERTIFICATES,
     "certificate.uploaded": _OF_CERTIFICATES,
     "certificate.unparked": ("pointing",),
-    "domain.active": ("domain",),
-    "domain.suspended": ("domain",),
-    "domain.parked": ("domain",),
-    "domain.removed": ("domain", *_OF_CERTIFICATES),
+    "domain.registered": ("validation",),
+    "domain.verified": ("validation",),
+    "domain.active": _OF_DOMAINS,
+    "domain.suspended": _OF_DOMAINS,
+    "domain.removed": (*_OF_DOMAINS, *_OF_CERTIFICATES),
 }
 """By event: the kinds of its subject that it ends."""
 
@@ -137,6 +146,16 @@ class Condition:
         return self.kind, self.subject
 
 
+_WHOSE: dict[str, str] = {
+    Fault.CUSTOMER_DNS: "the matter of whoever has the domain's DNS",
+    Fault.CA: "the CA's matter",
+    Fault.ORIGIN: "the origin's matter",
+    Fault.OPERATOR: "yours: a setting of this edge",
+    Fault.EDGE: "this edge's own fault",
+}
+"""By an error's fault."""
+
+
 def ended_by(type_: str, subject: str) -> list[Key]:
     """The conditions that an event ends."""
     return [(kind, subject) for kind in _ENDS.get(type_, ())]
@@ -145,7 +164,11 @@ def ended_by(type_: str, subject: str) -> list[Key]:
 def begun_by(type_: str, subject: str, data: Mapping[str, Any]) -> Condition | None:
     """The condition that an event begins; None for one that tells of nothing wrong."""
     error = data.get("error")
+    told = error if isinstance(error, dict) else data
     why = str(error.get("detail", "")) if isinstance(error, dict) else str(error or data.get("detail") or "")
+    fault = str(told.get("fault") or "")
+    if fault in _WHOSE:
+        why = f"{why} It is {_WHOSE[fault]}.".strip()
     match type_:
         case "certificate.failed":
             return Condition("issuance", subject, why)
@@ -156,13 +179,18 @@ def begun_by(type_: str, subject: str, data: Mapping[str, Any]) -> Condition | N
         case "certificate.parked":
             return Condition("pointing", subject, why)
         case "domain.attention":
-            return Condition("domain", subject, why)
+            # Where its DNS leads elsewhere, its certificate's renewal will say so too: that is one matter.
+            return Condition("pointing" if fault == Fault.CUSTOMER_DNS else "domain", subject, why)
+        case "domain.parked":
+            return Condition("validation", subject, why)
     return None
 
 
 def _level(data: Mapping[str, Any]) -> str:
     """Which of the expiries an event tells of, by the days or seconds that it has."""
     left = data.get("seconds_left")
+    if isinstance(left, int | float) and left <= 0:
+        return "expired"
     days = left / 86_400 if isinstance(left, int | float) else data.get("days", 30)
     return "expiry_1" if days <= 1 else "expiry_7" if days <= 7 else "expiry_30"
 
@@ -183,8 +211,8 @@ class Reading:
     gate_failed: float = 0.0
     waiting: int = 0
     """Names that wait for their turn at the CA."""
-    slow: Sequence[Waiting] = ()
-    """Names whose visitors waited too long now and then."""
+    names: Sequence[Waiting] = ()
+    """Names whose visitors waited too long now and then, or in vain."""
     left_alone: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """CAs that are left alone, by host, and why."""
     faults: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -199,23 +227,53 @@ def measured(readings: Sequence[Reading], limits: Alerts) -> list[Condition]:
     found = [Condition("ca", host, why) for host, why in now.left_alone.items()]
     found += [Condition("fault", part, why) for part, why in now.faults.items()]
     if now.waiting >= limits.waiting:
-        found.append(Condition("queue", "", f"{now.waiting} names wait."))
+        found.append(Condition("queue", "", f"{now.waiting} names wait for the CA's limit, or for the CA to be well again."))
     unanswered, requests = now.unanswered - first.unanswered, now.requests - first.requests
-    if unanswered >= max(REQUESTS, requests * limits.origin_errors / 100):
+    origins, explained = _origins(now.names, limits)
+    found += origins
+    if unanswered >= max(REQUESTS, requests * limits.origin_errors / 100) and explained < unanswered / 2:
         found.append(Condition("origin", "", f"Of {max(requests, unanswered):.0f} requests {unanswered:.0f} had no answer."))
     found += [
         Condition("latency", each.name, _waited(each, limits))
-        for each in now.slow
+        for each in now.names
         if each.requests >= limits.latency_requests and each.seconds >= limits.latency
     ]
     minutes = max((now.at - first.at) / 60, 1.0)
     shed = (now.shed - first.shed) / minutes
     if shed >= limits.shed:
-        found.append(Condition("shed", "", f"{shed:.0f} a minute are closed."))
+        found.append(
+            Condition(
+                "shed",
+                "",
+                f"{shed:.0f} a minute are closed: it is an attack, or there are more visitors than the limits allow.",
+            )
+        )
     failed, asked = now.gate_failed - first.gate_failed, now.gate - first.gate
     if failed >= max(QUESTIONS, asked / 2):
-        found.append(Condition("gate", "", f"Of {asked:.0f} questions {failed:.0f} were not answered."))
+        found.append(
+            Condition(
+                "gate",
+                "",
+                f"Of {asked:.0f} questions {failed:.0f} were not answered: the gate's matter, or that of the way to it.",
+            )
+        )
     return found
+
+
+def _origins(names: Sequence[Waiting], limits: Alerts) -> tuple[list[Condition], int]:
+    """Which origins do not answer, and for how many requests that is so."""
+    by_origin: dict[str, list[Waiting]] = {}
+    for each in names:
+        if each.failed:
+            by_origin.setdefault(each.origin, []).append(each)
+    found, explained = [], 0
+    for origin, those in sorted(by_origin.items()):
+        requests, failed = sum(each.requests for each in those), sum(each.failed for each in those)
+        if failed >= max(REQUESTS, requests * limits.origin_errors / 100):
+            explained += failed
+            whose = those[0].name if len(those) == 1 else f"{len(those)} domains, {those[0].name} among them,"
+            found.append(Condition("origin", origin, f"Of {requests} requests for {whose} {failed} had no answer of it."))
+    return found, explained
 
 
 def _waited(each: Waiting, limits: Alerts) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeproxy.control.alerts.conditions import FAULT_SECONDS, Reading
 from edgeproxy.control.faults import Faults
+from edgeproxy.control.issuance.issuing import TROUBLE_SECONDS
 from edgeproxy.control.totals import Key
 
 if TYPE_CHECKING:
@@ -33,12 +34,20 @@ def reader(metrics: Metrics, issuance: Issuance) -> Callable[[Faults, float], Re
             gate=sum(gate.values()),
             gate_failed=gate.get("unavailable", 0),
             waiting=sum(issuance.queue().waiting.values()),
-            slow=metrics.latency.waiting(time.monotonic()),
-            left_alone={each.host: each.reason for each in issuance.authorities() if each.state == "open"},
+            names=metrics.latency.waiting(time.monotonic()),
+            left_alone=left_alone(issuance, now),
             faults={each.part: each.error.detail for each in faults if each.part != PART and now - each.since >= FAULT_SECONDS},
         )
 
     return read
+
+
+def left_alone(issuance: Issuance, now: float) -> dict[str, str]:
+    """CAs that are not to be used, by host, and why: of several those that are left alone, else the only one."""
+    trouble = issuance.ca_trouble()
+    if trouble is not None and trouble.last - trouble.since >= FAULT_SECONDS and now - trouble.last < TROUBLE_SECONDS:
+        return {trouble.host: trouble.detail}
+    return {each.host: each.reason for each in issuance.authorities() if each.state == "open"}
 
 
 def of(sums: Mapping[Key, float], name: str) -> float:

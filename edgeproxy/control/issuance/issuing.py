@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -28,6 +29,9 @@ log = structlog.get_logger("issuance")
 FAILURE_SECONDS = 60.0
 """For how long at most a worker remembers that there was no certificate."""
 
+TROUBLE_SECONDS = 900.0
+"""For which a CA's trouble counts of which nobody has heard since. A name that failed because of it is tried again sooner."""
+
 CA_TROUBLE_SECONDS = 20.0
 """Until the next try for a name when the CA itself is away or out of order. Not growing: it says nothing of the name."""
 
@@ -40,6 +44,17 @@ class Meter(Protocol):
 
     def issued(self, seconds: float) -> None:
         """A certificate was obtained, in so many seconds."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trouble:
+    """A CA that is away, or out of order."""
+
+    host: str
+    detail: str
+    since: float
+    """Unix time of the first failure since something went well."""
+    last: float
 
 
 class Issuing:
@@ -69,6 +84,8 @@ class Issuing:
         self.companions = Companions(config, store, publisher, sealer, issuer, clock)
         self._bound = config.limits.pending_issuances
         self._operator_failures: dict[str, Failure] = {}
+        self.trouble: Trouble | None = None
+        """Of the last CA that was asked; None where it took the order."""
 
     async def run(self, flight: Flight) -> StoredCertificate:
         """See scheduler.Work."""
@@ -92,11 +109,13 @@ class Issuing:
             if isinstance(error, CaRefused) and error.problem == "rateLimited":
                 raise await self._ledger.put_off(error, flight.entry.ask) from None
             self._meter.acme_order(self._ca(error), "failed")
+            self._note_trouble(error)
             await self._tidy(self._remember(name, error) if alone is None else self.companions.failed(alone, error), name)
             raise
         seconds = monotonic() - began
         ca = host_of((stored.companion or stored).issuer if alone is not None else stored.issuer)
         self._meter.acme_order(ca, "ok")
+        self.trouble = None
         self._meter.issued(seconds)
         if alone is None:
             telling.obtained(name, stored, before, ca=ca, seconds=seconds)
@@ -191,6 +210,15 @@ class Issuing:
             self._operator_failures[name] = failure
         else:
             await self._store.save_failure(failure, now)
+
+    def _note_trouble(self, error: IssuanceError) -> None:
+        if isinstance(error, CaRefused) and error.about_the_ca:
+            now = self._clock()
+            known = self.trouble
+            since = known.since if known is not None and now - known.last < TROUBLE_SECONDS else now
+            self.trouble = Trouble(self._ca(error), error.detail, since, now)
+        elif isinstance(error, CaRefused):
+            self.trouble = None  # it works, and refused this name
 
     def _ca(self, error: IssuanceError) -> str:
         """The host of the CA that an error is of, or "internal"."""

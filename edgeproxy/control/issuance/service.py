@@ -18,7 +18,7 @@ from edgeproxy.control.issuance.budget import Kind
 from edgeproxy.control.issuance.choosing import issuer_for, ledger_for
 from edgeproxy.control.issuance.gate import Gate
 from edgeproxy.control.issuance.issuer import Issuer, Progress, Published, until_published
-from edgeproxy.control.issuance.issuing import FAILURE_SECONDS, Issuing, Meter
+from edgeproxy.control.issuance.issuing import FAILURE_SECONDS, Issuing, Meter, Trouble
 from edgeproxy.control.issuance.parking import Parking
 from edgeproxy.control.issuance.platform import PlatformWildcard
 from edgeproxy.control.issuance.policy import Verdict
@@ -127,6 +127,10 @@ class Issuance:
     def authorities(self) -> list[AuthorityState]:
         """How each CA stands, most preferred first; empty where there is one alone."""
         return self._issuer.states() if isinstance(self._issuer, Authorities) else []
+
+    def ca_trouble(self) -> Trouble | None:
+        """Why the only CA cannot be used; None where it can, or there are several, of which `authorities` tells."""
+        return None if isinstance(self._issuer, Authorities) else self._issuing.trouble
 
     def turn(self, name: str) -> Turn | None:
         """Where a certificate's name stands in the queue; None where it does not wait."""

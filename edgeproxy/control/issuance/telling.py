@@ -38,10 +38,11 @@ def failed(name: str, error: EdgeError, present: StoredCertificate | None, *, ca
 
 
 def expiring(name: str, stored: StoredCertificate, now: float, *, error: str) -> None:
-    """`certificate.expiring`: it should have been renewed long ago. `error` is what went wrong last, "" if nothing did."""
-    events.publish(
-        "certificate.expiring", **about(name, stored, ca=stored.issuer), seconds_left=round(stored.not_after - now), error=error
-    )
+    """`certificate.expiring`: it should have been renewed long ago, or `certificate.expired`. `error` is what went wrong last,
+    "" if nothing did."""
+    left = round(stored.not_after - now)
+    type_ = "certificate.expiring" if left > 0 else "certificate.expired"
+    events.publish(type_, **about(name, stored, ca=stored.issuer), seconds_left=left, error=error)
 
 
 def parked(name: str, stored: StoredCertificate, since: float, *, detail: str) -> None:

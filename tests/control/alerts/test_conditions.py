@@ -24,7 +24,19 @@ LIMITS = Alerts(origin_errors=20, shed=100, waiting=1_000, latency=Duration(2.0)
         ("certificate.expiring", {"days": 1}, Condition("expiry_1", "a.test")),
         ("certificate.expired", {}, Condition("expired", "a.test")),
         ("certificate.parked", {"detail": "It points to b."}, Condition("pointing", "a.test", "It points to b.")),
-        ("domain.attention", {"error": {"detail": "CNAME is gone."}}, Condition("domain", "a.test", "CNAME is gone.")),
+        ("certificate.expiring", {"seconds_left": -5}, Condition("expired", "a.test")),
+        (
+            "certificate.failed",
+            {"error": "It is away.", "fault": "ca"},
+            Condition("issuance", "a.test", "It is away. It is the CA's matter."),
+        ),
+        ("domain.attention", {"error": {"detail": "It is broken."}}, Condition("domain", "a.test", "It is broken.")),
+        (
+            "domain.attention",
+            {"error": {"detail": "CNAME is gone.", "fault": "customer_dns"}},
+            Condition("pointing", "a.test", "CNAME is gone. It is the matter of whoever has the domain's DNS."),
+        ),
+        ("domain.parked", {"error": None}, Condition("validation", "a.test")),
         ("domain.active", {}, None),
         ("certificate.issued", {}, None),
     ],
@@ -57,10 +69,28 @@ def test_an_origin_that_fails_much_is_told_and_one_that_fails_now_and_then_is_no
     assert kinds(begin, begin) == []
 
 
+def unanswered(*names: tuple[str, str, int, int], overall: float = 0) -> dict[str, str]:
+    """By subject, what is said of origins: of names, their origins, requests and failures."""
+    seen = [Waiting(name, requests, 0.0, origin, failed, 0.0) for name, origin, requests, failed in names]
+    found = measured([Reading(at=0), Reading(at=300, requests=overall, unanswered=overall, names=seen)], LIMITS)
+    assert {each.kind for each in found} <= {"origin"}
+    return {each.subject: each.why for each in found}
+
+
+def test_an_origin_is_told_by_its_address_once_for_all_its_domains() -> None:
+    one, two = "http://10.0.0.1", "http://10.0.0.2"
+    said = unanswered(("a.test", one, 60, 10), ("b.test", one, 40, 10), ("c.test", two, 100, 19), overall=39)
+    assert said == {one: "Of 100 requests for 2 domains, a.test among them, 20 had no answer of it."}
+    assert unanswered(("a.test", one, 20, 20)) == {one: "Of 20 requests for a.test 20 had no answer of it."}
+    assert unanswered(("a.test", one, 101, 20)) == {}
+    # Names that are not told of by themselves, such as the platform's own, are told in all.
+    assert unanswered(("a.test", one, 20, 20), overall=41).keys() == {"", one}
+
+
 def slow(**changes: Any) -> str:
-    usual = {"name": "a.test", "requests": 50, "seconds": 4.2, "origin": "http://10.0.0.1", "late": 0.1}
+    usual = {"name": "a.test", "requests": 50, "seconds": 4.2, "origin": "http://10.0.0.1", "failed": 0, "late": 0.1}
     waiting = Waiting(**{**usual, **changes})
-    found = measured([Reading(at=0), Reading(at=300, slow=(waiting,))], LIMITS)
+    found = measured([Reading(at=0), Reading(at=300, names=(waiting,))], LIMITS)
     assert all((each.kind, each.subject) == ("latency", "a.test") for each in found)
     return "".join(each.why for each in found)
 
@@ -91,6 +121,6 @@ def test_a_long_queue_a_ca_left_alone_and_faults_are_told_at_once() -> None:
     assert measured([now], LIMITS) == [
         Condition("ca", "ca.test", "It says no."),
         Condition("fault", "store", "It is full."),
-        Condition("queue", "", "1000 names wait."),
+        Condition("queue", "", "1000 names wait for the CA's limit, or for the CA to be well again."),
     ]
     assert measured([], LIMITS) == []

@@ -64,7 +64,19 @@ async def test_a_ca_in_trouble_is_asked_again_soon_however_often_it_failed(world
         assert failure.fault == "ca"
         assert failure.next_try - world.clock() <= CA_TROUBLE_SECONDS
         world.clock.ahead += CA_TROUBLE_SECONDS + 1
+    trouble = one.ca_trouble()
+    assert (trouble.host, trouble.detail) == ("ca.example", outcome.detail)
+    assert trouble.last - trouble.since > CA_TROUBLE_SECONDS * 2
     assert await one.obtain(NAME, "") == Outcome(True)
+    await until(lambda: one.ca_trouble() is None)
+
+
+async def test_a_ca_that_refuses_one_name_is_in_no_trouble(world, service):
+    await world.register(NAME)
+    one = service(world.config())
+    world.ca.fails = {"tls-alpn-01": "dns"}
+    await one.obtain(NAME, "")
+    assert one.ca_trouble() is None
 
 
 async def test_a_retry_after_is_kept(world, service):

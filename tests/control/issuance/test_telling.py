@@ -70,6 +70,8 @@ async def test_an_expiry_that_nears_is_told_with_what_went_wrong(world, service,
     telling.expiring(NAME, stored, stored.not_after - 100, error="The CA says no.")
     assert told[-1].name == "certificate.expiring"
     assert (told[-1].fields["seconds_left"], told[-1].fields["error"]) == (100, "The CA says no.")
+    telling.expiring(NAME, stored, stored.not_after + 5, error="The CA says no.")
+    assert (told[-1].name, told[-1].fields["seconds_left"]) == ("certificate.expired", -5)
 
 
 class _Broken:

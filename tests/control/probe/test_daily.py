@@ -164,7 +164,7 @@ async def test_an_end_that_nears_is_told_once_a_day(world):
     world.now = stored.not_after + 60  # it has ended; no handshake is made for it
     await world.probe.round()
     await world.probe.round()
-    assert [event.name for event in told] == ["certificate.expiring"]
+    assert [event.name for event in told] == ["certificate.expired"]
     assert told[0].fields["hostname"] == "a.example"
     assert told[0].fields["seconds_left"] == -60
     world.now += DAY
