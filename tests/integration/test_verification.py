@@ -49,6 +49,7 @@ CUSTOMERS = [
     f"foreign.{ZONE}. 300 CNAME {workspace_label('mallory')}.{TARGET}.",
     f"circle.{ZONE}. 300 CNAME round.{ZONE}.",
     f"round.{ZONE}. 300 CNAME circle.{ZONE}.",
+    f"loop.{ZONE}. 300 CNAME loop.edge.test.",
     f"twice.{ZONE}.{ZONE}. 300 CNAME {TARGET}.",
     f"_edgeproxy-verify.proven.{ZONE}. 300 TXT {PROOF}",
     f"_edgeproxy-verify.wild.{ZONE}. 300 TXT {PROOF}",
@@ -63,6 +64,7 @@ REGISTRY = [
     f"{TARGET}. 300 IN A {OURS}",
     f"*.{TARGET}. 300 IN A {OURS}",
     f"right.edge.test. 300 IN A {STRANGE}",
+    f"loop.edge.test. 300 IN CNAME loop.{ZONE}.",
 ]
 
 
@@ -111,6 +113,7 @@ async def test_names_at_a_real_server_are_told_as_they_are(world):
         "wrong": "cname_differs",
         "foreign": "cname_of_another",
         "circle": "cname_loop",
+        "loop": "cname_loop",
         "twice": "record_doubled",
     }
     assert {name: (await world.look(name)).code for name in codes} == codes

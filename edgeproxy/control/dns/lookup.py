@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeproxy.config.rules.addresses import socket_address
 from edgeproxy.control.dns.caa import CaaRecord, CaaSet, climb
+from edgeproxy.control.dns.exchange import nameserver_class
 from edgeproxy.errors import EdgeError, Fault
 
 if TYPE_CHECKING:
@@ -192,11 +193,16 @@ class Lookup:
     def _resolver(self) -> Resolver:
         from dns.asyncresolver import Resolver
         from dns.flags import AD, CD, RD
-        from dns.nameserver import Do53Nameserver
+        from dns.inet import is_address
 
-        resolver = Resolver(configure=not self.resolvers)
+        resolver, bounded = Resolver(configure=not self.resolvers), nameserver_class()
         if self.resolvers:
-            resolver.nameservers = [Do53Nameserver(*socket_address(server)) for server in self.resolvers]
+            resolver.nameservers = [bounded(*socket_address(server)) for server in self.resolvers]
+        else:
+            resolver.nameservers = [
+                bounded(each, resolver.port) if isinstance(each, str) and is_address(each) else each
+                for each in resolver.nameservers
+            ]
         resolver.timeout, resolver.lifetime = min(SERVER_TIME, self._patience), self._patience
         resolver.set_flags(RD | AD if self._checking else RD | AD | CD)
         return resolver

@@ -17,8 +17,9 @@ from tests.ports import free_port
 
 
 class Scripted:
-    """Answers from `zone`: (name, type) → lines of data. Names of `broken` get SERVFAIL, of `silent` nothing, of `cut` a TC
-    answer over UDP; a name without any record does not exist. CNAMEs are followed within the zone.
+    """Answers from `zone`: (name, type) → lines of data. Names of `broken`, and "name TYPE" there, get SERVFAIL, of `silent`
+    nothing, of `cut` a TC answer over UDP, of `huge` 2,000 addresses; a name without any record does not exist. CNAMEs are
+    followed within the zone.
 
     `bogus` names get SERVFAIL unless checking is off, `signed` ones the AD flag, names in or below one of `refused` REFUSED.
     Below a name of `delegated` (zone → names of servers) there are referrals instead of answers, where recursion is not asked
@@ -37,6 +38,7 @@ class Scripted:
         self.broken: set[str] = set()
         self.silent: set[str] = set()
         self.cut: set[str] = set()
+        self.huge: set[str] = set()
         self.asked: list[tuple[str, str, str]] = []
 
     @property
@@ -51,10 +53,14 @@ class Scripted:
         response = dns.message.make_response(query, recursion_available=True)
         if name in self.silent:
             return None
-        if name in self.broken or (name in self.bogus and not query.flags & dns.flags.CD):
+        if {name, f"{name} {kind}"} & self.broken or (name in self.bogus and not query.flags & dns.flags.CD):
             response.set_rcode(dns.rcode.SERVFAIL)
         elif any(_within(name, zone) for zone in self.refused):
             response.set_rcode(dns.rcode.REFUSED)
+        elif name in self.huge:
+            response.flags |= dns.flags.AA
+            addresses = [f"198.18.{n >> 8}.{n & 255}" for n in range(2000)]
+            response.answer.append(dns.rrset.from_text(f"{name}.", 60, "IN", "A", *addresses))
         elif name in self.cut and way == "udp":
             response.flags |= dns.flags.TC
         elif not query.flags & dns.flags.RD and (below := next((z for z in self.delegated if _within(name, z)), None)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 
 from edgeproxy.control.domains.records import host_field, registered
 from edgeproxy.control.domains.verification.providers import Provider, provider_of
@@ -13,6 +14,11 @@ from edgeproxy.control.domains.verification.wanted import Wanted
 
 SHOWN = 5
 """Records that a sentence names."""
+
+LONGEST = 253
+"""Characters of a name that are shown. A label may have bytes of any value, which are written with four each."""
+
+_UNUSUAL = re.compile(r"[^A-Za-z0-9._*\\ :\[\]-]")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,13 +116,13 @@ def listed(addresses: list[str] | tuple[str, ...]) -> str:
 
 def present(view: View) -> str:
     """What a name has by a view: "CNAME other.example, A 192.0.2.9"; "no record"."""
-    aliases = [f"CNAME {view.chain[0]}"] if view.chain else []
+    aliases = [f"CNAME {readable(view.chain[0])}"] if view.chain else []
     return ", ".join([*aliases, *([listed(view.addresses)] if view.addresses else [])]) or "no record"
 
 
 def named(names: list[str] | tuple[str, ...]) -> str:
     """ "ns1.example.com and ns2.example.com", at most SHOWN."""
-    some = [*names[:SHOWN], *(["others"] if len(names) > SHOWN else [])]
+    some = [*map(readable, names[:SHOWN]), *(["others"] if len(names) > SHOWN else [])]
     return some[0] if len(some) == 1 else f"{', '.join(some[:-1])} and {some[-1]}"
 
 
@@ -125,7 +131,18 @@ def start(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:] if sentence.startswith("the ") else sentence
 
 
-def printable(value: str) -> str:
+def printable(value: str, most: int = 100) -> str:
     """What others wrote into their zone, fit for a terminal and a page."""
-    shown = "".join(char if char.isprintable() else "·" for char in value)
-    return shown if len(shown) <= 100 else shown[:99] + "…"
+    shown = "".join(char if char.isprintable() else "·" for char in value[: most + 1])
+    return bounded(shown, most)
+
+
+def bounded(text: str, most: int) -> str:
+    """At most so many characters of it."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def readable(name: str) -> str:
+    """A name that others wrote into their zone, where a label can hold any bytes (RFC 2181 section 11), or who was asked: with
+    what hostnames and addresses have."""
+    return bounded(_UNUSUAL.sub("·", name), LONGEST)

@@ -13,7 +13,7 @@ import msgspec
 
 from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.caa import Ruling, rule
-from edgeproxy.control.dns.lookup import Answer, DnsUnavailable, Lookup, Said
+from edgeproxy.control.dns.lookup import ALIASES, Answer, DnsUnavailable, Lookup, Said
 from edgeproxy.control.domains.records import DnsRecord
 from edgeproxy.control.domains.verification.memory import Remembered
 from edgeproxy.control.domains.verification.pace import Pace
@@ -202,7 +202,21 @@ class Looker:
         if not last or answer.records or ours or last == answer.name or last in chain[:-1]:
             return answer
         more = await self._ask(last, answer.kind)
+        if more.said is Said.BROKEN:  # as most resolvers say of CNAMEs that lead nowhere
+            more = dataclasses.replace(more, chain=await self._endless(last))
         return dataclasses.replace(more, name=answer.name, chain=(*chain, *more.chain), ttl=min(answer.ttl, more.ttl))
+
+    async def _endless(self, name: str) -> tuple[str, ...]:
+        """Where the CNAMEs of a name lead that have no end: in a circle, or on for too long. Else nothing."""
+        found = [name]
+        while len(found) <= ALIASES:
+            told = await self._ask(found[-1], "CNAME")
+            if not told.records:
+                return ()
+            found.append(told.records[0])
+            if found[-1] in found[:-1]:
+                break
+        return tuple(found[1:])
 
     async def _by_resolvers(self, wanted: Wanted, seen: Seen) -> Seen:
         """What the resolvers say, as far as they may be asked without harm: not of what is not there yet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeproxy.control.dns.lookup import Said
-from edgeproxy.control.domains.verification.case import Case, listed, named, present, printable
+from edgeproxy.control.domains.verification.case import SHOWN, Case, listed, named, present, printable, readable
 from edgeproxy.control.domains.verification.proxies import proxy_of
 from edgeproxy.control.domains.verification.reading import Leads, Route, Text, route, text
 from edgeproxy.control.domains.verification.seen import FileSaid, Problem, Proof, Serving, State, View
@@ -246,14 +246,14 @@ def _instead(case: Case) -> str:
 
 
 def _circle(case: Case, found: Route) -> Problem:
-    chain = " → ".join([case.wanted.asked, *found.view.chain])
+    chain = " → ".join(map(readable, [case.wanted.asked, *found.view.chain][:SHOWN]))
     return Problem(
         state=State.WRONG,
         code="cname_loop",
         detail=f"The CNAMEs of {case.host} lead in a circle, or on and on: {chain}. At {case.keeper}, change the record of "
-        f"{case.host} from CNAME {found.view.chain[0]} to {case.routing}.",
+        f"{case.host} from CNAME {readable(found.view.chain[0])} to {case.routing}.",
         what=_records(case),
-        present=f"CNAME {found.view.chain[0]}",
+        present=f"CNAME {readable(found.view.chain[0])}",
         wanted=case.routing,
     )
 
@@ -263,9 +263,9 @@ def _foreign(case: Case, found: Route) -> Problem:
         state=State.WRONG,
         code="cname_of_another",
         detail=f"{case.host} leads to {named(found.view.chain)}, which is the target of another workspace. At "
-        f"{case.keeper}, change its record from CNAME {found.view.chain[0]} to {case.routing}.",
+        f"{case.keeper}, change its record from CNAME {readable(found.view.chain[0])} to {case.routing}.",
         what=_records(case),
-        present=f"CNAME {found.view.chain[0]}",
+        present=f"CNAME {readable(found.view.chain[0])}",
         wanted=case.routing,
     )
 
@@ -287,7 +287,7 @@ def _leftover(case: Case, found: Route) -> Problem:
 
 def _elsewhere(case: Case, found: Route) -> Problem:
     has = present(found.view)
-    alias = found.view.chain[0] if found.view.chain else ""
+    alias = readable(found.view.chain[0]) if found.view.chain else ""
     gone = alias and not found.view.addresses and found.view.ipv4 is not None and found.view.ipv4.said is Said.NO_NAME
     behind = ", which does not exist" if gone else ""
     return Problem(

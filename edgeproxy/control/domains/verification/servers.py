@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgeproxy.control.dns.exchange import LARGEST, TooLarge, exchange
 from edgeproxy.control.dns.lookup import RECORDS, Answer, Said, chain_of, lifetime_of, shown
 from edgeproxy.control.domains.records import registered
 from edgeproxy.control.domains.verification.memory import Remembered
@@ -134,35 +135,40 @@ class Servers:
 
     async def _question(self, server: Nameserver, zone: Zone, name: str, kind: str) -> Answer | Referral:
         response = await self._send(server.address, zone.name, name, kind)
-        if response is None:
-            detail = f"The name server {server.name} ({server.address}) of {zone.name} did not answer."
-            return Answer(name=name, kind=kind, said=Said.SILENT, detail=detail)
-        return read(response, name, kind, zone.name, server.name)
+        if not isinstance(response, Said):
+            return read(response, name, kind, zone.name, server.name)
+        who = f"The name server {server.name} ({server.address}) of {zone.name}"
+        detail = f"{who} did not answer." if response is Said.SILENT else f"{who} sends answers of more than {LARGEST} bytes."
+        return Answer(name=name, kind=kind, said=response, detail="" if response is Said.NO_NAME else detail)
 
-    async def _send(self, address: str, zone: str, name: str, kind: str) -> Message | None:
-        """One question, without recursion; None where nothing usable came back."""
-        import dns.asyncquery
+    async def _send(self, address: str, zone: str, name: str, kind: str) -> Message | Said:
+        """One question, without recursion; or why nothing usable came back: SILENT, BROKEN where it is too large, NO_NAME where
+        the name is too long to be one."""
         import dns.exception
         import dns.message
 
         # by zone: a stranger who delegates a name to somebody's servers is not to silence them for others
         server = f"{address} {zone}"
-        query = dns.message.make_query(f"{name}.", kind, flags=0)
+        try:
+            query = dns.message.make_query(f"{name}.", kind, flags=0)
+        except dns.exception.DNSException:
+            return Said.NO_NAME
         for _ in range(TRIES):
             if self._silent.holds(server, self._clock()):
-                return None
+                return Said.SILENT
             try:
                 async with self._paces.of(address).turn(), self._turns, asyncio.timeout(2 * TRY_SECONDS):
                     if self._silent.holds(server, self._clock()):  # it became so while we waited
-                        return None
-                    response, _ = await dns.asyncquery.udp_with_fallback(
-                        query, address, timeout=TRY_SECONDS, port=self._port, ignore_unexpected=True
-                    )
+                        return Said.SILENT
+                    async with asyncio.timeout(TRY_SECONDS):
+                        response = await exchange(query, address, self._port)
                 self._silent.note(server, self._clock(), answered=True)
                 return response
+            except TooLarge:
+                return Said.BROKEN
             except (dns.exception.DNSException, OSError, EOFError, TimeoutError):
                 self._silent.note(server, self._clock(), answered=False)
-        return None
+        return Said.SILENT
 
     async def _find(self, domain: str) -> Zone | None:
         found = await self._delegation(domain)
@@ -182,7 +188,7 @@ class Servers:
         parent = domain.partition(".")[2]
         for server in await self._parent(parent) if parent else ():
             response = await self._send(server.address, parent, domain, "NS")
-            if response is None:
+            if isinstance(response, Said):
                 continue
             found = read(response, domain, "NS", parent, server.name)
             if isinstance(found, Referral):

@@ -6,7 +6,7 @@ import msgspec
 
 from edgeproxy.control.dns.lookup import Answer
 from edgeproxy.control.domains.records import DnsRecord, record
-from edgeproxy.control.domains.verification.case import Case, printable
+from edgeproxy.control.domains.verification.case import Case, printable, readable
 from edgeproxy.control.domains.verification.providers import Provider
 from edgeproxy.control.domains.verification.reading import Leads, Text
 from edgeproxy.control.domains.verification.seen import Problem, Proof, Seen, State, View
@@ -116,7 +116,7 @@ def _seen(views: list[View]) -> tuple[str, ...]:
     """Values, each with its type, since it may be another than the wanted one."""
     found: list[str] = []
     for view in views:
-        found += [f"CNAME {view.chain[0]}"] if view.chain else []
+        found += [f"CNAME {readable(view.chain[0])}"] if view.chain else []
         found += [f"{'AAAA' if ':' in address else 'A'} {address}" for address in view.addresses]
     return tuple(dict.fromkeys(found))[:SEEN]
 

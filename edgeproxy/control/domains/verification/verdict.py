@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from edgeproxy.control.dns.lookup import Answer, Said
 from edgeproxy.control.dns.pointing import Points
 from edgeproxy.control.domains.verification import mistakes
-from edgeproxy.control.domains.verification.case import Case, named, present, printable, start
+from edgeproxy.control.domains.verification.case import Case, bounded, named, present, printable, start
 from edgeproxy.control.domains.verification.reading import Leads, Route, Text
 from edgeproxy.control.domains.verification.seen import Dnssec, FileSaid, Problem, Proof, Seen, State, Verdict, View
 from edgeproxy.control.domains.verification.shown import records
 from edgeproxy.control.domains.verification.wanted import Wanted
 from edgeproxy.errors import Fault
 
+DETAIL, PART = 2000, 1000
+"""Characters of what is said of a name, and of each part of it: others' records are in it."""
+
 
 def judge(wanted: Wanted, seen: Seen, now: float) -> Verdict:
     """What is said of a name. `now` is Unix time."""
     case = Case(wanted=wanted, seen=seen, now=now)
     proven = _proven(case)
-    problem = _problem(case, proven)
+    problem = _bounded(_problem(case, proven))
     provider = case.provider.name if case.provider is not None else ""
     known = {"dnssec": seen.dnssec, "caa_records": seen.caa_records, "provider": provider}
     shown = records(case, proven, problem)
@@ -47,6 +51,13 @@ def judge(wanted: Wanted, seen: Seen, now: float) -> Verdict:
         points=_points(case, proven),
         **known,  # type: ignore[arg-type]
     )
+
+
+def _bounded(problem: Problem | None) -> Problem | None:
+    if problem is None:
+        return None
+    parts = {part: bounded(getattr(problem, part), PART) for part in ("what", "present", "wanted")}
+    return dataclasses.replace(problem, detail=bounded(problem.detail, DETAIL), **parts)  # type: ignore[arg-type]
 
 
 ROUTED = frozenset((Proof.CNAME, Proof.WORKSPACE_CNAME, Proof.ADDRESS))
@@ -245,7 +256,7 @@ def _unsure(case: Case, doubtful: Sequence[Route | tuple[View, Text]], *, right:
         return Problem(state=State.UNSURE, code="dns_error", detail=detail, fault=Fault.OPERATOR)
     failed = _failed(doubtful)
     broken = failed is not None and failed.said is Said.BROKEN
-    told = printable_sentence(failed.detail) if failed is not None else f"Nobody answered for {case.host}."
+    told = printable(failed.detail, 400) if failed is not None else f"Nobody answered for {case.host}."
     return Problem(
         state=State.UNSURE,
         code="dns_error" if broken else "dns_silent",
@@ -282,11 +293,6 @@ def _rest(view: View) -> int:
 def _texts_of(view: View) -> str:
     values = view.text.records if view.text is not None else ()
     return " and ".join(f'"{printable(value)}"' for value in values[:2]) or "that there was none"
-
-
-def printable_sentence(text: str) -> str:
-    """What a look-up said, bounded."""
-    return text if len(text) <= 400 else text[:399] + "…"
 
 
 def moment(at: float, now: float) -> str:

@@ -21,6 +21,9 @@ FILE_BYTES = 4096
 REDIRECTS = 3
 """Redirects that are followed, within the same host: from http to https, for instance."""
 
+LOCATION = 1000
+"""Characters of a redirect's target."""
+
 ADDRESSES = 4
 """Addresses of a name that are tried."""
 
@@ -86,7 +89,7 @@ class WebFiles:
             same = same and (parts.port is None or parts.port == self._ports[parts.scheme == "https"])
         except ValueError:
             return f"{at} is redirected to something that is no URL.", ""
-        if not same:
+        if not same or len(location) > LOCATION or not target.isprintable():
             return f"{at} is redirected to {printable(location)}, and only redirects within {host} are followed.", ""
         return "", f"{parts.scheme}://{host}{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
 

@@ -290,7 +290,8 @@ async def test_what_somebody_waits_for_does_not_stand_behind_the_schedule(world,
         assert (await looker.look(domain(HOST), urgent=True)).state is State.VERIFIED
 
 
-async def test_many_pending_names_are_worked_through_with_few_questions_to_resolvers(world):
+async def test_many_pending_names_are_worked_through_with_few_questions_to_resolvers(world, monkeypatch):
+    monkeypatch.setattr(servers_module, "TRY_SECONDS", 20.0)  # none is asked twice because this machine is slow
     looker = world.looker()
     names = [f"shop-{number}.{ZONE}" for number in range(300)]
     found = await asyncio.gather(*(looker.look(domain(name)) for name in names))
@@ -355,3 +356,56 @@ async def test_comparing_ends_in_time(world, monkeypatch):
     world.other.silent |= {"test", ZONE}
     wanted = record("acme", "CNAME", f"_acme-challenge.{ZONE}", "label.acme.edge.test", required=True)
     assert await world.looker().compare([wanted]) == [wanted]
+
+
+# Who means harm
+
+
+@pytest.mark.parametrize("method", ["cname", "dns", "file"])
+async def test_a_name_so_long_that_its_text_record_cannot_be_is_looked_at_all_the_same(world, method):
+    host = f"{'.'.join(['a' * 60] * 3 + ['b' * 46])}.{ZONE}"
+    assert len(host) == 243
+    found = await world.look(host, method=method)
+    assert (found.state, found.code) == (State.PENDING, "no_record")
+
+
+async def test_cnames_in_a_circle_across_zones_are_told(world):
+    world.put(HOST, "CNAME", "alias.other.test", everywhere=False)
+    for each in (world.resolver, world.other):
+        each.zone["alias.other.test", "CNAME"] = [HOST]
+        each.zone[HOST, "CNAME"] = ["alias.other.test"]
+        each.broken |= {f"{name} {kind}" for name in (HOST, "alias.other.test") for kind in ("A", "AAAA")}  # as of a circle
+    found = await world.look()
+    assert (found.state, found.code) == (State.WRONG, "cname_loop")
+    assert f"{HOST} → alias.other.test → {HOST}" in found.detail
+
+
+STEERING = "\\027[2J<b>"
+"""In a zone file: bytes that steer a terminal, and marks of HTML."""
+
+
+@pytest.mark.parametrize("method", ["cname", "dns"])
+async def test_what_others_wrote_into_their_zone_steers_no_terminal_and_no_page(world, method):
+    label = STEERING + "x" * 55
+    world.put(HOST, "CNAME", ".".join([label] * 4))
+    world.put(TEXT, "TXT", f'"\\027]0;gotcha\\007 {"y" * 200}" "{"z" * 255}"', *(f'"{n}{"v" * 250}"' for n in range(9)))
+    world.put(ZONE, "NS", f"{STEERING}.elsewhere.test", "ns2.elsewhere.test")
+    found = await world.look(method=method)
+    assert found.state is State.WRONG
+    shown = [found.detail, found.what, found.present, found.wanted, *(text for each in found.records for text in each.seen)]
+    shown += [each.reason for each in found.records]
+    assert any("·" in text for text in shown)
+    assert [text for text in shown if not text.isprintable() or "<b>" in text] == []
+    assert max(map(len, shown)) <= 2000
+    assert max(len(text) for each in found.records for text in each.seen) <= 260
+    assert sum(len(each.seen) for each in found.records) <= 16
+
+
+async def test_chains_of_the_longest_names_make_no_long_sentences(world):
+    names = [".".join([f"{n}" + "\\001" * 60] * 4) for n in range(9)]
+    for name, following in zip([HOST, *names], [*names, HOST], strict=True):
+        world.put(name, "CNAME", following)
+    found = await world.look()
+    assert (found.code, found.state) == ("cname_loop", State.WRONG)
+    assert len(found.detail) <= 2000
+    assert found.detail.isprintable()

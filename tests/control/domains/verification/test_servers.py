@@ -187,3 +187,20 @@ def test_a_referral_brings_the_addresses_of_its_servers():
         "customer.test", ("ns1.customer.test",), {"ns1.customer.test": "192.0.2.5"}
     )
     assert Nameserver(name="x").serving is Serving.UNASKED
+
+
+async def test_a_huge_answer_is_an_error_and_no_reason_to_ask_again(world, monkeypatch):
+    monkeypatch.setattr(module, "TRY_SECONDS", 20.0)
+    world.first.huge.add(HOST)
+    world.second.huge.add(HOST)
+    zone, answers = await world.look()
+    assert [(answer.said, answer.records) for (answer,) in answers] == [(Said.BROKEN, ())] * 2
+    assert "ns1.customer.test (127.0.0.3) of customer.test sends answers of more than 4096 bytes" in answers[0][0].detail
+    assert zone.servers[0].serving is Serving.REFUSES
+    assert sum(name == HOST for name, *_ in world.first.asked) == 1
+
+
+async def test_a_name_that_is_too_long_to_be_one_is_not_there(world):
+    long = ".".join(["a" * 60] * 4) + ".customer.test"
+    _, answers = await world.look(long)
+    assert [(answer.said, answer.certain) for (answer,) in answers] == [(Said.NO_NAME, True)] * 2

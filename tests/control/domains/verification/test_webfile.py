@@ -140,3 +140,23 @@ async def test_silence_and_closed_ports_are_not_yet(web, files, monkeypatch):
     found = await closed.fetch(URL, TOKEN, ["127.0.0.1"])
     await closed.close()
     assert (found.said, "cannot be fetched" in found.detail) == (FileSaid.FAILED, True)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        f"/{'a' * 5000}",
+        "/\x1b[2J",
+        "http://127.0.0.1/token",
+        "//127.0.0.1/",
+        "http://user@shop.customer.test/",
+        "http://[::1]/",
+    ],
+)
+async def test_redirects_that_mean_harm_are_not_followed_and_not_repeated(web, files, location):
+    web.status, web.headers = 302, f"location: {location}\r\n"
+    found = await files.fetch(URL, TOKEN, ["127.0.0.1"])
+    assert found.said in (FileSaid.REFUSED, FileSaid.FAILED)
+    assert len(web.asked) == 1
+    assert found.detail.isprintable()
+    assert len(found.detail) < 500
