@@ -218,6 +218,9 @@ class Issuance:
         if not by_operator and (failure := self._too_early(known, found.created_at)) is not None:
             raise IssuanceError(failure.detail)
         flight = await self._wish(found, certificate, known, visited=by_operator, forced=force)
+        while force and flight.done.done():  # obtained before it was wished for: only what follows that is under way
+            await flight.landed()
+            flight = await self._wish(found, certificate, known, visited=by_operator, forced=True)
         if progress is not None:
             flight.listeners.append(progress)
         stored = await self._scheduler.result(flight, self._patience, visitor=by_operator)
