@@ -24,6 +24,8 @@ class Event:
     name: str
     fields: Mapping[str, Any]
     """Plain values: texts, numbers, lists of them."""
+    kept: bool = False
+    """Whether the store's outbox has it already, from the transaction of what it tells."""
 
 
 Subscriber = Callable[[Event], None]
@@ -33,14 +35,18 @@ _subscribers: list[Subscriber] = []
 
 
 def publish(name: str, **fields: Any) -> None:
+    """Tells everybody, and the log, of what no store has. Never raises."""
+    tell(Event(name, fields))
+
+
+def tell(event: Event) -> None:
     """Tells everybody, and the log. Never raises: a subscriber's failure is logged, and the others are told all the same."""
-    log.info(name, **fields)
-    event = Event(name, fields)
+    log.info(event.name, **event.fields)
     for subscriber in tuple(_subscribers):
         try:
             subscriber(event)
         except Exception as error:
-            log.error("a subscriber failed at an event", name=name, exc_info=error)
+            log.error("a subscriber failed at an event", name=event.name, exc_info=error)
 
 
 def subscribe(subscriber: Subscriber) -> Callable[[], None]:

@@ -15,7 +15,7 @@ from edgeproxy.control.api.shapes import to_cursor
 from edgeproxy.control.api.webhook_shapes import EventOut, EventPage, EventQuery
 from edgeproxy.control.api.webhooks import number_in
 from edgeproxy.control.store import Event
-from edgeproxy.control.webhooks.message import timestamp
+from edgeproxy.control.store.outbox import timestamp
 from edgeproxy.model import hostname
 
 if TYPE_CHECKING:

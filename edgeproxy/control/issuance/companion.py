@@ -103,10 +103,11 @@ class Companions:
             key_type=issued.key_type,
         )
         again = renew_at(issued.not_before, issued.not_after, issued.id)
-        change = await self._store.set_companion(present.id, companion, again, self._clock())
-        await until_published(self._publisher, change)
         fields = {"companion_serial": companion.serial, "key_type": companion.key_type}
-        events.publish("certificate.accompanied", **telling.about(name, present, ca=companion.issuer), **fields)
+        event = telling.happening("accompanied", name, present, fields, ca=companion.issuer)
+        change = await self._store.set_companion(present.id, companion, again, self._clock(), event=event)
+        await until_published(self._publisher, change)
+        events.tell(event)
         return await self._store.get_certificate(present.id) or present
 
     async def failed(self, present: StoredCertificate, error: IssuanceError) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from edgeproxy.config.structs import Config
+from edgeproxy.control import events
 from edgeproxy.control.issuance import telling
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.admission import Admissions
@@ -102,7 +103,7 @@ class Issuing:
             else:
                 issued = await self._issuer.issue(name, flight.tell)
                 before = await self._store.current_certificate(name)
-                stored = await self._keep(issued, before)
+                stored = await self._keep(name, issued, before, monotonic() - began)
         except NotNow:
             raise
         except IssuanceError as error:
@@ -118,7 +119,6 @@ class Issuing:
         self.trouble = None
         self._meter.issued(seconds)
         if alone is None:
-            telling.obtained(name, stored, before, ca=ca, seconds=seconds)
             self.companions.look.set()
         self._operator_failures.pop(name, None)
         flight.end(stored)  # what follows nobody has to wait for
@@ -160,8 +160,9 @@ class Issuing:
         except EdgeError as error:
             log.error("the store could not be tidied after an issuance", hostname=name, detail=error.detail)
 
-    async def _keep(self, issued: Issued, before: StoredCertificate | None) -> StoredCertificate:
-        """Stores the certificate and waits until the map has it. `before` is the one that the name had."""
+    async def _keep(self, name: str, issued: Issued, before: StoredCertificate | None, seconds: float) -> StoredCertificate:
+        """Stores the certificate with its event and waits until the map has it. `before` is the one that the name had,
+        `seconds` what it took."""
         now = self._clock()
         stored = StoredCertificate(
             id=issued.id,
@@ -179,12 +180,14 @@ class Issuing:
             companion=self.companions.kept(before, issued.names[0]),
             companion_at=now,
         )
+        event = telling.obtained(name, stored, before, ca=host_of(stored.issuer), seconds=seconds)
         try:
-            change = await self._store.add_certificate(stored, now)
+            change = await self._store.add_certificate(stored, now, event=event)
         except Conflict:
-            # stored by a process that ended before it could forget the order; the CA gave the same certificate again
+            # stored, and told, by a process that ended before it could forget the order; the CA gave the same certificate again
             change = await self._store.head_change()
         await until_published(self._publisher, change)
+        events.tell(event)
         return stored
 
     async def _remember(self, name: str, error: IssuanceError) -> None:
@@ -202,14 +205,16 @@ class Issuing:
             name=name, count=max(count, 1), next_try=now + wait, detail=error.detail, fault=error.fault.value, updated_at=now
         )
         present = await self._store.current_certificate(name)
-        telling.failed(name, error, present, ca=self._ca(error), next_try_in=wait)
-        if error.fault is Fault.OPERATOR:
+        by_operator = error.fault is Fault.OPERATOR
+        event = telling.failed(name, error, present, ca=self._ca(error), next_try_in=wait, kept=not by_operator)
+        if by_operator:
             # a setting is wrong: the next start, with another configuration, must not remember it
             if len(self._operator_failures) >= self._bound:
                 self._operator_failures.clear()
             self._operator_failures[name] = failure
         else:
-            await self._store.save_failure(failure, now)
+            await self._store.save_failure(failure, now, event=event)
+        events.tell(event)
 
     def _note_trouble(self, error: IssuanceError) -> None:
         if isinstance(error, CaRefused) and error.about_the_ca:

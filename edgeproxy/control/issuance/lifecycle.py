@@ -140,10 +140,11 @@ class Lifecycle:
             )
         upload = await asyncio.to_thread(self._read, name, chain, key)
         stored = self._stored(upload.issued, auto_renew)
-        change = await self._store.add_certificate(stored, self._clock(), actor=actor)
+        event = telling.happening("uploaded", name, stored, {"auto_renew": auto_renew, "actor": actor}, ca=CUSTOM)
+        change = await self._store.add_certificate(stored, self._clock(), actor=actor, event=event)
         await self._store.clear_failure(name)
         await until_published(self._publisher, change)
-        events.publish("certificate.uploaded", **telling.about(name, stored, ca=CUSTOM), auto_renew=auto_renew, actor=actor)
+        events.tell(event)
         return Uploaded(certificate=stored, notes=upload.notes)
 
     async def remove_upload(self, hostname: str, *, force: bool, actor: str) -> StoredCertificate | None:
@@ -169,9 +170,10 @@ class Lifecycle:
                     fault=error.fault,
                     retryable=error.retryable,
                 ) from None
-        change = await self._store.remove_certificate(uploaded.id, self._clock(), actor=actor, why="removed")
+        event = telling.happening("removed", name, uploaded, {"actor": actor}, ca=CUSTOM)
+        change = await self._store.remove_certificate(uploaded.id, self._clock(), actor=actor, why="removed", event=event)
         await until_published(self._publisher, change)
-        events.publish("certificate.removed", **telling.about(name, uploaded, ca=CUSTOM), actor=actor)
+        events.tell(event)
         return await self._store.current_certificate(name, self._clock())
 
     async def refuse_to_renew_an_upload(self, hostname: str) -> None:
@@ -245,14 +247,12 @@ class Lifecycle:
         now = self._clock()
         for stored in await self._store.uploads_to_warn(WARN_DAYS, now, PAGE):
             days = days_warned_of(stored.not_after, now)
-            # Noted first: a warning too few in a crash, of which another follows, is better than the same one for ever.
-            await self._store.set_warned(stored.id, days)
-            fields = telling.about(stored.names[0], stored, ca=CUSTOM) | {"auto_renew": stored.auto_renew}
+            fields: dict[str, object] = {"auto_renew": stored.auto_renew}
             if days:
-                left = round(stored.not_after - now)
-                events.publish("certificate.expiring", **fields, seconds_left=left, days=days, error="")
-            else:
-                events.publish("certificate.expired", **fields)
+                fields |= {"seconds_left": round(stored.not_after - now), "days": days, "error": ""}
+            event = telling.happening("expiring" if days else "expired", stored.names[0], stored, fields, ca=CUSTOM)
+            await self._store.set_warned(stored.id, days, now, event=event)
+            events.tell(event)
 
     async def _scrub(self) -> None:
         """Wipes destroyed keys out of the store's files."""
@@ -333,10 +333,9 @@ class Lifecycle:
                     planned = renew_at(stored.not_before, stored.not_after, stored.id)
                     await self._store.abandon_revocation(stored.id, planned)
                 raise
-        await self._store.revoked(stored.id, reason, actor=actor, now=self._clock())
-        events.publish(
-            "certificate.revoked", **telling.about(stored.names[0], stored, ca=stored.issuer), reason=reason, actor=actor
-        )
+        event = telling.happening("revoked", stored.names[0], stored, {"reason": reason, "actor": actor}, ca=stored.issuer)
+        await self._store.revoked(stored.id, reason, actor=actor, now=self._clock(), event=event)
+        events.tell(event)
 
     async def _replaced(self, stored: StoredCertificate, reason: RevocationReason) -> Revoked:
         """Puts a new certificate in the place of a revoked one, and destroys that."""

@@ -11,7 +11,9 @@ from collections.abc import Callable
 import structlog
 
 from edgeproxy.config.structs import Config
+from edgeproxy.control import events
 from edgeproxy.control.dns.pointing import Pointer, Pointing, Points
+from edgeproxy.control.events import Event
 from edgeproxy.control.issuance import telling
 from edgeproxy.control.issuance.internal import DIRECTORY as INTERNAL
 from edgeproxy.control.issuance.policy import own_names
@@ -63,22 +65,26 @@ class Parking:
             since = now
             log.warning("a certificate is not renewed while its name points elsewhere", hostname=name, detail=found.detail)
         parks = parked is None and now - since >= self._after
-        # noted first: an event too few in a crash is better than the same one for ever
-        await self._rests(stored, since, now if parks else parked)
-        if parks:
-            telling.parked(name, stored, since, detail=found.detail)
+        event = telling.parked(name, stored, since, detail=found.detail) if parks else None
+        await self._rests(stored, since, now if parks else parked, event)
+        if event is not None:
+            events.tell(event)
 
-    async def _rests(self, stored: StoredCertificate, since: float | None, parked: float | None) -> None:
-        await self._store.went_astray(stored.id, since, parked, self._clock() + later(LOOK_AGAIN_SECONDS, stored.id))
+    async def _rests(
+        self, stored: StoredCertificate, since: float | None, parked: float | None, event: Event | None = None
+    ) -> None:
+        now = self._clock()
+        await self._store.went_astray(stored.id, since, parked, now + later(LOOK_AGAIN_SECONDS, stored.id), now, event=event)
 
     async def _is_back(self, stored: StoredCertificate) -> None:
         if stored.astray_since is None:
             return
         await self._store.clear_failure(stored.names[0])  # of a time when it pointed elsewhere
-        await self._store.went_astray(stored.id, None, None, 0.0)
+        event = None if stored.parked_at is None else telling.unparked(stored.names[0], stored)
+        await self._store.went_astray(stored.id, None, None, 0.0, self._clock(), event=event)
         log.info("a name points here again", hostname=stored.names[0])
-        if stored.parked_at is not None:
-            telling.unparked(stored.names[0], stored)
+        if event is not None:
+            events.tell(event)
 
     async def _is_visited(self, name: str) -> bool:
         _, seen_at = (await self._store.visits([name])).get(name, (0.0, 0.0))

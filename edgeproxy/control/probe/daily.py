@@ -12,6 +12,7 @@ import anyio
 import structlog
 
 from edgeproxy.config.structs import Config
+from edgeproxy.control import events
 from edgeproxy.control.issuance import telling
 from edgeproxy.control.issuance.policy import Registration, Verdict, admit
 from edgeproxy.control.probe.grading import SEVERITY, Grade, Graded, Served, grade
@@ -145,7 +146,7 @@ class Probe:
         if late and (before is None or before.at < self._clock() - DAY / 2 or before.graded.grade is not graded.grade):
             failure = await self._store.failure(name)
             error = "" if failure is None else failure.detail
-            telling.expiring(name, stored, self._clock(), error=error)
+            events.tell(telling.expiring(name, stored, self._clock(), error=error))
 
     async def _look_again(self) -> None:
         """What was bad an hour ago may be well by now."""

@@ -10,9 +10,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from edgeproxy.control.events import Event
 from edgeproxy.control.store.base import fields, listed, map_key, page, parent_of, wildcard
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.history import History, counts_again, ended
+from edgeproxy.control.store.outbox import happened
 from edgeproxy.control.store.rows.certificates import CUSTOM, Companion, StoredCertificate
 from edgeproxy.control.store.schema import certificate_names, certificates, companions
 from edgeproxy.errors import Conflict, InvalidName, NotFound
@@ -23,10 +25,12 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 class Certificates(History):
     """Certificate rows and their names."""
 
-    async def add_certificate(self, certificate: StoredCertificate, now: float, *, actor: str = "edge") -> int:
+    async def add_certificate(
+        self, certificate: StoredCertificate, now: float, *, actor: str = "edge", event: Event | None = None
+    ) -> int:
         """Adds a certificate, which is from then on the newest for its names; but one of the edge's own stays behind an
         uploaded one that `holds`. An uploaded one takes the place of those uploaded before, whose keys are destroyed; one
-        that is there already is only made the newest again. `actor` had it made.
+        that is there already is only made the newest again. `actor` had it made; `event` is kept with it.
 
         Returns the change number at which workers have it. Raises Conflict where the id exists, InvalidName where id or
         names do not fit.
@@ -60,6 +64,7 @@ class Certificates(History):
             write.changed("certificates", certificate.id)
             for name in names:
                 write.changed("sites", name)
+            await happened(write, now, event)
         return write.number
 
     async def _insert(
@@ -127,12 +132,15 @@ class Certificates(History):
         async with self.database.read() as connection:
             return int(await connection.scalar(query) or 0)
 
-    async def remove_certificate(self, certificate_id: str, now: float, *, actor: str = "edge", why: str = "removed") -> int:
-        """Deletes a certificate with its key; the one before it counts again. Returns the change number; raises
-        NotFound."""
+    async def remove_certificate(
+        self, certificate_id: str, now: float, *, actor: str = "edge", why: str = "removed", event: Event | None = None
+    ) -> int:
+        """Deletes a certificate with its key; the one before it counts again. `event` is kept with that. Returns the change
+        number; raises NotFound."""
         async with self.database.write() as write:
             if not await self._remove(write, certificate_id, now, by=actor, why=why):
                 raise NotFound(f"There is no certificate {certificate_id}.")
+            await happened(write, now, event)
         return write.number
 
     async def remove_expired_certificates(self, before: float, now: float, limit: int = 100) -> int:

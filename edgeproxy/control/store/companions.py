@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import select, update
 
+from edgeproxy.control.events import Event
 from edgeproxy.control.store.base import page
 from edgeproxy.control.store.certificates import Certificates, load, put_companion
 from edgeproxy.control.store.history import ended
+from edgeproxy.control.store.outbox import happened
 from edgeproxy.control.store.rows.certificates import CUSTOM, Companion, StoredCertificate
 from edgeproxy.control.store.schema import certificates
 from edgeproxy.errors import NotFound
@@ -19,9 +21,11 @@ ALONE = ("p256", "p384")
 class Companions(Certificates):
     """What stands beside a certificate."""
 
-    async def set_companion(self, certificate_id: str, companion: Companion, wanted_at: float, now: float) -> int:
+    async def set_companion(
+        self, certificate_id: str, companion: Companion, wanted_at: float, now: float, *, event: Event | None = None
+    ) -> int:
         """Sets a certificate's companion; the one before it is destroyed, with its key. `wanted_at` is when another is to be
-        obtained. Returns the change number at which workers have it; raises NotFound."""
+        obtained; `event` is kept with it. Returns the change number at which workers have it; raises NotFound."""
         async with self.database.write() as write:
             found = await load(write.connection, [certificate_id])
             if not found:
@@ -41,6 +45,7 @@ class Companions(Certificates):
                 update(certificates).where(certificates.c.id == certificate_id).values(companion_at=wanted_at)
             )
             write.changed("certificates", certificate_id)
+            await happened(write, now, event)
         return write.number
 
     async def put_off_companion(self, certificate_id: str, until: float) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from sqlalchemy import Select, and_, or_, select
 
+from edgeproxy.control.events import Event
 from edgeproxy.control.store.base import page
 from edgeproxy.control.store.certificates import Certificates, load
 from edgeproxy.control.store.domains import audited
 from edgeproxy.control.store.history import ended
+from edgeproxy.control.store.outbox import happened
 from edgeproxy.control.store.rows.certificates import CUSTOM, StoredCertificate
 from edgeproxy.control.store.schema import certificate_names, certificates
 from edgeproxy.errors import NotFound
@@ -48,10 +50,11 @@ class Lifecycle(Certificates):
         due = (and_(rows.not_after <= now + each * DAY, or_(rows.warned.is_(None), rows.warned > each)) for each in days)
         return await self._loaded(_in_use(now + max(days) * DAY).where(or_(*due)).limit(page(limit)))
 
-    async def set_warned(self, certificate_id: str, days: int) -> None:
-        """Notes of how many days before its end a warning was given."""
+    async def set_warned(self, certificate_id: str, days: int, now: float, *, event: Event | None = None) -> None:
+        """Notes of how many days before its end a warning is given, which is kept with that."""
         async with self.database.write() as write:
             await write.connection.execute(certificates.update().where(certificates.c.id == certificate_id).values(warned=days))
+            await happened(write, now, event)
 
     async def begin_revocation(self, certificate_id: str, reason: str, *, actor: str, now: float) -> None:
         """Notes that a certificate is to be revoked, before its CA is asked: whenever this process ends, the next one asks
@@ -75,8 +78,8 @@ class Lifecycle(Certificates):
                 .values(revocation=None, renew_at=renew_at)
             )
 
-    async def revoked(self, certificate_id: str, reason: str, *, actor: str, now: float) -> None:
-        """Notes that the CA has revoked it."""
+    async def revoked(self, certificate_id: str, reason: str, *, actor: str, now: float, event: Event | None = None) -> None:
+        """Notes that the CA has revoked it; `event` is kept with that."""
         async with self.database.write() as write:
             await write.connection.execute(
                 certificates.update()
@@ -85,6 +88,7 @@ class Lifecycle(Certificates):
             )
             await ended(write, [certificate_id], actor, f"revoked: {reason}", now)
             await audited(write, now, actor, "certificate.revoked", certificate_id, reason)
+            await happened(write, now, event)
 
     async def revocations(self, limit: int = 100) -> list[StoredCertificate]:
         """Certificates that are to be revoked, and whose CA has not taken it yet."""

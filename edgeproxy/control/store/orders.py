@@ -9,8 +9,10 @@ import msgspec
 from sqlalchemy import delete, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
+from edgeproxy.control.events import Event
 from edgeproxy.control.store.base import Part, fields, map_key, page
 from edgeproxy.control.store.database import Write
+from edgeproxy.control.store.outbox import happened
 from edgeproxy.control.store.rows.issuance import Account, Failure, Order
 from edgeproxy.control.store.schema import accounts, challenges, failures, orders
 from edgeproxy.published.records import Challenge
@@ -155,8 +157,8 @@ class Failures(Part):
         query = select(failures).where(failures.c.name.in_(names))
         return {row.name: Failure(**fields(row)) for row in await self.database.rows(query)}
 
-    async def save_failure(self, failure: Failure, now: float) -> None:
-        """Remembers; at most MAX_FAILURES names, the longest untouched go."""
+    async def save_failure(self, failure: Failure, now: float, *, event: Event | None = None) -> None:
+        """Remembers, with `event`; at most MAX_FAILURES names, the longest untouched go."""
         values = {
             "count": failure.count,
             "next_try": failure.next_try,
@@ -170,6 +172,7 @@ class Failures(Part):
             if self._clean_due("failures"):
                 oldest = select(failures.c.name).order_by(failures.c.updated_at.desc()).offset(MAX_FAILURES)
                 await write.connection.execute(delete(failures).where(failures.c.name.in_(oldest)))
+            await happened(write, now, event)
 
     async def clear_failure(self, name: str) -> None:
         """Forgets a name's failures: it succeeded."""

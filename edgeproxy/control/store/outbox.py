@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from edgeproxy.control.events import Event
 from edgeproxy.control.store.database import Write
-from edgeproxy.control.store.schema import outbox
+from edgeproxy.control.store.schema import domains, outbox
+from edgeproxy.model import wildcard_of
 
 ID_BYTES = 16
 
@@ -22,3 +27,36 @@ async def emitted(write: Write, now: float, type_: str, subject: str, workspace_
     await write.connection.execute(outbox.insert().values(**values, data=msgspec.json.encode(data)))
     write.told()
     return event_id
+
+
+async def happened(write: Write, now: float, event: Event | None) -> None:
+    """Notes what became of a certificate, in the transaction of what it tells: then neither is without the other, whenever the
+    process dies. Whoever calls tells it in memory too, afterwards (`events.tell`). None: there is nothing to tell."""
+    if event is None:
+        return
+    fields = dict(event.fields)
+    hostname = str(fields.pop("hostname", ""))
+    workspace = await workspace_of(write.connection, hostname)
+    data = {"domain": hostname, **shown(fields), "workspace_id": workspace or None}
+    await emitted(write, now, event.name, hostname, workspace, data)
+
+
+async def workspace_of(connection: AsyncConnection, hostname: str) -> str:
+    """Whose a hostname is: that of its registration, or of the wildcard's above it; empty: nobody's."""
+    names = (hostname, wildcard_of(hostname))
+    query = select(domains.c.hostname, domains.c.workspace_id).where(domains.c.hostname.in_(names))
+    found = {row.hostname: row.workspace_id for row in await connection.execute(query)}
+    return found.get(names[0]) or found.get(names[1]) or ""
+
+
+def shown(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """An event's fields as receivers have them: times as RFC 3339. Pure."""
+    return {
+        name: timestamp(value) if name in ("not_after", "since") and isinstance(value, int | float) else value
+        for name, value in fields.items()
+    }
+
+
+def timestamp(at: float) -> str:
+    """Unix time as RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

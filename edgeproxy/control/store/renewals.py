@@ -9,9 +9,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, bindparam, case, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from edgeproxy.control.events import Event
 from edgeproxy.control.store.base import listed, page, wildcard
 from edgeproxy.control.store.certificates import Certificates, load
 from edgeproxy.control.store.domains import audited
+from edgeproxy.control.store.outbox import happened
 from edgeproxy.control.store.rows.certificates import CUSTOM, StoredCertificate
 from edgeproxy.control.store.schema import certificate_names, certificates, companions, visits
 
@@ -106,10 +108,22 @@ class Renewals(Certificates):
 
     # What the DNS says
 
-    async def went_astray(self, certificate_id: str, since: float | None, parked_at: float | None, look_at: float) -> None:
+    async def went_astray(
+        self,
+        certificate_id: str,
+        since: float | None,
+        parked_at: float | None,
+        look_at: float,
+        now: float,
+        *,
+        event: Event | None = None,
+    ) -> None:
         """Notes since when a certificate's name does not point here, and when its renewal was parked (None: neither), and
-        when that is looked at again."""
-        await self._set(certificate_id, astray_since=since, parked_at=parked_at, look_at=look_at)
+        when that is looked at again. `event` is kept with that."""
+        values = {"astray_since": since, "parked_at": parked_at, "look_at": look_at}
+        async with self.database.write() as write:
+            await write.connection.execute(certificates.update().where(certificates.c.id == certificate_id).values(values))
+            await happened(write, now, event)
 
     # Visits
 

@@ -14,11 +14,10 @@ from edgeproxy.config.webhooks import chosen
 from edgeproxy.control.store.base import Part, fields, page
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.domains import audited
-from edgeproxy.control.store.outbox import emitted
+from edgeproxy.control.store.outbox import emitted, workspace_of
 from edgeproxy.control.store.rows.telling import ANSWERED_GONE, Delivery, Endpoint, Event, Tried
-from edgeproxy.control.store.schema import deliveries, domains, endpoints, outbox
+from edgeproxy.control.store.schema import deliveries, endpoints, outbox
 from edgeproxy.errors import Conflict, NotFound
-from edgeproxy.model import wildcard_of
 
 ENDPOINTS = 32
 """Endpoints in all."""
@@ -266,7 +265,7 @@ class Webhooks(Part):
         hostname's registration, or of the wildcard's above it."""
         async with self.database.write() as write:
             for type_, subject, at, data in found:
-                workspace = await _workspace(write.connection, subject)
+                workspace = await workspace_of(write.connection, subject)
                 await emitted(write, at, type_, subject, workspace, {**data, "workspace_id": workspace or None})
 
     async def events_after(self, number: int, limit: int, *, subject: str = "", since: float = 0.0) -> list[Event]:
@@ -406,13 +405,6 @@ async def _anew(write: Write, endpoint_id: str, numbers: Sequence[int], now: flo
     statement = insert(deliveries).on_conflict_do_update(index_elements=["endpoint_id", "number"], set_=again)
     await write.connection.execute(statement, rows)
     write.told()
-
-
-async def _workspace(connection: AsyncConnection, hostname: str) -> str:
-    names = (hostname, wildcard_of(hostname))
-    query = select(domains.c.hostname, domains.c.workspace_id).where(domains.c.hostname.in_(names))
-    found = {row.hostname: row.workspace_id for row in await connection.execute(query)}
-    return found.get(names[0]) or found.get(names[1]) or ""
 
 
 def _failed() -> ColumnElement[bool]:

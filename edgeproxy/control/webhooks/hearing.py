@@ -1,7 +1,7 @@
-"""Events of certificates, which are told in memory alone (`control.events`): from there into the outbox.
+"""Events of certificates that are told in memory alone (`control.events`): from there into the outbox.
 
-They come just after what they tell was stored. One that is told in the moment in which the process dies is not kept; the
-certificate's history has it.
+Most are in the outbox from the transaction of what they tell (`store.outbox`). These tell nothing that is stored: a failure by
+a setting, or a renewal that is overdue, which comes again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import structlog
 from edgeproxy.config.webhooks import CERTIFICATE_EVENTS
 from edgeproxy.control import events
 from edgeproxy.control.store import Store
-from edgeproxy.control.webhooks.message import timestamp
+from edgeproxy.control.store.outbox import shown
 
 QUEUED = 2_000
 """Events that may wait to be written. Above it new ones are dropped and counted."""
@@ -52,7 +52,7 @@ class Hearing:
             await self._write()
 
     def _hear(self, event: events.Event) -> None:
-        if event.name not in CERTIFICATE_EVENTS:
+        if event.kept or event.name not in CERTIFICATE_EVENTS:
             return
         if len(self._waiting) >= QUEUED:
             self.dropped += 1
@@ -74,11 +74,3 @@ class Hearing:
                 raise
             for _ in found:
                 self._waiting.popleft()
-
-
-def shown(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """An event's fields as receivers have them: times as RFC 3339. Pure."""
-    return {
-        name: timestamp(value) if name in ("not_after", "since") and isinstance(value, int | float) else value
-        for name, value in fields.items()
-    }

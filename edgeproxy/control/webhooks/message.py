@@ -7,13 +7,13 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
 import edgeproxy
 from edgeproxy.config.webhooks import PREFIX, secret_bytes
 from edgeproxy.control.store import Event
+from edgeproxy.control.store.outbox import timestamp
 
 NEW_SECRET_BYTES = 32
 
@@ -21,11 +21,6 @@ NEW_SECRET_BYTES = 32
 def body(event: Event) -> bytes:
     """The JSON that is sent: `type`, `timestamp` of the event (RFC 3339, UTC) and `data`."""
     return msgspec.json.encode({"type": event.type, "timestamp": timestamp(event.at), "data": msgspec.Raw(event.data)})
-
-
-def timestamp(at: float) -> str:
-    """Unix time as RFC 3339 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def headers(event_id: str, content: bytes, keys: Sequence[str], now: float) -> dict[str, str]:

@@ -131,7 +131,7 @@ async def test_a_store_that_fails_is_told_and_nothing_remembered_of_the_name(wor
     await world.register(NAME)
     one = service()
 
-    async def full(*_arguments):
+    async def full(*_arguments, **_more):
         raise StateError("The disk is full.", retryable=True)
 
     monkeypatch.setattr(world.store, "add_certificate", full)

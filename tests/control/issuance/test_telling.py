@@ -1,11 +1,15 @@
 """What becomes of certificates is told, once each, with what a subscriber needs."""
 
+import asyncio
+
+import msgspec
 import pytest
 
 from edgeproxy.control import events
 from edgeproxy.control.issuance import telling
 from edgeproxy.control.issuance.service import Issuance
-from edgeproxy.errors import Fault, IssuanceError
+from edgeproxy.control.webhooks.hearing import Hearing
+from edgeproxy.errors import EdgeError, Fault, IssuanceError, StateError
 
 NAME = "a.example"
 
@@ -58,20 +62,70 @@ async def test_a_failure_tells_its_reason_and_what_stays_in_use(world, told):
     assert event.fields["next_try_in"] > 0
 
 
-async def test_a_failed_first_certificate_has_none_to_tell_of(told):
-    telling.failed(NAME, IssuanceError("no"), None, ca="ca.example", next_try_in=60.4)
-    assert told[0].fields["certificate_id"] is None
-    assert told[0].fields["next_try_in"] == 60
+def test_a_failed_first_certificate_has_none_to_tell_of():
+    event = telling.failed(NAME, IssuanceError("no"), None, ca="ca.example", next_try_in=60.4)
+    assert event.fields["certificate_id"] is None
+    assert event.fields["next_try_in"] == 60
 
 
-async def test_an_expiry_that_nears_is_told_with_what_went_wrong(world, service, told):
+async def test_an_expiry_that_nears_is_told_with_what_went_wrong(world, service):
     await world.register(NAME)
     stored = await service.issue(NAME)
-    telling.expiring(NAME, stored, stored.not_after - 100, error="The CA says no.")
-    assert told[-1].name == "certificate.expiring"
-    assert (told[-1].fields["seconds_left"], told[-1].fields["error"]) == (100, "The CA says no.")
-    telling.expiring(NAME, stored, stored.not_after + 5, error="The CA says no.")
-    assert (told[-1].name, told[-1].fields["seconds_left"]) == ("certificate.expired", -5)
+    event = telling.expiring(NAME, stored, stored.not_after - 100, error="The CA says no.")
+    assert (event.name, event.kept) == ("certificate.expiring", False)
+    assert (event.fields["seconds_left"], event.fields["error"]) == (100, "The CA says no.")
+    event = telling.expiring(NAME, stored, stored.not_after + 5, error="The CA says no.")
+    assert (event.name, event.fields["seconds_left"]) == ("certificate.expired", -5)
+
+
+async def outbox(world):
+    return [event for event in await world.store.events_after(0, 100) if event.type.startswith("certificate.")]
+
+
+async def test_a_process_that_dies_once_the_certificate_is_stored_has_told_of_it(world, service, told, monkeypatch):
+    reached = asyncio.Event()
+
+    async def dies(*_: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    await world.register(NAME)
+    with monkeypatch.context() as patch:
+        patch.setattr("edgeproxy.control.issuance.issuing.until_published", dies)
+        task = asyncio.create_task(service.issue(NAME))
+        await asyncio.wait_for(reached.wait(), 30)
+        await service.close()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    stored = await world.store.current_certificate(NAME)
+    [event] = await outbox(world)
+    assert (event.type, event.subject) == ("certificate.issued", NAME)
+    data = msgspec.json.decode(event.data)
+    assert (data["domain"], data["certificate_id"], data["workspace_id"] is not None) == (NAME, stored.id, True)
+    assert data["not_after"].endswith("Z")
+    assert told == [], "nobody was left to hear of it"
+
+
+async def test_without_what_is_told_of_it_no_certificate_is_stored(world, service, monkeypatch):
+    async def fails(*_: object) -> None:
+        raise StateError("The disk is full.")
+
+    await world.register(NAME)
+    monkeypatch.setattr("edgeproxy.control.store.certificates.happened", fails)
+    with pytest.raises(EdgeError):
+        await service.issue(NAME)
+    assert await world.store.current_certificate(NAME) is None
+    assert await outbox(world) == []
+
+
+async def test_what_is_kept_with_what_it_tells_is_not_kept_again_by_who_hears_of_it(world, service, told):
+    heard = Hearing(world.store, world.clock)
+    await world.register(NAME)
+    await service.issue(NAME)
+    events.tell(telling.failed(NAME, IssuanceError("no"), None, ca="ca.example", next_try_in=60.4, kept=False))
+    await heard.close()
+    assert [event.type for event in await outbox(world)] == ["certificate.issued", "certificate.failed"]
+    assert [event.kept for event in told] == [True, False]
 
 
 class _Broken:
@@ -93,8 +147,8 @@ async def test_a_name_that_is_parked_and_back_is_told_with_its_reason(world, tol
     stored = await service.issue(NAME)
     await service.close()
     told.clear()
-    telling.parked(NAME, stored, 5.0, detail="It is elsewhere.")
-    telling.unparked(NAME, stored)
+    events.tell(telling.parked(NAME, stored, 5.0, detail="It is elsewhere."))
+    events.tell(telling.unparked(NAME, stored))
     assert [event.name for event in told] == ["certificate.parked", "certificate.unparked"]
     assert (told[0].fields["since"], told[0].fields["detail"]) == (5.0, "It is elsewhere.")
     assert told[1].fields["certificate_id"] == stored.id

@@ -149,7 +149,7 @@ async def test_the_summary_counts_what_there_is(store: Store) -> None:
     summary = await store.summary(NOW)
     assert summary.domains == {"verified": 1, "pending_validation": 1}
     assert summary.certificates == {"valid": 1, "due": 1, "expired": 1}
-    await store.went_astray("due", NOW - DAY, NOW, NOW + DAY)
+    await store.went_astray("due", NOW - DAY, NOW, NOW + DAY, NOW)
     assert (await store.summary(NOW)).certificates == {"valid": 1, "due": 0, "expired": 1, "parked": 1}
     assert summary.soonest_expiry == NOW + DAY
     assert (summary.gate_routes, summary.orders, summary.failures) == (0, 0, 0)

@@ -116,7 +116,7 @@ async def test_a_warning_is_due_once_for_each_number_of_days(store: Store) -> No
         for due in await store.uploads_to_warn(days, NOW + hour * 3600, 10):
             left = min(each for each in days if due.not_after <= NOW + hour * 3600 + each * DAY)
             told.append((hour // 24, left))
-            await store.set_warned(due.id, left)
+            await store.set_warned(due.id, left, NOW)
     assert told == [(1, 30), (24, 7), (30, 1), (31, 0)]
     assert [found.id for found in await store.uploads_ending(NOW + 31 * DAY, 10)] == ["up"]
     assert await store.uploads_ending(NOW, 10) == []

@@ -106,12 +106,12 @@ async def test_certificates_are_brought_forward_by_their_serial_numbers(store: S
 
 async def test_a_name_that_went_astray_is_looked_at_again_and_may_come_back(store: Store) -> None:
     await store.add_certificate(certificate("c1", "a.example.com", renew=NOW), NOW)
-    await store.went_astray("c1", NOW - DAY, NOW, NOW + 3_600)
+    await store.went_astray("c1", NOW - DAY, NOW, NOW + 3_600, NOW)
     stored = await store.get_certificate("c1")
     assert stored is not None
     assert (stored.astray_since, stored.parked_at, stored.look_at) == (NOW - DAY, NOW, NOW + 3_600)
     assert await ids(store) == []
-    await store.went_astray("c1", None, None, 0.0)
+    await store.went_astray("c1", None, None, 0.0, NOW)
     assert await ids(store) == ["c1"]
 
 

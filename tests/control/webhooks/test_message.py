@@ -10,7 +10,8 @@ import msgspec
 
 from edgeproxy.config.webhooks import secret_bytes
 from edgeproxy.control.store import Event
-from edgeproxy.control.webhooks.message import body, headers, new_secret, signature, timestamp
+from edgeproxy.control.store.outbox import timestamp
+from edgeproxy.control.webhooks.message import body, headers, new_secret, signature
 
 EVENT = Event(
     number=7, id="msg_7", type="domain.active", subject="a.test", workspace_id="w", at=1614265330.5, data=b'{"domain":"a.test"}'
