@@ -23,7 +23,7 @@ from bench.scenarios import DENIED, NEVER_SEEN, RUSH, SCALE, SCENARIOS
 from bench.targets import RATIO_TARGETS
 
 _FOLDER = Path(__file__).parent
-_FULL_LIMIT, _QUICK_LIMIT = 1_020.0, 200.0
+_FULL_LIMIT, _QUICK_LIMIT = 1_140.0, 200.0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,7 +47,8 @@ def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Opt
         if name not in PEERS:
             parser.error(f"no such peer: {name!r}; there are {', '.join(PEERS)}")
     ours = "edgeproxy" in peers
-    targeted = {target.scenario for target in RATIO_TARGETS} | {NEVER_SEEN} | ({RUSH, DENIED} if ours else set())
+    compared = {target.scenario for target in RATIO_TARGETS}
+    targeted = compared | {NEVER_SEEN} | ({RUSH, DENIED} if ours else set())
     everything = {scenario.name for scenario in SCENARIOS} | {NEVER_SEEN} | ({RUSH, DENIED, SCALE} if ours else set())
     wanted = set(values.only) if values.only else targeted if values.quick else everything
     return Options(
@@ -57,8 +58,9 @@ def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Opt
         scale=(QUICK if values.quick else FULL) if SCALE in wanted else None,
         rush=RUSH in wanted,
         denied=(denied.QUICK if values.quick else denied.FULL) if DENIED in wanted else None,
-        rounds=values.rounds or (3 if values.quick else 7),
-        seconds=50.0 if values.quick else 430.0,
+        compared=compared,
+        rounds=values.rounds or (3 if values.quick else 11),
+        seconds=50.0 if values.quick else 520.0,
         timing=Timing(settle=0.3, window=0.6) if values.quick else Timing(settle=0.5, window=1.4),
         patience=5.0 if values.quick else 40.0,
         niceness=-10 if values.first else 0,

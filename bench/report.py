@@ -24,8 +24,8 @@ _NOTES = """\
   the requests that the origin counted in the same window. {ours} has a supervisor and a controller in its tree; "worker
   alone" leaves them out.
 - One worker each, pinned to core {proxy}; the origin (nginx) and the load generators have core {load}. Rounds are
-  interleaved; a figure is the median of {rounds} rounds of {window:g} s, in brackets the least and the greatest; a ratio is the
-  median of the rounds' ratios.
+  interleaved; a figure is the median of {rounds} rounds of {window:g} s (half as many where nothing is compared with a target),
+  in brackets the least and the greatest; a ratio is the median of the rounds' ratios.
 - {tenants} hostnames with a certificate each, a load process per hostname; TLS 1.3, AES-128-GCM, X25519, P-256; a browser's 14
   header fields. HTTP/1.1 by wrk with 4 connections per hostname, which carry the page loads of 24 visitors: cookies, agents,
   kinds of request and paths vary. HTTP/2 by h2load with 1 connection of 16 streams per hostname: it varies the path alone, so

@@ -8,7 +8,7 @@ import itertools
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bench.authority import Authority
@@ -45,6 +45,8 @@ class Options:
     """Whether to have many visitors at the same moment."""
     denied: DeniedPlan | None
     """How many names that nobody registered; None: none."""
+    compared: Collection[str]
+    """Names of those scenarios that are measured twice as often."""
     rounds: int
     """At most; fewer where `seconds` do not suffice, but LEAST_ROUNDS at least."""
     seconds: float
@@ -153,6 +155,13 @@ async def run(options: Options) -> Results:
     )
 
 
+def due(scenarios: Sequence[Scenario], compared: Collection[str], turn: int) -> Sequence[Scenario]:
+    """What this round measures: all, and every other time only those that have a target beside the others. What disturbs a
+    machine lasts for seconds, so that ratios are surer the more rounds they have."""
+    often = [scenario for scenario in scenarios if scenario.name in compared]
+    return often if often and turn % 2 else scenarios
+
+
 async def _rounds(stage: Stage, origin: Origin, peers: Sequence[Peer], options: Options) -> dict[str, dict[str, list[Sample]]]:
     """Scenario → peer → rounds: each round goes through all scenarios and peers, so that what disturbs the machine for a
     while disturbs all of them. Who begins changes, so that nobody always follows the same neighbour's caches."""
@@ -162,7 +171,7 @@ async def _rounds(stage: Stage, origin: Origin, peers: Sequence[Peer], options: 
     while options.scenarios and clock.another(time.monotonic()):
         turn = clock.begun - 1
         _say(f"round {clock.begun} of at most {options.rounds}: ", end="")
-        for scenario in options.scenarios:
+        for scenario in due(options.scenarios, options.compared, turn):
             first = turn % len(peers)
             for peer in [*peers[first:], *peers[:first]]:
                 samples[scenario.name][peer.name].append(await _sample(stage, peer, origin, scenario, options, turn, patience))

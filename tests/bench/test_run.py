@@ -10,6 +10,7 @@ from bench import run
 from bench.errors import Starved
 from bench.figures import Sample
 from bench.run import LEAST_ROUNDS, Clock, Patience
+from bench.scenarios import SCENARIOS
 
 
 def test_patience_ends_when_its_seconds_are_spent():
@@ -28,6 +29,13 @@ def test_some_rounds_are_made_however_long_they_take_and_never_more_than_asked_f
     slow, fast = Clock(rounds=9, seconds=1.0, begun_at=0.0), Clock(rounds=2, seconds=1e9, begun_at=0.0)
     assert sum(slow.another(now * 100.0) for now in range(50)) == LEAST_ROUNDS
     assert sum(fast.another(float(now)) for now in range(50)) == 2
+
+
+def test_what_has_a_target_is_measured_every_time_and_the_rest_every_other_time():
+    scenarios = SCENARIOS[:4]
+    compared = {scenarios[0].name, scenarios[3].name}
+    assert [run.due(scenarios, compared, turn) for turn in range(3)] == [scenarios, [scenarios[0], scenarios[3]], scenarios]
+    assert run.due(scenarios[1:3], compared, 1) == scenarios[1:3]  # nothing has one
 
 
 @pytest.mark.parametrize(("starved", "figure"), [(0, 1.0), (2, 3.0), (3, None)])
