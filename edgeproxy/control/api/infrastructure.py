@@ -12,6 +12,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from edgeproxy.control.api.access.caller import caller_of
 from edgeproxy.control.api.context import Context, actor_of, context_of
 from edgeproxy.control.api.preconditions import etag_of, versions_of
+from edgeproxy.control.api.problems import FieldFault, Refused
 from edgeproxy.control.api.records import proving, records_of
 from edgeproxy.control.api.shapes import (
     DomainAdded,
@@ -32,13 +33,16 @@ from edgeproxy.control.api.shapes import (
     to_cursor,
 )
 from edgeproxy.control.domains.cautions import cautions
+from edgeproxy.control.domains.mail_proof import ProofRefused, TooManyMails
+from edgeproxy.control.domains.mail_proving import check_mailable
 from edgeproxy.control.domains.pairs import partner_of
 from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_token_origin, check_workspace
 from edgeproxy.control.issuance.policy import not_registered, served_unregistered
 from edgeproxy.control.issuance.registered import registered_domain
 from edgeproxy.control.issuance.scheduler import described
+from edgeproxy.control.mail import MailFailed
 from edgeproxy.control.store import DomainChange
-from edgeproxy.errors import EdgeError, NotFound
+from edgeproxy.errors import EdgeError, Fault, NotFound
 from edgeproxy.model import ANSWERED, DomainState, hostname
 
 if TYPE_CHECKING:
@@ -62,6 +66,7 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
     context = context_of(request)
     plane = context.open_plane()
     name = hostname(body.domain, wildcard=True)
+    _check_method(plane, name, body)
     check_reserved(name, context.config)
     workspace = check_workspace(body.workspace_id, context.config)
     origin = _origin(request, body.origin)
@@ -81,6 +86,7 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
             metadata=metadata,
             partner=partner,
             at_most=at_most,
+            method="cname" if body.method in (None, "email") else body.method,
             actor=actor_of(request),
         )
         domain = registered.domain
@@ -99,11 +105,13 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
     response.headers["etag"] = etag_of(domain)
     published = await wait_published(plane)
     log.info("domain added", domain=name, workspace=workspace, state=state.value, actor=actor_of(request))
+    sent_to, unsent = await _mailed(plane, domain, actor_of(request)) if body.method == "email" else ([], [])
     return DomainAdded(
         domain_config=await _view(context, plane, domain),
         verification_required=body.verify,
         published=published,
-        warnings=cautions(name, context.config),
+        warnings=[*cautions(name, context.config), *unsent],
+        mail_sent_to=sent_to,
     )
 
 
@@ -256,6 +264,36 @@ async def wait_published(plane: Plane) -> bool:
         log.warning("the published map does not follow", error=error.detail)
         return False
     return True
+
+
+def _check_method(plane: Plane, name: str, body: DomainIn) -> None:
+    """Raises Refused or ProofRefused for a method by which a new domain cannot be proven."""
+    if body.method is not None and not body.verify:
+        fault = FieldFault(field="body.method", detail="goes with verify: true; without it nothing has to be proven")
+        raise Refused(422, f"{fault.field}: {fault.detail}.", code="invalid_request", fields=(fault,))
+    if body.method != "email":
+        return
+    check_mailable(name)
+    if not plane.mail_proving.is_set:
+        raise Refused(
+            422,
+            "No mail can be sent, so that none can prove a domain: mail.server is not set. Write the [mail] table of the "
+            "configuration and reload, or choose another method.",
+            code="mail_not_set",
+            fault=Fault.OPERATOR,
+        )
+
+
+async def _mailed(plane: Plane, domain: Domain, actor: str) -> tuple[list[str], list[str]]:
+    """To whom a mail was sent that proves a new domain, and why none was. It is registered in any case, with its record."""
+    if domain.verified_at is not None:
+        return [], []
+    try:
+        proof = await plane.mail_proving.send(domain, actor=actor)
+    except (MailFailed, ProofRefused, TooManyMails) as error:
+        log.warning("no mail was sent to prove a domain", domain=domain.hostname, detail=error.detail)
+        return [], [f"No mail was sent: {error.detail}"]
+    return proof.addresses.split(), []
 
 
 def _origin(request: Request, url: str) -> str:

@@ -61,6 +61,11 @@ class DomainIn(Body):
         default=False,
         description="False: the operator's word, served at once. True: it waits for verification, and is not served until then",
     )
+    method: Literal["cname", "dns", "file", "email"] | None = Field(
+        default=None,
+        description="With `verify`: how its owner proves it; null: cname. dns: a TXT record; email: a mail that is sent now, "
+        "or the record, whichever comes first",
+    )
     redirect_to: Redirect = Field(
         default="", description="A domain of the same workspace that visitors are sent to instead. Empty: none"
     )
@@ -193,7 +198,11 @@ class DomainAdded(BaseModel):
     verification_required: bool
     published: bool = Field(description="Whether every worker serves it now. False: stored, and served a little later")
     warnings: list[str] = Field(
-        default=[], description="Sentences: it may be taken for another name, or no certificate can be obtained for it"
+        default=[],
+        description="Sentences: it may be taken for another name, no certificate can be obtained for it, or no mail was sent",
+    )
+    mail_sent_to: list[str] = Field(
+        default=[], description="By method email: whoever reads one of these mailboxes can confirm the domain"
     )
 
 

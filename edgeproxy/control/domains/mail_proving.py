@@ -188,8 +188,7 @@ class MailProving:
 def check_provable(domain: Domain) -> None:
     """Raises ProofRefused where no mail can prove a domain. Pure."""
     name = domain.hostname
-    if name.startswith("*."):
-        raise ProofRefused(f"{name} stands for every name beneath it: only its TXT record proves it.", code="proof_needed")
+    check_mailable(name)
     if domain.must_prove:
         raise ProofRefused(
             f"{name} was used here before, perhaps by somebody else: only its TXT record proves whose it is now.",
@@ -197,3 +196,9 @@ def check_provable(domain: Domain) -> None:
         )
     if domain.verified_at is not None or domain.state not in WAITING:
         raise ProofRefused(f"{name} is {domain.state.value}: there is nothing to prove.", code="nothing_to_prove")
+
+
+def check_mailable(name: str) -> None:
+    """Raises ProofRefused for a name that no mail can prove, whoever it belongs to. Pure."""
+    if name.startswith("*."):
+        raise ProofRefused(f"{name} stands for every name beneath it: only its TXT record proves it.", code="proof_needed")

@@ -105,3 +105,50 @@ async def test_a_tenant_cannot_register_by_mail_where_there_is_none(world):
 async def test_without_a_mail_server_it_is_told(world):
     await world.store.add_domain(HOST, "acme", state=DomainState.PENDING_VALIDATION, actor="t", now=world.context.now())
     problem_of(await world.client.post(f"{DOMAINS}/{HOST}/verify/mail"), 502, "mail_not_set")
+
+
+async def test_the_operator_registers_by_mail(world, mailbox):
+    body = {"domain": "shop.example.org", "workspace_id": "acme", "verify": True, "method": "email"}
+    answer = await world.client.post(DOMAINS, json=body)
+    assert answer.status_code == 201, answer.text
+    added = answer.json()
+    assert (added["mail_sent_to"][0], added["warnings"]) == ("admin@example.org", [])
+    assert (added["verification_required"], added["domain_config"]["state"]) == (True, "pending_validation")
+    assert added["domain_config"]["dns_records"][0]["type"] == "CNAME", "what comes first counts"
+    code = code_of(mailbox)
+    assert (await world.client.post(f"{DOMAINS}/shop.example.org/verify/code", json={"code": code})).json()["verified"]
+
+
+async def test_a_mail_that_cannot_be_sent_leaves_the_domain_to_its_record(world, mailbox):
+    mailer = world.context.plane.mail_proving._mailer
+    mailer._settings = msgspec.structs.replace(mailer._settings, port=9)
+    body = {"domain": "shop.example.org", "workspace_id": "acme", "verify": True, "method": "email"}
+    added = (await world.client.post(DOMAINS, json=body)).json()
+    assert added["mail_sent_to"] == []
+    [said] = added["warnings"]
+    assert said.startswith("No mail was sent: The mail server 127.0.0.1:9 ")
+    assert (await world.store.get_domain("shop.example.org")).method == "cname"
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "names"),
+    [
+        ({"method": "email", "verify": True}, "mail_not_set", "mail.server"),
+        ({"method": "email", "verify": True, "domain": "*.example.org"}, "proof_needed", "TXT record"),
+        ({"method": "email"}, "invalid_request", "verify: true"),
+        ({"method": "dns"}, "invalid_request", "verify: true"),
+        ({"method": "pigeon", "verify": True}, "invalid_request", "method"),
+    ],
+)
+async def test_a_method_that_cannot_be_is_refused_and_nothing_registered(world, more, code, names):
+    answer = await world.client.post(DOMAINS, json={"domain": "shop.example.org", "workspace_id": "acme", **more})
+    assert names in problem_of(answer, 422, code)["detail"]
+    assert (await world.client.get(DOMAINS)).json()["domains"] == []
+
+
+async def test_the_operator_chooses_any_other_method_too(world):
+    for method, kind in (("dns", "TXT"), ("cname", "CNAME")):
+        body = {"domain": f"{method}.example.org", "workspace_id": "acme", "verify": True, "method": method}
+        added = (await world.client.post(DOMAINS, json=body)).json()
+        [required] = [each for each in added["domain_config"]["dns_records"] if each["required"]]
+        assert required["type"] == kind
