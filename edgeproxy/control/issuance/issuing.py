@@ -206,7 +206,9 @@ class Issuing:
         )
         present = await self._store.current_certificate(name)
         by_operator = error.fault is Fault.OPERATOR
-        event = telling.failed(name, error, present, ca=self._ca(error), next_try_in=wait, kept=not by_operator)
+        event: events.Event | None = None
+        if not about_the_ca or known is None or known.detail != error.detail:  # else it was told, and is tried every 20 s
+            event = telling.failed(name, error, present, ca=self._ca(error), next_try_in=wait, kept=not by_operator)
         if by_operator:
             # a setting is wrong: the next start, with another configuration, must not remember it
             if len(self._operator_failures) >= self._bound:
@@ -214,7 +216,8 @@ class Issuing:
             self._operator_failures[name] = failure
         else:
             await self._store.save_failure(failure, now, event=event)
-        events.tell(event)
+        if event is not None:
+            events.tell(event)
 
     def _note_trouble(self, error: IssuanceError) -> None:
         if isinstance(error, CaRefused) and error.about_the_ca:

@@ -15,7 +15,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields, map_key, page
 from edgeproxy.control.store.database import Write
-from edgeproxy.control.store.domains import COLUMNS, audited, destroy_keys_of, domain_of, end, put, register, told
+from edgeproxy.control.store.domain_config import domain_of, told
+from edgeproxy.control.store.domains import COLUMNS, audited, destroy_keys_of, end, put, register
 from edgeproxy.control.store.outbox import emitted
 from edgeproxy.control.store.rows.domains import Domain, Holder, Removal
 from edgeproxy.control.store.rows.issuance import Lease

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 from edgeproxy.control.store.base import Part, fields, map_key, page, parent_of
 from edgeproxy.control.store.certificates import remove
 from edgeproxy.control.store.database import Write
+from edgeproxy.control.store.domain_config import domain_of, told
 from edgeproxy.control.store.outbox import emitted
 from edgeproxy.control.store.redirects import check_redirect
 from edgeproxy.control.store.rows.access import AuditEntry
@@ -170,11 +170,6 @@ class Domains(Part):
             return [AuditEntry(**fields(row)) for row in await connection.execute(query)]
 
 
-def domain_of(row: Any) -> Domain:
-    """A row of the table as a struct."""
-    return Domain(**(fields(row, "parent") | {"state": DomainState(row.state)}))
-
-
 async def audited(write: Write, now: float, actor: str, action: str, subject: str, detail: str) -> None:
     """An entry of the audit log, in the transaction of what it tells."""
     await write.connection.execute(audit.insert().values(at=now, actor=actor, action=action, subject=subject, detail=detail))
@@ -185,36 +180,6 @@ async def destroy_keys_of(write: Write, hostname: str, actor: str, now: float) -
     store needs."""
     for certificate_id in await _needed_by_nobody(write, hostname):
         await remove(write, certificate_id, now, by=actor, why="its domain was removed")
-
-
-def told(domain: Domain) -> dict[str, Any]:
-    """The stable part of a domain_config: what events and answers say of a domain alike. Times are ISO 8601, UTC."""
-    error = None
-    if domain.error_code:
-        retryable = domain.next_look is not None
-        error = {
-            "code": domain.error_code,
-            "detail": domain.error_detail,
-            "fault": domain.error_fault,
-            "retryable": retryable,
-        }
-    return {
-        "domain": domain.hostname,
-        "workspace_id": domain.workspace_id,
-        "state": domain.state.value,
-        "origin": domain.origin,
-        "redirect_to": domain.redirect_to or None,
-        "include_www": domain.include_www,
-        "maintenance": domain.maintenance,
-        "metadata": msgspec.json.decode(domain.metadata) if domain.metadata else {},
-        "created_at": _moment(domain.created_at),
-        "verified_at": _moment(domain.verified_at),
-        "error": error,
-    }
-
-
-def _moment(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 async def put(write: Write, domain: Domain) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from edgeproxy.control.events import Event
 from edgeproxy.control.store.database import Write
+from edgeproxy.control.store.domain_config import domain_of, told
 from edgeproxy.control.store.schema import domains, outbox
 from edgeproxy.model import wildcard_of
 
@@ -36,25 +37,35 @@ async def happened(write: Write, now: float, event: Event | None) -> None:
         return
     fields = dict(event.fields)
     hostname = str(fields.pop("hostname", ""))
-    workspace = await workspace_of(write.connection, hostname)
-    data = {"domain": hostname, **shown(fields), "workspace_id": workspace or None}
-    await emitted(write, now, event.name, hostname, workspace, data)
+    workspace, config = await of_its_domain(write.connection, hostname)
+    await emitted(write, now, event.name, hostname, workspace, {**config, "domain": hostname, **shown(fields)})
 
 
-async def workspace_of(connection: AsyncConnection, hostname: str) -> str:
-    """Whose a hostname is: that of its registration, or of the wildcard's above it; empty: nobody's."""
+async def of_its_domain(connection: AsyncConnection, hostname: str) -> tuple[str, dict[str, Any]]:
+    """Whose a hostname is, and what is told of its registration, or of the wildcard's above it. Of nobody's there is nothing to
+    tell: empty, and a `workspace_id` of None."""
     names = (hostname, wildcard_of(hostname))
-    query = select(domains.c.hostname, domains.c.workspace_id).where(domains.c.hostname.in_(names))
-    found = {row.hostname: row.workspace_id for row in await connection.execute(query)}
-    return found.get(names[0]) or found.get(names[1]) or ""
+    query = select(domains).where(domains.c.hostname.in_(names))
+    found = {row.hostname: row for row in await connection.execute(query)}
+    row = found.get(names[0]) or found.get(names[1])
+    if row is None:
+        return "", {"workspace_id": None}
+    domain = domain_of(row)
+    return domain.workspace_id, told(domain)
 
 
 def shown(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """An event's fields as receivers have them: times as RFC 3339. Pure."""
-    return {
+    """An event's fields as receivers have them: times as RFC 3339, and `error` as a domain_config has it. Pure."""
+    found = {
         name: timestamp(value) if name in ("not_after", "since") and isinstance(value, int | float) else value
         for name, value in fields.items()
     }
+    if "error" in found:
+        detail = found.pop("error")
+        error = {name: found.pop(name) for name in ("code", "fault", "retryable") if name in found}
+        if detail:
+            found["error"] = {"code": "", "detail": detail, "fault": "", "retryable": True} | error
+    return found
 
 
 def timestamp(at: float) -> str:

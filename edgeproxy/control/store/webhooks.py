@@ -14,7 +14,7 @@ from edgeproxy.config.webhooks import chosen
 from edgeproxy.control.store.base import Part, fields, page
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.domains import audited
-from edgeproxy.control.store.outbox import emitted, workspace_of
+from edgeproxy.control.store.outbox import emitted, of_its_domain
 from edgeproxy.control.store.rows.telling import ANSWERED_GONE, Delivery, Endpoint, Event, Tried
 from edgeproxy.control.store.schema import deliveries, endpoints, outbox
 from edgeproxy.errors import Conflict, NotFound
@@ -181,8 +181,10 @@ class Webhooks(Part):
             return [_delivery(row) for row in await connection.execute(query)]
 
     async def tried(self, ended: Sequence[Tried]) -> None:
-        """Notes how tries ended. What was removed meanwhile is left out."""
+        """Notes how tries ended. What was removed meanwhile is left out, what was disabled gets no other try."""
         async with self.database.write() as write:
+            query = select(endpoints.c.id).where(endpoints.c.disabled_at.is_not(None))
+            disabled = set(await write.connection.scalars(query))
             for each in ended:
                 one = (deliveries.c.endpoint_id == each.endpoint_id) & (deliveries.c.number == each.number)
                 await write.connection.execute(
@@ -190,7 +192,7 @@ class Webhooks(Part):
                     .where(one)
                     .values(
                         tries=deliveries.c.tries + 1,
-                        next_try=each.next_try,
+                        next_try=None if each.endpoint_id in disabled else each.next_try,
                         tried_at=each.at,
                         delivered_at=each.at if each.delivered else None,
                         status=each.status,
@@ -261,12 +263,12 @@ class Webhooks(Part):
     # The outbox itself
 
     async def note_events(self, found: Sequence[tuple[str, str, float, Mapping[str, Any]]]) -> None:
-        """Adds events that were told in memory alone: type, hostname, Unix time and data of each. The workspace is that of the
-        hostname's registration, or of the wildcard's above it."""
+        """Adds events that were told in memory alone: type, hostname, Unix time and data of each. They say of the hostname's
+        registration, or of the wildcard's above it, what its own events say; of what both have, `data` counts."""
         async with self.database.write() as write:
             for type_, subject, at, data in found:
-                workspace = await workspace_of(write.connection, subject)
-                await emitted(write, at, type_, subject, workspace, {**data, "workspace_id": workspace or None})
+                workspace, config = await of_its_domain(write.connection, subject)
+                await emitted(write, at, type_, subject, workspace, {**config, **data})
 
     async def events_after(self, number: int, limit: int, *, subject: str = "", since: float = 0.0) -> list[Event]:
         """A page of the outbox behind a number, oldest first; of one hostname, or from a time on."""

@@ -10,7 +10,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields, page
 from edgeproxy.control.store.database import Write
-from edgeproxy.control.store.domains import COLUMNS, audited, domain_of
+from edgeproxy.control.store.domain_config import domain_of
+from edgeproxy.control.store.domains import COLUMNS, audited
 from edgeproxy.control.store.rows.domains import Domain, Workspace
 from edgeproxy.control.store.schema import domains, workspaces
 from edgeproxy.model import DomainState

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from edgeproxy.config.issuance import Budget
+from edgeproxy.control import events
 from edgeproxy.control.issuance import issuer as port
 from edgeproxy.control.issuance.admission import Outcome
 from edgeproxy.control.issuance.issuing import CA_TROUBLE_SECONDS, FAILURE_SECONDS
@@ -55,6 +56,8 @@ async def test_success_forgets_the_failures(world, service):
 
 async def test_a_ca_in_trouble_is_asked_again_soon_however_often_it_failed(world, service):
     await world.register(NAME)
+    told: list[events.Event] = []
+    end = events.subscribe(told.append)
     one = service(world.config())
     for _ in range(3):
         world.ca.plan("dir", "refuse")
@@ -69,6 +72,8 @@ async def test_a_ca_in_trouble_is_asked_again_soon_however_often_it_failed(world
     assert trouble.last - trouble.since > CA_TROUBLE_SECONDS * 2
     assert await one.obtain(NAME, "") == Outcome(True)
     await until(lambda: one.ca_trouble() is None)
+    end()
+    assert [event.name for event in told] == ["certificate.failed", "certificate.issued"], "the same trouble is told once"
 
 
 async def test_a_ca_that_refuses_one_name_is_in_no_trouble(world, service):

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from edgeproxy.control.store import Domain, Lease, Store
+from edgeproxy.control.store.domain_config import told
 from edgeproxy.control.store.domain_life import lease_name
-from edgeproxy.control.store.domains import told
 from edgeproxy.control.store.schema import outbox
 from edgeproxy.errors import Conflict, NotFound
 from edgeproxy.model import DomainState

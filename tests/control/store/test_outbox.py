@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from edgeproxy.control.events import Event
 from edgeproxy.control.store import Failure, Store
-from edgeproxy.control.store.outbox import emitted
+from edgeproxy.control.store.outbox import emitted, shown
 from edgeproxy.control.store.schema import outbox
 from tests.control.store.making import NOW, certificate, made_companion, opened
 
@@ -108,3 +108,12 @@ async def test_a_process_that_is_killed_between_the_two_leaves_neither(tmp_path:
     async with opened(tmp_path) as store:
         assert await store.current_certificate("a.example.com") is None
         assert await store.events_after(0, 10) == []
+
+
+def test_an_error_is_shown_as_a_domain_has_it() -> None:
+    failed = {"error": "The CA said no.", "code": "ca_refused", "fault": "ca", "retryable": False, "serial": "1f"}
+    error = {"code": "ca_refused", "detail": "The CA said no.", "fault": "ca", "retryable": False}
+    assert shown(failed) == {"serial": "1f", "error": error}
+    late = {"code": "", "detail": "The CA said no.", "fault": "", "retryable": True}
+    assert shown({"error": "The CA said no.", "seconds_left": 5}) == {"seconds_left": 5, "error": late}
+    assert shown({"error": "", "seconds_left": 5}) == {"seconds_left": 5}

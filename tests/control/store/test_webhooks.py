@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from edgeproxy.control.store import Delivery, Endpoint, Store, Tried, webhooks
+from edgeproxy.control.store.domain_config import told
 from edgeproxy.control.store.outbox import emitted
 from edgeproxy.control.store.schema import endpoints, outbox
 from edgeproxy.control.store.webhooks import Secret
@@ -249,6 +250,31 @@ async def test_events_told_in_memory_get_the_workspace_of_their_name(store: Stor
     events = [each for each in await store.events_after(0, 10) if each.type == "certificate.issued"]
     assert [(each.subject, each.workspace_id) for each in events] == [("a.test", "one"), ("x.b.test", "two"), ("c.test", "")]
     assert [msgspec.json.decode(each.data)["workspace_id"] for each in events] == ["one", "two", None]
+
+
+async def test_events_told_in_memory_say_of_their_domain_what_its_own_events_say(store: Store) -> None:
+    domain = await store.add_domain("a.test", "one", state=DomainState.VERIFIED, actor="test", now=NOW)
+    await store.add_domain("*.b.test", "two", state=DomainState.VERIFIED, actor="test", now=NOW)
+    error = {"code": "ca_refused", "detail": "No.", "fault": "ca", "retryable": True}
+    for name, more in (("a.test", {"error": error}), ("x.b.test", {}), ("c.test", {"error": error})):
+        await store.note_events([("certificate.failed", name, NOW, {"domain": name, "serial": "1f", **more})])
+    found = [each for each in await store.events_after(0, 10) if each.type == "certificate.failed"]
+    one, beneath, nobodys = (msgspec.json.decode(each.data) for each in found)
+    assert one == {**told(domain), "serial": "1f", "error": error}
+    assert (beneath["domain"], beneath["workspace_id"], beneath["state"]) == ("x.b.test", "two", "verified")
+    assert nobodys == {"domain": "c.test", "workspace_id": None, "serial": "1f", "error": error}
+
+
+async def test_what_was_under_way_when_its_endpoint_was_disabled_is_not_tried_again(store: Store) -> None:
+    await add(store, "a")
+    await emit(store, "domain.active")
+    await note(store)
+    (one,) = await store.to_deliver("a", 10)
+    endpoint = await store.endpoint("a")
+    disabled = msgspec.structs.replace(endpoint, disabled_at=NOW, disabled_why="By hand.")
+    await store.change_endpoint(disabled, actor="test", now=NOW)
+    await store.tried([failed(one, next_try=NOW + 60)])
+    assert await store.pending_deliveries() == {}
 
 
 async def test_the_outbox_is_read_in_order_by_name_and_from_a_time_on(store: Store) -> None:
