@@ -10,7 +10,7 @@ import dataclasses
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -36,6 +36,8 @@ Values = dict[tuple[str, ...], float]
 """Numbers by label values."""
 
 GateResult = Literal["allowed", "denied", "unavailable"]
+
+TokenRefusal = Literal["missing", "unknown", "revoked", "expired"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,6 +106,9 @@ class Metrics:
         self._issuance_seconds = Histogram(ISSUANCE_BOUNDS)
         self._gate: dict[str, int] = {}
         self._new_names_limited = 0
+        self._tokens_refused: dict[str, int] = dict.fromkeys(get_args(TokenRefusal), 0)
+        self._token_requests_limited = 0
+        self._token_guesses_limited = 0
         self._errors: dict[str, int] = {}
         self._dns_queries: dict[tuple[str, str], int] = {}
         self._dns_limited: dict[str, int] = {}
@@ -149,6 +154,18 @@ class Metrics:
     def new_name_limited(self) -> None:
         """A client network wanted certificates for more new names than it may have (limits.new_names)."""
         self._new_names_limited += 1
+
+    def token_refused(self, reason: TokenRefusal) -> None:
+        """A request to the API had no token that is valid now."""
+        self._tokens_refused[reason] += 1
+
+    def token_request_limited(self) -> None:
+        """A token asked more often than it may (limits.token_requests)."""
+        self._token_requests_limited += 1
+
+    def token_guess_limited(self) -> None:
+        """A network was not listened to that had sent too many wrong tokens."""
+        self._token_guesses_limited += 1
 
     def dns_query(self, rcode: str, transport: str) -> None:
         """Our zone was asked: `rcode` is what was answered ("none": nothing), `transport` "udp" or "tcp"."""
@@ -199,6 +216,12 @@ class Metrics:
         yield _counter("gate_total", "Answers of the gate.", ("result",), _named(self._gate))
         refused = _alone(self._new_names_limited)
         yield _counter("new_names_limited_total", "New names not begun, from networks above limits.new_names.", (), refused)
+        tokens = _named(self._tokens_refused)
+        yield _counter("tokens_refused_total", "Requests to the API without a valid token, by reason.", ("reason",), tokens)
+        too_often = _alone(self._token_requests_limited)
+        yield _counter("token_requests_limited_total", "Requests of tokens above limits.token_requests.", (), too_often)
+        guesses = _alone(self._token_guesses_limited)
+        yield _counter("token_guesses_limited_total", "Requests from networks that sent too many wrong tokens.", (), guesses)
         asked: Values = {labels: float(count) for labels, count in self._dns_queries.items()}
         yield _counter("dns_queries_total", "Questions to our DNS server by answer.", ("rcode", "transport"), asked)
         limited = _named(self._dns_limited)

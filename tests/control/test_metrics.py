@@ -96,6 +96,22 @@ def test_what_the_control_plane_counts_appears():
     assert value(found, "edgeproxy_control_errors_total", part="api") == 1
 
 
+def test_refused_tokens_are_there_by_reason_from_the_first_scrape():
+    metrics = Metrics("1", 10)
+    metrics.token_refused("expired")
+    metrics.token_refused("expired")
+    metrics.token_request_limited()
+    found = samples(metrics)
+    refused = {
+        dict(labels)["reason"]: count for (name, labels), count in found.items() if name == "edgeproxy_tokens_refused_total"
+    }
+    assert refused == {"missing": 0, "unknown": 0, "revoked": 0, "expired": 2}
+    assert value(found, "edgeproxy_token_requests_limited_total") == 1
+    assert value(found, "edgeproxy_token_guesses_limited_total") == 0
+    metrics.token_guess_limited()
+    assert value(samples(metrics), "edgeproxy_token_guesses_limited_total") == 1
+
+
 def test_what_only_others_know_is_given_at_the_scrape():
     snapshot = Snapshot(worker_restarts=4, certificates={"valid": 2}, uploaded={"7_days": 3}, soonest_expiry=86400.0, faults=1)
     found = samples(Metrics("1", 10), snapshot)

@@ -22,6 +22,7 @@ from edgeproxy.control.api.access.uses import Uses
 from edgeproxy.control.api.context import Context
 from edgeproxy.control.api.problems import Refused, response
 from edgeproxy.control.api.shapes import certain_moment
+from edgeproxy.control.metrics import TokenRefusal
 from edgeproxy.control.store import Token
 from edgeproxy.errors import EdgeError
 
@@ -29,6 +30,8 @@ log = structlog.get_logger("api")
 
 TRY_AGAIN_SECONDS = 10.0
 """When whoever guessed may try again: a try comes free every six seconds."""
+
+GUESSES = "too_many_guesses"
 
 CHALLENGE = 'Bearer realm="edgeproxy"'
 """RFC 6750 section 3."""
@@ -40,6 +43,14 @@ class TooOften(Refused):
     def __init__(self, detail: str, code: str, seconds: float) -> None:
         super().__init__(429, detail, code=code, retryable=True)
         self.seconds = seconds
+
+
+class NoToken(Refused):
+    """A request without a token that is valid now; `reason` as metrics count it."""
+
+    def __init__(self, detail: str, reason: TokenRefusal) -> None:
+        super().__init__(401, detail, code="unauthorized" if reason == "missing" else "invalid_token")
+        self.reason: TokenRefusal = reason
 
 
 class Door:
@@ -64,6 +75,7 @@ class Door:
         try:
             caller = await self._caller(headers)
         except EdgeError as error:
+            self._count(error)
             extra = {"x-request-id": state["request_id"]}
             if isinstance(error, Refused) and error.status == 401:
                 known = "" if error.code == "unauthorized" else ', error="invalid_token"'
@@ -75,6 +87,15 @@ class Door:
         state["caller"] = caller
         state["actor"] = caller.actor
         await self._app(scope, receive, send)
+
+    def _count(self, error: EdgeError) -> None:
+        metrics = self._context.metrics
+        if isinstance(error, NoToken):
+            metrics.token_refused(error.reason)
+        elif isinstance(error, TooOften) and error.code == GUESSES:
+            metrics.token_guess_limited()
+        elif isinstance(error, TooOften):
+            metrics.token_request_limited()
 
     async def _caller(self, headers: list[tuple[bytes, bytes]]) -> Caller:
         """Who sent these. Raises Refused, or what the store raises."""
@@ -98,18 +119,18 @@ class Door:
         token_id, found = secret.id_of(text), secret.digest(text)
         unknown = "This token is not known here: it is mistyped, from another edge, or was revoked long ago."
         if token_id is None:
-            raise _invalid(unknown)
+            raise NoToken(unknown, "unknown")
         if not self._guesses.may_try(address, found, self._monotonic()):
             raise TooOften(
                 f"From your network came too many tokens that are not known here. Try again in {TRY_AGAIN_SECONDS:.0f} s.",
-                "too_many_guesses",
+                GUESSES,
                 TRY_AGAIN_SECONDS,
             )
         token = await self._context.open_plane().store.token(token_id)
         try:
             if not secret.matches(text, None if token is None else token.digest) or token is None:
                 log.info("a request with a token that nobody has", address=address)
-                raise _invalid(unknown)
+                raise NoToken(unknown, "unknown")
             _check_lasts(token, self._context.now())
         except Refused:
             self._guesses.wrong(address, found, self._monotonic())
@@ -123,26 +144,17 @@ def _bearer(headers: list[tuple[bytes, bytes]]) -> str:
     try:
         value = only(headers, b"authorization")
     except ValueError:
-        raise Refused(
-            401, "There is more than one Authorization field: which counts, nobody could say.", code="unauthorized"
-        ) from None
+        raise NoToken("There is more than one Authorization field: which counts, nobody could say.", "missing") from None
     scheme, _, text = (value or b"").decode("latin-1").partition(" ")
     if scheme.lower() != "bearer" or not text.strip():
-        raise Refused(
-            401,
-            "This needs a token: send the field `Authorization: Bearer TOKEN`. `edgeproxy tokens create` makes one.",
-            code="unauthorized",
-        )
+        detail = "This needs a token: send the field `Authorization: Bearer TOKEN`. `edgeproxy tokens create` makes one."
+        raise NoToken(detail, "missing")
     return text.strip()
 
 
 def _check_lasts(token: Token, now: float) -> None:
     """Raises Refused for a token that has ended. Only whoever has the whole token is told that."""
     if token.revoked_at is not None:
-        raise _invalid(f"This token was revoked at {certain_moment(token.revoked_at)}. Make another one.")
+        raise NoToken(f"This token was revoked at {certain_moment(token.revoked_at)}. Make another one.", "revoked")
     if token.expires_at is not None and token.expires_at <= now:
-        raise _invalid(f"This token expired at {certain_moment(token.expires_at)}. Make another one.")
-
-
-def _invalid(detail: str) -> Refused:
-    return Refused(401, detail, code="invalid_token")
+        raise NoToken(f"This token expired at {certain_moment(token.expires_at)}. Make another one.", "expired")

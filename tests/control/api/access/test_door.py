@@ -6,9 +6,21 @@ import pytest
 from edgeproxy.control.api.access import guesses, secret
 from edgeproxy.control.api.access.rates import AT_ONCE
 from edgeproxy.control.api.app import tokens_app
+from edgeproxy.control.metrics import Snapshot
 from edgeproxy.errors import StateError
 from tests.control.api.access.conftest import DOMAINS, TOKENS
 from tests.control.api.conftest import problem_of
+
+
+def counted(api) -> dict[str, int]:
+    """What metrics say of requests that the door refused."""
+    shown = api.world.context.metrics.render(Snapshot()).decode()
+    found = {}
+    for line in shown.splitlines():
+        name, _, number = line.rpartition(" ")
+        if name.startswith("edgeproxy_token") and float(number):
+            found[name.removeprefix("edgeproxy_token")] = int(float(number))
+    return found
 
 
 async def test_nobody_gets_in_without_a_token(api):
@@ -24,6 +36,7 @@ async def test_nobody_gets_in_without_a_token(api):
         assert "edgeproxy tokens create" in document["detail"]
         assert answer.headers["www-authenticate"] == 'Bearer realm="edgeproxy"'
         assert answer.headers["x-request-id"] == document["request_id"] == "worker-1"
+    assert counted(api) == {'s_refused_total{reason="missing"}': 5}
 
 
 @pytest.mark.parametrize("field", ["", "Bearer", "Bearer ", "Basic dXNlcjpwYXNz", "Token x"])
@@ -69,6 +82,8 @@ async def test_a_token_that_is_wrong_revoked_or_expired_is_told_so(api):
     api.world.context.now = real
     await api.world.client.delete(f"{TOKENS}/{secret.id_of(token)}")
     assert "was revoked at" in problem_of(await api.ask("GET", DOMAINS, token), 401, "invalid_token")["detail"]
+    reasons = {"unknown": 3, "expired": 1, "revoked": 1}
+    assert counted(api) == {f's_refused_total{{reason="{reason}"}}': count for reason, count in reasons.items()}
 
 
 async def test_the_tenant_api_says_it_with_its_own_two_fields(api):
@@ -111,6 +126,7 @@ async def test_a_token_that_asks_too_often_is_told_when_to_come_again(api):
     assert (await api.ask("GET", "/nothing", other)).status_code == 404
     answer = await api.ask("GET", "/api/domains/verify/a.example.com", token)
     assert (answer.status_code, answer.json()["status"], answer.headers["retry-after"]) == (429, "error", "1")
+    assert counted(api) == {"_requests_limited_total": 2}
 
 
 async def test_a_page_s_token_may_ask_as_often_as_a_page_does(api):
@@ -128,11 +144,11 @@ async def test_who_guesses_is_not_listened_to_and_costs_no_look_up(api, monkeypa
     looked_up = []
     real = api.world.store.token
 
-    async def counted(token_id):
+    async def noted(token_id):
         looked_up.append(token_id)
         return await real(token_id)
 
-    monkeypatch.setattr(api.world.store, "token", counted)
+    monkeypatch.setattr(api.world.store, "token", noted)
     for _ in range(guesses.AT_ONCE):
         problem_of(await api.ask("GET", DOMAINS, secret.made()[1]), 401, "invalid_token")
     for text in (secret.made()[1], fresh):
@@ -140,6 +156,7 @@ async def test_who_guesses_is_not_listened_to_and_costs_no_look_up(api, monkeypa
         assert "From your network" in problem_of(answer, 429, "too_many_guesses")["detail"]
         assert answer.headers["retry-after"] == "10"
     assert len(looked_up) == guesses.AT_ONCE
+    assert counted(api) == {'s_refused_total{reason="unknown"}': guesses.AT_ONCE, "_guesses_limited_total": 2}
     assert (await api.ask("GET", DOMAINS, token)).status_code == 200, "one that was right before"
     assert (await api.ask("GET", DOMAINS, fresh, address="198.51.100.1")).status_code == 200
     problem_of(await api.ask("GET", DOMAINS, "nonsense"), 401, "invalid_token")
