@@ -7,7 +7,7 @@ import base64
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -27,19 +27,30 @@ SECRET = base64.b64encode(b"a secret of thirty-two bytes ....").decode()
 class Knot(Server):
     """Knot with one or more zones. The key "edge-key" may update TXT records, "idle-key" nothing.
 
-    `zones`: zone → lines of its zone file beside SOA and NS.
+    `zones`: zone → lines of its zone file beside SOA and NS; those of `signed` are signed by it. It listens at `host`, where
+    the zones' own server is.
     """
 
-    def __init__(self, folder: Path, zones: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        zones: Mapping[str, Sequence[str]],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        signed: Collection[str] = (),
+    ) -> None:
         require("knotd")
         super().__init__(folder, "knot")
-        self.port = free_port()
+        self.host = host
+        self.port = port or free_port()
         self._zones = zones
+        self._signed = signed
 
     @property
     def address(self) -> str:
         """For `dns.rfc2136.server` and `dns.resolvers`."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def settings(self, domain: str, **others: str) -> Rfc2136:
         """`dns.rfc2136` for one of the zones."""
@@ -48,7 +59,7 @@ class Knot(Server):
 
     async def __aenter__(self) -> Self:
         storage = self.folder / "knot"
-        storage.mkdir(exist_ok=True)
+        storage.mkdir(exist_ok=True, parents=True)
         keys = "".join(
             f"  - id: {name}\n    algorithm: hmac-sha256\n    secret: {SECRET}\n" for name in ("edge-key", "idle-key")
         )
@@ -56,13 +67,14 @@ class Knot(Server):
         for zone, lines in self._zones.items():
             file = storage / f"{zone}.zone"
             soa = f"{zone}. 3600 SOA ns.{zone}. ops.{zone}. 1 3600 600 86400 1"
-            file.write_text("\n".join([soa, f"{zone}. 3600 NS ns.{zone}.", f"ns.{zone}. 3600 A 127.0.0.1", *lines, ""]))
+            file.write_text("\n".join([soa, f"{zone}. 3600 NS ns.{zone}.", f"ns.{zone}. 3600 A {self.host}", *lines, ""]))
             zones += (
                 f"  - domain: {zone}\n    file: {file}\n    acl: updates\n    zonefile-sync: -1\n    journal-content: changes\n"
+                f"    dnssec-signing: {'on' if zone in self._signed else 'off'}\n"
             )
         config = storage / "knot.conf"
         config.write_text(
-            f"server:\n    rundir: {storage}\n    listen: 127.0.0.1@{self.port}\n    udp-workers: 1\n    tcp-workers: 1\n"
+            f"server:\n    rundir: {storage}\n    listen: {self.host}@{self.port}\n    udp-workers: 1\n    tcp-workers: 1\n"
             "    background-workers: 1\n"
             f"log:\n  - target: stderr\n    any: info\n"
             f"database:\n    storage: {storage}\n"
@@ -71,7 +83,7 @@ class Knot(Server):
             f"zone:\n{zones}"
         )
         await self.start(_program("knotd"), "-c", str(config))
-        await self.listening(self.port)
+        await self.listening(self.port, self.host)
         return self
 
     async def __aexit__(self, *_error: object) -> None:

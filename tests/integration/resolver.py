@@ -84,7 +84,8 @@ class Unbound:
     """A resolver on loopback that asks for `zone` at our port, has another zone with `records` itself, and knows nobody else.
 
     It writes the names in its questions in mixed case, and wants them back so (0x20). `tcp`: it asks by TCP only. `more`:
-    further zones that it asks for, by their ports.
+    further zones that it asks for, by their ports. `anchors`: keys or digests, as in zone files, by which it validates.
+    `nameserver`: the address of the own zone's server, as it says.
     """
 
     def __init__(
@@ -97,6 +98,8 @@ class Unbound:
         *,
         tcp: bool = False,
         more: Mapping[str, int] | None = None,
+        anchors: Iterable[str] = (),
+        nameserver: str = "127.0.0.1",
     ) -> None:
         folder.mkdir(parents=True)
         self.port = free_port()
@@ -106,13 +109,14 @@ class Unbound:
         head = [
             f"{own}. 60 IN SOA ns.{own}. hostmaster.{own}. 1 60 60 60 1",
             f"{own}. 60 IN NS ns.{own}.",
-            f"ns.{own}. 60 IN A 127.0.0.1",
+            f"ns.{own}. 60 IN A {nameserver}",
         ]
         zonefile.write_text("\n".join([*head, *records, ""]))
         stubs = "\n".join(
             f'stub-zone:\n  name: "{name}"\n  stub-addr: 127.0.0.1@{port}'
             for name, port in ({zone: zone_port} | dict(more or {})).items()
         )
+        trusted = "\n".join(f"  trust-anchor: '{each}'" for each in anchors)
         self._config = folder / "unbound.conf"
         self._config.write_text(f"""
 server:
@@ -126,7 +130,8 @@ server:
   directory: "{folder}"
   pidfile: ""
   num-threads: 1
-  module-config: "iterator"
+  module-config: "{"validator iterator" if trusted else "iterator"}"
+{trusted}
   do-not-query-localhost: no
   do-ip6: no
   use-caps-for-id: yes

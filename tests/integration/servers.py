@@ -80,12 +80,12 @@ class Server:
             process.kill()
             await process.wait()
 
-    async def listening(self, port: int) -> None:
+    async def listening(self, port: int, host: str = "127.0.0.1") -> None:
         """Waits until something accepts on the port; raises with the log where the process ended instead."""
         deadline = asyncio.get_running_loop().time() + START_TIMEOUT
         while True:
             try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                _, writer = await asyncio.open_connection(host, port)
             except OSError:
                 ended = self.process is None or self.process.returncode is not None
                 if ended or asyncio.get_running_loop().time() > deadline:
