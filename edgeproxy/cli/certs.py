@@ -174,7 +174,7 @@ def revoke(
     socket: Socket = None,
 ) -> None:
     """Have the CA revoke a certificate. One with a new key takes its place."""
-    client = admin(socket, timeout=300)
+    client = admin(socket, timeout=300, hint=False)
     with Progress(f"The certificate of {host} is being revoked"):
         answer = client.post(f"{_path(host)}/revoke", {"reason": reason, "certificate_id": certificate})
     as_json(answer) if json else say(text_of(answer.get("detail")))
@@ -183,7 +183,7 @@ def revoke(
 @account.command("rollover")
 def roll_over(socket: Socket = None) -> None:
     """Give the account at the CA another key, and destroy the present one."""
-    client = admin(socket, timeout=300)
+    client = admin(socket, timeout=300, hint=False)
     with Progress("The account's key is being changed"):
         answer = client.post("/api/v1/infrastructure/ssl-account/rollover")
     say(f"The account at {text_of(answer.get('directory'))} has another key.")

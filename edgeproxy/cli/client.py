@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import select
 import socket
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,14 @@ ANSWER_BYTES = 16 * 1024 * 1024
 """Bytes of one answer. A page of a thousand domains has about 1 MiB."""
 
 SECONDS = 30.0
-"""How long the edge may be silent."""
+"""How long the edge may be silent. A controller that hangs is replaced within this time, and its successor answers."""
+
+PATIENCE = 2.0
+"""After so many seconds without an answer whoever waits is told for what."""
+
+
+SILENT = "admin_silent"
+"""The code of AdminUnavailable where somebody listens and does not answer in time."""
 
 
 class Refused(EdgeError):
@@ -61,9 +69,11 @@ class _Connection(http.client.HTTPConnection):
 class AdminClient:
     """A running edge. Its methods raise Refused when it says no and AdminUnavailable when it does not answer."""
 
-    def __init__(self, path: Path, timeout: float = SECONDS) -> None:
+    def __init__(self, path: Path, timeout: float = SECONDS, *, hint: bool = True) -> None:
+        """`hint`: whether to say on stderr what is being waited for; not where that is shown already, or is no surprise."""
         self.path = path
         self._timeout = timeout
+        self._hint = hint
 
     def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         """GET; parameters that are None are left out."""
@@ -113,12 +123,19 @@ class AdminClient:
 
     def _whole(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         with self._translated(), contextlib.closing(_Connection(self.path, self._timeout)) as connection:
-            answer = self._send(connection, method, path, body, "application/json")
+            answer = self._send(connection, method, path, body, "application/json", hint=self._hint)
             data = _bounded(answer, self.path)
             return _object(data, self.path) if data.strip() else {}
 
     def _send(
-        self, connection: _Connection, method: str, path: str, body: Mapping[str, Any] | None, accept: str
+        self,
+        connection: _Connection,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        accept: str,
+        *,
+        hint: bool = False,
     ) -> http.client.HTTPResponse:
         headers = {"accept": accept}
         data = None
@@ -126,6 +143,10 @@ class AdminClient:
             data = json.dumps(body).encode()
             headers["content-type"] = "application/json"
         connection.request(method, path, data, headers)
+        if hint and self._timeout > PATIENCE and not select.select([connection.sock], [], [], PATIENCE)[0]:
+            from edgeproxy.cli.show import say
+
+            say(f"Waiting for the edge at {self.path} to answer …")
         answer = connection.getresponse()
         if answer.status >= 400:
             raise _refusal(answer.status, _bounded(answer, self.path))
@@ -154,7 +175,9 @@ class AdminClient:
             ) from None
         except TimeoutError:
             raise AdminUnavailable(
-                f"The edge at {self.path} did not answer within {self._timeout:.0f} s. Look at its log, or try again."
+                f"The edge at {self.path} did not answer within {self._timeout:.0f} s: it has much to do, or its controller "
+                "hangs and is about to be replaced; visitors are served meanwhile. Its log says more. Try again in a minute.",
+                code=SILENT,
             ) from None
         except ConnectionError:  # http.client's RemoteDisconnected too
             raise AdminUnavailable(

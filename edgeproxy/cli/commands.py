@@ -63,4 +63,8 @@ def invoke(arguments: list[str]) -> int:
         return USAGE
     except typer.Abort:
         return 130
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # Typer calls that a failure; what it means is `main`'s to say
+            raise ended.__context__ from None
+        raise
     return result if isinstance(result, int) else DONE

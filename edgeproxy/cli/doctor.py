@@ -39,7 +39,7 @@ def doctor(
     path = f"/api/v1/infrastructure/doctor/{quote(host, safe='')}"
     query = {"resolvers": ",".join(resolver or ()) or None, "public": "true" if public else None}
     with Progress(f"Looking at {host}"):
-        found = admin(socket, timeout=SECONDS).get(path, **query)
+        found = admin(socket, timeout=SECONDS, hint=False).get(path, **query)
     if json:
         as_json(found)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as codec
 import shlex
 import threading
 import time
@@ -12,7 +13,7 @@ import typer
 
 from edgeproxy.cli.completion import known_workspaces
 from edgeproxy.cli.options import Host, Json, Limit, NewHost, Socket, WorkspaceFilter, admin
-from edgeproxy.cli.show import as_json, fields, listing_as_json, say, table, text_of, zone_lines
+from edgeproxy.cli.show import as_json, end_with_reader, fields, listing_as_json, say, table, text_of, zone_lines
 from edgeproxy.model import ANSWERED, DomainState
 
 DOMAINS = "/api/v1/infrastructure/domains"
@@ -124,9 +125,11 @@ def watch(
     seconds: Annotated[
         float, typer.Option("--for", metavar="SECONDS", min=1, help="Give up after so long.", show_default=False)
     ] = 86_400.0,
+    json: Annotated[bool, typer.Option("--json", help="JSON, a line for each change.")] = False,
     socket: Socket = None,
 ) -> None:
     """Wait until a domain is live, telling each change. Exit status 1: it is not, and the time is over."""
+    end_with_reader()
     edge, until = admin(socket), time.monotonic() + seconds
     edge.post(f"{_path(host)}/verify")
     before: tuple[Any, ...] = ()
@@ -135,7 +138,7 @@ def watch(
         error = domain.get("error") or {}
         now = (domain["state"], error.get("code"), error.get("detail"))
         if now != before:
-            _say_standing(domain)
+            typer.echo(codec.dumps(domain, ensure_ascii=False)) if json else _say_standing(domain)
             before = now
         if not _is_on_its_way(domain):
             raise typer.Exit(0 if domain["state"] in (DomainState.ACTIVE, DomainState.VERIFIED) else 1)

@@ -12,7 +12,7 @@ import typer
 
 from edgeproxy.cli.completion import registered_names
 from edgeproxy.cli.options import Json, Socket, admin
-from edgeproxy.cli.show import as_json, say, text_of
+from edgeproxy.cli.show import as_json, end_with_reader, say, text_of
 from edgeproxy.cli.webhooks import WEBHOOKS, Events, Id
 from edgeproxy.errors import AdminUnavailable
 from edgeproxy.units import Duration
@@ -45,9 +45,11 @@ def tail(
     socket: Socket = None,
 ) -> None:
     """Show events as they happen."""
-    client = admin(socket)
     name = domain or None
-    page = client.get(EVENTS, last=last, domain=name)
+    page = admin(socket).get(EVENTS, last=last, domain=name)
+    client = admin(socket, hint=False)
+    if follow:
+        end_with_reader()
     while True:
         for event in page["events"]:
             typer.echo(codec.dumps(event, ensure_ascii=False) if json else _line(event))

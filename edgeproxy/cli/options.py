@@ -56,9 +56,8 @@ WorkspaceFilter = Annotated[
 Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.", show_default=False)]
 
 
-def admin(socket: Path | None, timeout: float | None = None) -> AdminClient:
+def admin(socket: Path | None, timeout: float | None = None, *, hint: bool = True) -> AdminClient:
     """The edge to talk to."""
-    from edgeproxy.cli.client import AdminClient, default_socket  # not for --help
+    from edgeproxy.cli.client import SECONDS, AdminClient, default_socket  # not for --help
 
-    path = socket or default_socket(os.environ)
-    return AdminClient(path) if timeout is None else AdminClient(path, timeout)
+    return AdminClient(socket or default_socket(os.environ), SECONDS if timeout is None else timeout, hint=hint)

@@ -108,7 +108,7 @@ def _ago(seconds: float) -> str:
 
 def reload(socket: Socket = None) -> None:
     """Take the new configuration; an invalid one changes nothing."""
-    client = admin(socket, timeout=120)
+    client = admin(socket, timeout=120, hint=False)
     with Progress("The new configuration is being taken"):
         answer = client.post("/api/v1/admin/reload")
     say(str(answer.get("detail") or "The new configuration is in force."))
@@ -119,13 +119,21 @@ def stop(
     wait: Annotated[bool, typer.Option(help="Wait until it has ended.")] = True,
 ) -> None:
     """Let open requests end, then end the edge."""
+    from edgeproxy.cli.client import SILENT  # not for --help
+
     client = admin(socket)
-    with _process(_pid(client.get(STATUS))) as process, Progress("The edge lets open requests end") as progress:
-        client.post("/api/v1/admin/stop")
-        if not wait:
-            return
-        while not _ended(client, process):
-            progress.step("")
+    try:
+        with _process(_pid(client.get(STATUS))) as process:
+            client.post("/api/v1/admin/stop")
+            if not wait:
+                return
+            with Progress("The edge lets open requests end") as progress:
+                while not _ended(client, process):
+                    progress.step("")
+    except AdminUnavailable as error:
+        if error.code == SILENT:
+            error.detail += " To end it nevertheless send SIGTERM to its first process: `systemctl stop`, or `kill`."
+        raise
     say("The edge has ended.")
 
 

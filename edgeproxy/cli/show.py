@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import select
+import stat
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
@@ -81,6 +85,25 @@ def listing_as_json(name: str, members: Iterable[Mapping[str, Any]]) -> None:
 def say(text: str) -> None:
     """Something beside the result, for a person."""
     typer.echo(text, err=True)
+
+
+def end_with_reader() -> None:
+    """From now on ends this program as soon as nobody reads what it prints any more (`… | head -1`), as `tail -f` does. It
+    would else be noticed with the next line, which may never come."""
+    try:
+        descriptor = sys.stdout.fileno()
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return
+    except (OSError, ValueError):
+        return
+
+    def wait() -> None:
+        poll = select.poll()
+        poll.register(descriptor, 0)  # errors alone, which come unasked
+        poll.poll()
+        os._exit(0)  # each line is flushed when it is printed
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class Progress:

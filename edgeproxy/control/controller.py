@@ -179,7 +179,8 @@ class Controller:
         self.desk.obtainer = plane.issuance
 
     async def _get_ready(self, plane: Plane | None) -> None:
-        """Tells the supervisor once the map has what the store has. A start whose map cannot be made is refused."""
+        """Tells the supervisor once the map has what the store has, and from then on that this process lives. A start whose map
+        cannot be made is refused."""
         if plane is not None:
             try:
                 await self._first_map(plane)
@@ -190,6 +191,7 @@ class Controller:
                 log.error("the store does not work; what is published goes on being served", error=error.detail)
         self._parent.ready()
         log.info("the controller is ready", seconds=round(time.time() - self.context.born_at, 3))
+        await self._parent.live()
 
     async def _first_map(self, plane: Plane) -> None:
         publisher = plane.publisher

@@ -12,9 +12,12 @@ import structlog
 
 from edgeproxy.errors import LinkError
 from edgeproxy.link.channel import Channel
-from edgeproxy.link.messages import Drain, LinkEnd, Ready, Request, Result
+from edgeproxy.link.messages import Alive, Drain, LinkEnd, Ready, Request, Result
 
 log = structlog.get_logger("supervisor")
+
+ALIVE_SECONDS = 2.0
+"""Between two signs of life."""
 
 QUESTIONS = 256
 """Questions that may wait for the supervisor at once."""
@@ -69,6 +72,15 @@ class Parent:
         """Tells the supervisor that this controller serves. One that is gone is `run`'s to notice."""
         with contextlib.suppress(LinkError):
             self._channel.send(Ready())
+
+    async def live(self) -> None:
+        """Gives the supervisor a sign of life now and again, until cancelled: from then on it replaces this process where there
+        is none, because the loop hangs or the process is stopped. One that does not read for now is not sent more."""
+        while True:
+            if not self._channel.waiting:
+                with contextlib.suppress(LinkError):
+                    self._channel.send(Alive())
+            await asyncio.sleep(ALIVE_SECONDS)
 
     async def ask(self, action: str, within: float) -> Result:
         """Has the supervisor "reload", "stop" or tell its "status"; raises LinkError when it does not answer in time."""

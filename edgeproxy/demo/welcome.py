@@ -36,7 +36,7 @@ _STEP = 0.05
 
 def main(home: Path, socket: Path, port: int) -> int:
     """Does it; gives the exit status."""
-    client = AdminClient(socket, timeout=10.0)
+    client = AdminClient(socket, timeout=10.0, hint=False)
     try:
         if not _ready(client):
             return 1

@@ -93,6 +93,10 @@ class Ready(Message, frozen=True, tag="ready"):
     """The process serves."""
 
 
+class Alive(Message, frozen=True, tag="alive"):
+    """The controller's sign of life, every other second. One that gave any and then falls silent is replaced."""
+
+
 class Failed(Message, frozen=True, tag="failed"):
     """The process cannot serve, and ends after this. `edgeproxy.supervision` sends it for a main that raises EdgeError."""
 
@@ -137,4 +141,4 @@ class Result(Message, frozen=True, tag="result"):
 
 
 LinkMessage = Greeting | Obtain | Refresh | Report | Slow | Obtained
-ChannelMessage = Ready | Failed | Request | LinkEnd | Drain | Result
+ChannelMessage = Ready | Alive | Failed | Request | LinkEnd | Drain | Result

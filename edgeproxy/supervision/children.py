@@ -70,6 +70,8 @@ class Child:
     """Told to end, or ending of its own accord; its place is another's."""
     kill_at: float | None = None
     linked: float = float("-inf")
+    heard: float | None = None
+    """When a controller gave its last sign of life, monotonic; None: none yet. Workers give theirs in the table."""
     failure: Failed | None = None
 
     @property
@@ -254,8 +256,8 @@ class Family:
         and ends at once: over reloads in quick succession each would else import the control plane for nobody."""
         child.draining = True
         if child.gate is not None:
-            self._drop_gate(child)
             self.kill(child)
+            self._drop_gate(child)
             return
         deadline = time.monotonic() + seconds
         child.kill_at = deadline if child.kill_at is None else min(child.kill_at, deadline)

@@ -15,9 +15,9 @@ from typing import Any
 import edgeproxy
 from edgeproxy.config.structs import Config
 from edgeproxy.errors import EdgeError, StartError
-from edgeproxy.link.messages import Failed, Ready, Request, Result
+from edgeproxy.link.messages import Alive, Failed, Ready, Request, Result
 from edgeproxy.log import Log, Sink
-from edgeproxy.supervision import birth, identity, reloading, report
+from edgeproxy.supervision import birth, identity, reloading, report, signs
 from edgeproxy.supervision.children import Child, Family, Place, Plan
 from edgeproxy.supervision.listeners import Listeners, wanted
 from edgeproxy.supervision.signals import Signals
@@ -35,9 +35,6 @@ HURRIED = 2.0
 
 READY_WITHIN = 30.0
 """Seconds in which workers of a new configuration must serve, or the old one goes on."""
-
-HUNG = 10.0
-"""Seconds without a sign of life after which a worker that gave one before is killed and replaced."""
 
 TRIES = 3
 """Young deaths in one place after which a start is given up."""
@@ -101,7 +98,7 @@ class Supervisor:
 
     def serve(self) -> int:
         """Bears everybody and stays until all have ended; the exit status. Raises what made the start fail."""
-        now = time.monotonic()
+        self._next_tick = now = time.monotonic()
         for place in (self._controller, *self._workers.values()):
             place.due = now
         try:
@@ -179,7 +176,7 @@ class Supervisor:
             self._next_alive = now + self._notifier.watchdog
         if self._next_tick <= now:
             if now - self._next_tick > 3 * TICK:  # this process itself did not run: others may have had no time either
-                self._trust_beats = now + HUNG
+                self._trust_beats = now + signs.HUNG
             self._next_tick = now + TICK
             if not self._stopping:
                 self._look_after(now)
@@ -267,7 +264,7 @@ class Supervisor:
         return controllers[0] if len(controllers) == 1 and controllers[0].gate is not None else None
 
     def _look_after(self, now: float) -> None:
-        """Workers that hang, and workers that end because somebody told them to."""
+        """Children that hang, and workers that end because somebody told them to."""
         for child in self.family.workers():
             if child.draining:
                 continue
@@ -278,9 +275,9 @@ class Supervisor:
                 child.kill_at = now + child.plan.config.timeouts.drain + DRAIN_GRACE
                 place.child, place.due = None, now
                 continue
-            beat = self.family.table.beat(child.column)
-            silent = ((int(now * 1000) - beat) & 0xFFFFFFFF) / 1000 if beat else 0.0
-            if HUNG < silent < 1e6 and now > self._trust_beats:
+        for child in list(self.family.children.values()):
+            silent = signs.silence(child, self.family.table, now)
+            if silent > signs.longest(child) and not child.draining and now > self._trust_beats:
                 self.log.error("gives no sign of life and is killed", child=child.name, child_pid=child.pid, silent=silent)
                 self.family.kill(child)
 
@@ -291,6 +288,8 @@ class Supervisor:
             if not child.ready:
                 child.ready = True
                 self._is_ready(child)
+        elif isinstance(message, Alive):
+            child.heard = time.monotonic()
         elif isinstance(message, Failed):
             child.failure = message
         elif isinstance(message, Request):

@@ -12,7 +12,7 @@ from edgeproxy.cli.main import run
 
 class Edge(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """`answers` maps "METHOD path" to (status, body), or to a list of such, one for each request; None in it closes the
-    connection. What was asked is in `asked`."""
+    connection, an Event does so once it is set. What was asked is in `asked`."""
 
     daemon_threads = True
 
@@ -33,6 +33,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         found = self.server.answers.get(f"{self.command} {self.path}", (404, {"detail": "There is nothing there."}))
         if isinstance(found, list):
             found = found.pop(0)
+        if isinstance(found, threading.Event):
+            found.wait()
+            found = None
         if found is None:
             self.close_connection = True
             return

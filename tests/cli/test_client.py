@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from edgeproxy.cli import client
 from edgeproxy.cli.client import AdminClient, Refused, default_socket, refusal_of
 from edgeproxy.errors import AdminUnavailable, Fault
 
@@ -42,6 +43,23 @@ def test_an_edge_that_is_silent_is_told(tmp_path):
         listener.listen()
         with pytest.raises(AdminUnavailable, match="did not answer within 0 s"):
             AdminClient(path, timeout=0.05).get("/")
+
+
+def test_who_waits_is_told_for_what_unless_that_is_no_surprise(tmp_path, edge, monkeypatch, capsys):
+    monkeypatch.setattr(client, "PATIENCE", 0.02)
+    path = tmp_path / "slow.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        for hint, told in ((True, f"Waiting for the edge at {path} to answer …\n"), (False, "")):
+            with pytest.raises(AdminUnavailable) as raised:
+                AdminClient(path, timeout=0.05, hint=hint).get("/")
+            assert raised.value.code == client.SILENT
+            assert capsys.readouterr().err == told
+    monkeypatch.setattr(client, "PATIENCE", 20.0)
+    edge.answers["GET /"] = (200, {})
+    AdminClient(edge.path).get("/")
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The commands as a whole: each finds its edge, says how it is used, and can be broken off."""
 
+import errno
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -158,3 +160,39 @@ def test_what_is_asked_for_as_json_is_json_alone(cli, edge):
     status, out, err = cli("domains", "list", "--json")
     assert (status, err) == (main.DONE, "")
     assert json.loads(out) == {"domains": []}
+
+
+def test_who_has_read_enough_ends_what_would_go_on_waiting(edge):
+    events = [{"timestamp": str(n), "type": "domain.active", "domain": "a.example", "data": {}} for n in range(2)]
+    at = "/api/v1/infrastructure/events"
+    edge.answers[f"GET {at}?last=10"] = (200, {"events": events, "next_cursor": "c"})
+    nothing_more = threading.Event()
+    edge.answers[f"GET {at}?cursor=c&wait=25"] = nothing_more
+    command = [sys.executable, "-m", "edgeproxy", "events", "tail"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert child.stdout.readline() == "0  domain.active  a.example\n"
+        child.stdout.close()
+        try:
+            assert child.wait(PATIENCE) == main.DONE
+            assert child.stderr.read() == ""
+        finally:
+            nothing_more.set()
+            child.kill()
+
+
+@pytest.mark.parametrize("raised", [BrokenPipeError(errno.EPIPE, "Broken pipe"), PermissionError(errno.EPERM, "no")])
+def test_a_pipe_that_breaks_is_no_failure(monkeypatch, raised):
+    app = typer.Typer()
+
+    @app.command()
+    def prints() -> None:
+        raise raised
+
+    monkeypatch.setattr(commands, "app", app)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))  # which Typer replaces
+    with pytest.raises(type(raised)):
+        commands.invoke([])

@@ -258,6 +258,8 @@ def test_watch_ends_with_the_active_domain_or_with_its_time(cli, edge):
     edge.answers[f"POST {BASE}/gallery.example.com/verify"] = (200, {})
     edge.answers[f"GET {BASE}/gallery.example.com"] = (200, ACTIVE)
     assert cli("domains", "watch", "gallery.example.com") == (main.DONE, "", "gallery.example.com is active\n")
+    status, out, err = cli("domains", "watch", "gallery.example.com", "--json")
+    assert (status, json.loads(out), out.count("\n"), err) == (main.DONE, ACTIVE, 1, "")
     edge.answers[f"GET {BASE}/gallery.example.com"] = (200, PENDING)
     status, _, err = cli("domains", "watch", "gallery.example.com", "--for", "1")
     assert (status, err) == (main.REFUSED, "gallery.example.com is pending_validation: There is no record.\n")

@@ -2,12 +2,13 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from edgeproxy.cli import main
+from edgeproxy.cli import client, main
 from edgeproxy.errors import AdminUnavailable
 
 STATUS = {
@@ -175,3 +176,15 @@ def test_status_tells_of_uploaded_certificates_that_end(cli, edge):
     assert first in err
     assert "uploaded for b.example has ended (2026-11-01T00:00:00Z); nothing takes its place: upload another." in err
     assert "uploaded for c.example ends in 1 day (2026-11-22T00:00:00Z)" in err
+
+
+def test_stop_says_how_to_end_an_edge_that_does_not_answer(cli, monkeypatch, tmp_path):
+    monkeypatch.setattr(client, "SECONDS", 0.05)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "silent.sock"))
+        listener.listen()
+        status, out, err = cli("stop", "--socket", str(tmp_path / "silent.sock"))
+    assert (status, out) == (main.UNANSWERED, "")
+    assert "visitors are served meanwhile" in err
+    assert "send SIGTERM" in err
+    assert "SIGTERM" not in cli("stop", "--socket", str(tmp_path / "none.sock"))[2]

@@ -26,7 +26,7 @@ from edgeproxy.control import controller as module
 from edgeproxy.control.controller import Controller, known_error
 from edgeproxy.errors import EdgeError, MapError, StateError
 from edgeproxy.link.channel import Channel
-from edgeproxy.link.messages import Drain, Greeting, LinkEnd, Obtain, Obtained, Ready, Report, Request, Result
+from edgeproxy.link.messages import Alive, Drain, Greeting, LinkEnd, Obtain, Obtained, Ready, Report, Request, Result
 from edgeproxy.link.peer import Link
 from edgeproxy.link.start import ChildStart
 
@@ -359,6 +359,9 @@ async def process(tmp_path):
         received = await asyncio.wait_for(channel.receive(), 60)
         assert received is not None
         assert isinstance(received.message, Ready)
+        received = await asyncio.wait_for(channel.receive(), 60)
+        assert received is not None
+        assert isinstance(received.message, Alive), "from now on it gives signs of life"
         yield child, channel
     finally:
         child.kill()

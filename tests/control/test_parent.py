@@ -5,10 +5,11 @@ import socket
 
 import pytest
 
+from edgeproxy.control import parent
 from edgeproxy.control.parent import Parent
 from edgeproxy.errors import LinkError
 from edgeproxy.link.channel import Channel
-from edgeproxy.link.messages import Drain, LinkEnd, Ready, Request, Result
+from edgeproxy.link.messages import Alive, Drain, LinkEnd, Ready, Request, Result
 
 
 class Supervisor:
@@ -45,6 +46,18 @@ async def supervisor():
 async def test_ready_is_told(supervisor):
     supervisor.parent.ready()
     assert await supervisor.heard() == Ready()
+
+
+async def test_signs_of_life_are_given_again_and_again_but_not_to_one_that_does_not_read(supervisor, monkeypatch):
+    monkeypatch.setattr(parent, "ALIVE_SECONDS", 0.001)
+    living = asyncio.ensure_future(supervisor.parent.live())
+    assert [await supervisor.heard(), await supervisor.heard()] == [Alive(), Alive()]
+    while not supervisor.parent._channel.waiting:  # until the kernel holds no more
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+    assert len(supervisor.parent._channel._outgoing) == 1
+    assert not living.done()
+    living.cancel()
 
 
 async def test_a_question_gets_its_own_answer(supervisor):

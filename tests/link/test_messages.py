@@ -19,6 +19,7 @@ FIRST: dict[str, dict[str, Any]] = {
     "report": {"worker": 1, "pid": 2, "counters": {"requests_total|2xx|h2": 3.0}},
     "obtained": {"id": 1, "ok": True},
     "ready": {},
+    "alive": {},
     "failed": {"detail": "no store"},
     "request": {"id": 1, "action": "stop"},
     "link_end": {"worker": 1},

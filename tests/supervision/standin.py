@@ -21,11 +21,11 @@ from edgeproxy.config.load import load
 from edgeproxy.config.structs import Config
 from edgeproxy.errors import EdgeError, StateError
 from edgeproxy.link.channel import Channel
-from edgeproxy.link.messages import Drain, Greeting, LinkEnd, LinkMessage, Ready, Refresh, Request, Result
+from edgeproxy.link.messages import Alive, Drain, Greeting, LinkEnd, LinkMessage, Ready, Refresh, Request, Result
 from edgeproxy.link.peer import Link
 from edgeproxy.link.start import ChildStart, WorkerStart
 from edgeproxy.link.table import Table
-from edgeproxy.supervision import loop, reloading
+from edgeproxy.supervision import loop, reloading, signs
 from edgeproxy.supervision.children import Programs
 
 
@@ -154,10 +154,12 @@ class Controller:
         server = await asyncio.start_unix_server(self.talk, sock=self.start.sockets["admin"])
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.ended.set)
         hearing = asyncio.create_task(self.hear())
+        living = asyncio.create_task(self.live())
         self.channel.send(Ready())
         await self.ended.wait()
         server.close()
         hearing.cancel()
+        living.cancel()
         return 0
 
     async def hear(self) -> None:
@@ -169,6 +171,11 @@ class Controller:
             elif isinstance(received.message, Drain):
                 self.ended.set()
         os._exit(0)
+
+    async def live(self) -> None:
+        while True:
+            self.channel.send(Alive())
+            await asyncio.sleep(0.2)
 
     async def linked(self, worker: int, sock: socket.socket) -> None:
         def said(message: LinkMessage) -> None:
@@ -223,7 +230,8 @@ def map_key(config: Config, directory: Path) -> bytes:
 def main() -> int:
     path = Path(sys.argv[1])
     for module, name in (
-        (loop, "HUNG"),
+        (signs, "HUNG"),
+        (signs, "CONTROLLER_HUNG"),
         (loop, "READY_WITHIN"),
         (loop, "CONTROLLER_DRAIN"),
         (loop, "DRAIN_GRACE"),

@@ -99,6 +99,21 @@ def test_a_worker_that_hangs_is_replaced(edge: Running, talk: Callable[..., Talk
     assert workers[max(workers)].ask("who")["pid"] == max(workers)
 
 
+def test_a_controller_that_hangs_is_replaced_and_its_successor_answers_who_waits(
+    edge: Running, talk: Callable[..., Talk]
+) -> None:
+    edge.environ["STANDIN_CONTROLLER_HUNG"] = "2"
+    edge.start()
+    workers = with_each_worker(edge, talk)
+    victim = ask_controller(edge, "about")["pid"]
+    os.kill(victim, signal.SIGSTOP)
+    assert ask_controller(edge, "about")["pid"] != victim
+    line = edge.wait_logged("gives no sign of life and is killed")
+    assert (line["child"], line["child_pid"]) == ("controller", victim)
+    assert status(edge)["restarts"]["controller"] > 0
+    assert all(each.ask("who")["pid"] == pid for pid, each in workers.items()), "nobody else noticed"
+
+
 def test_a_worker_told_to_end_by_somebody_else_is_replaced_while_it_drains(edge: Running, talk: Callable[..., Talk]) -> None:
     edge.start()
     workers = with_each_worker(edge, talk)
