@@ -155,7 +155,8 @@ def restore(host: NewHost, json: Json = False, socket: Socket = None) -> None:
         as_json(answer)
         return
     restored = answer["domain_config"]
-    say(f"{restored['domain']} is back for {restored['workspace_id']}: {restored['state']}.")
+    names = " and ".join((restored["domain"], *answer.get("also", ())))
+    say(f"{names} {'are' if answer.get('also') else 'is'} back for {restored['workspace_id']}: {restored['state']}.")
 
 
 @app.command("list")
@@ -245,13 +246,14 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 @app.command()
 def remove(host: Host, json: Json = False, socket: Socket = None) -> None:
-    """Remove a domain. Every worker refuses it at once."""
+    """Remove a domain. Every worker refuses it at once. What redirects to it as the other one of its pair goes too."""
     answer = admin(socket).delete(_path(host))
     if json:
         as_json(answer)
         return
     later = "" if answer.get("published", True) else " It is stored, and will be refused in a moment."
-    say(f"{answer.get('domain_config', {}).get('domain', host)} is removed.{later}")
+    names = (answer.get("domain_config", {}).get("domain", host), *answer.get("also", ()))
+    say(f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} removed.{later}")
 
 
 def _certificate(domain: dict[str, Any]) -> dict[str, str]:

@@ -300,3 +300,13 @@ def test_show_tells_what_a_look_found_and_when_the_next_one_is(cli, edge, state,
         "next look     by itself at 2026-11-21T15:09:00Z, or at once by `edgeproxy domains verify gallery.example.com`" in out
     )
     assert "57" not in out
+
+
+def test_of_a_pair_it_is_told_what_went_and_came_with_a_name(cli, edge):
+    config = DOMAIN | {"domain": "example.com"}
+    both = {"domain_config": config, "published": True, "also": ["www.example.com"]}
+    edge.answers[f"DELETE {BASE}/example.com"] = (200, both)
+    assert cli("domains", "remove", "example.com")[2] == "example.com and www.example.com are removed.\n"
+    edge.answers[f"POST {BASE}/example.com/restore"] = (200, both)
+    said = "example.com and www.example.com are back for spandantest: verified.\n"
+    assert cli("domains", "restore", "example.com")[2] == said

@@ -35,9 +35,10 @@ from edgeproxy.control.api.shapes import (
 from edgeproxy.control.domains.cautions import cautions
 from edgeproxy.control.domains.mail_proof import ProofRefused, TooManyMails
 from edgeproxy.control.domains.mail_proving import check_mailable
+from edgeproxy.control.domains.pairing import Pairing
 from edgeproxy.control.domains.pairs import partner_of
 from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_token_origin, check_workspace
-from edgeproxy.control.issuance.policy import not_registered, served_unregistered
+from edgeproxy.control.issuance.policy import not_registered
 from edgeproxy.control.issuance.registered import registered_domain
 from edgeproxy.control.issuance.scheduler import described
 from edgeproxy.control.mail import MailFailed
@@ -110,6 +111,7 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
         domain_config=await _view(context, plane, domain),
         verification_required=body.verify,
         published=published,
+        also=[partner] if partner else [],
         warnings=[*cautions(name, context.config), *unsent],
         mail_sent_to=sent_to,
     )
@@ -209,39 +211,35 @@ async def verify_domain(request: Request, domain: str, body: VerifyIn | None = N
 @router.post("/domains/{domain}/restore", summary="Bring a removed domain back")
 async def restore_domain(request: Request, domain: str, body: RestoreIn | None = None) -> DomainAdded:
     """Undoes the removal of a domain that was verified here or was to be, within `verification.undo`. It is served as before
-    when this answers, and looked at afresh."""
+    when this answers, and looked at afresh. The other one of its pair comes back with it if both went together."""
     context = context_of(request)
     plane = context.open_plane()
     workspace = "" if body is None else body.workspace_id
-    restored = await plane.domains.undo(domain, workspace, actor=actor_of(request))
+    restored, other = await _pairing(context, plane).undo(domain, workspace, actor=actor_of(request))
     published = await wait_published(plane)
     return DomainAdded(
         domain_config=await _view(context, plane, restored),
         verification_required=restored.verified_at is None,
         published=published,
+        also=[other] if other else [],
     )
 
 
 @router.delete("/domains/{domain}", summary="Remove a domain")
 async def remove_domain(request: Request, domain: str) -> DomainRemoved:
     """Removes a domain. Every worker refuses it when this answers. One that was added on the operator's word is gone with its
-    certificates and their keys; any other can be brought back for `verification.undo`, after which they are destroyed."""
+    certificates and their keys; any other can be brought back for `verification.undo`, after which they are destroyed.
+
+    Of a pair (`include_www`) the name that redirects goes with the other; by itself it goes alone, and the other stays."""
     context = context_of(request)
     plane = context.open_plane()
     existing = await _existing(plane, domain)
-    if existing.method:
-        await plane.domains.remove(existing.hostname, actor=actor_of(request))
-    else:
-        await plane.store.remove_domain(
-            existing.hostname,
-            actor=actor_of(request),
-            now=context.now(),
-            destroy_keys=not served_unregistered(existing.hostname, context.config),
-        )
+    other = await _pairing(context, plane).remove(existing, actor=actor_of(request))
     published = await wait_published(plane)
-    log.info("domain removed", domain=existing.hostname, workspace=existing.workspace_id, actor=actor_of(request))
+    log.info("domain removed", domain=existing.hostname, also=other, workspace=existing.workspace_id, actor=actor_of(request))
     view = await _view(context, plane, existing)
-    return DomainRemoved(domain_config=view.model_copy(update={"state": DomainState.REMOVED}), published=published)
+    removed = view.model_copy(update={"state": DomainState.REMOVED})
+    return DomainRemoved(domain_config=removed, published=published, also=[other] if other else [])
 
 
 def how_to_register(name: str) -> str:
@@ -300,6 +298,10 @@ def _origin(request: Request, url: str) -> str:
     """A domain's own origin, checked by whose word it is; raises InvalidName."""
     check = check_operator_origin if caller_of(request).is_operator else check_token_origin
     return check(url, context_of(request).config)
+
+
+def _pairing(context: Context, plane: Plane) -> Pairing:
+    return Pairing(context.config, plane.store, plane.domains, context.now)
 
 
 async def _existing(plane: Plane, text: str, *, to_add: bool = False) -> Domain:

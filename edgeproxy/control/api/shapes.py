@@ -197,6 +197,9 @@ class DomainAdded(BaseModel):
     domain_config: DomainOut
     verification_required: bool
     published: bool = Field(description="Whether every worker serves it now. False: stored, and served a little later")
+    also: list[str] = Field(
+        default=[], description="The other name of its pair, where that was added, or brought back, with it"
+    )
     warnings: list[str] = Field(
         default=[],
         description="Sentences: it may be taken for another name, no certificate can be obtained for it, or no mail was sent",
@@ -226,6 +229,7 @@ class DomainRemoved(BaseModel):
 
     domain_config: DomainOut
     published: bool = Field(description="Whether every worker refuses it now")
+    also: list[str] = Field(default=[], description="The other name of its pair, which redirected to it and went with it")
 
 
 class DomainPage(BaseModel):

@@ -331,11 +331,12 @@ class Domains:
 
     # Going and coming back
 
-    async def remove(self, hostname: str, *, actor: str) -> tuple[Domain, float]:
+    async def remove(self, hostname: str, *, actor: str, at: float | None = None) -> tuple[Domain, float]:
         """Ends a registration; (what it was, Unix time until which it can be brought back). Workers refuse the name as soon as
-        the change is published. Raises NotFound."""
+        the change is published. `at`: the time that is noted, by default now. Raises NotFound."""
+        now = self._clock() if at is None else at
         for _ in range(TRIES):
-            domain, now = await self.get(hostname), self._clock()
+            domain = await self.get(hostname)
             next_move(domain.state, Event.REMOVED)
             final_at = now + self._config.verification.undo
             if await self._store.withdraw_domain(domain, actor=actor, now=now, final_at=final_at) is not None:
@@ -343,14 +344,19 @@ class Domains:
                 return domain, final_at
         raise _contended(hostname)
 
-    async def undo(self, hostname: str, workspace_id: str = "", *, actor: str) -> Domain:
-        """Brings a removed domain back, the last one of the name, or that of a workspace. It is looked at afresh, and served
-        meanwhile if it was proven before. Raises NotFound and Conflict."""
+    async def removal_of(self, hostname: str, workspace_id: str = "") -> Removal:
+        """The last removal of a name that can be undone, or that of a workspace. Raises NotFound."""
         name, now = checked_hostname(hostname[:512], wildcard=True), self._clock()
         removals = [each for each in await self._store.removals_of(name) if workspace_id in ("", each.domain.workspace_id)]
         removal = next((each for each in removals if each.final_at > now), None)
         if removal is None:
             raise NotFound(f"There is no removal of {name} that could be undone.", code="not_removed")
+        return removal
+
+    async def undo(self, hostname: str, workspace_id: str = "", *, actor: str) -> Domain:
+        """Brings a removed domain back, the last one of the name, or that of a workspace. It is looked at afresh, and served
+        meanwhile if it was proven before. Raises NotFound and Conflict."""
+        removal, now = await self.removal_of(hostname, workspace_id), self._clock()
         back = await self._store.restore_domain(removal, _restored(removal, now), actor=actor, now=now)
         self._reconciler.wake()
         return back

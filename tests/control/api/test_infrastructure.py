@@ -407,6 +407,16 @@ async def test_what_is_required_is_listed_before_anybody_has_looked(world):
         problem_of(await world.client.post(f"{DOMAINS}/gallery.client.com/verify", json=body), 422, "invalid_request")
 
 
+async def test_of_a_pair_the_answers_tell_what_went_and_came_with_a_name(world):
+    assert (await add(world, "client.com", verify=True, include_www=True)).json()["also"] == ["www.client.com"]
+    removed = (await world.client.delete(f"{DOMAINS}/client.com")).json()
+    assert (removed["domain_config"]["domain"], removed["also"]) == ("client.com", ["www.client.com"])
+    assert (await world.client.get(f"{DOMAINS}/www.client.com")).status_code == 404
+    assert (await world.client.post(f"{DOMAINS}/client.com/restore")).json()["also"] == ["www.client.com"]
+    assert (await world.client.delete(f"{DOMAINS}/www.client.com")).json()["also"] == []
+    assert (await world.client.get(f"{DOMAINS}/client.com")).json()["include_www"] is False
+
+
 async def test_a_domain_with_its_www_is_verified_both_or_neither_registered(world):
     answer = await add(world, "client.com", verify=True, include_www=True)
     assert answer.status_code == 201
