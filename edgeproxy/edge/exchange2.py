@@ -114,6 +114,11 @@ class Exchange2(Exchange, eq=False):
         """Whether the client has to do something for it, in bounded time."""
         return not self.answered and (self.tunnel or not self.body_complete)
 
+    @property
+    def request_whole(self) -> bool:
+        """Whether the whole request has come, though the origin may have yet to take the end of its body."""
+        return not self.tunnel and (self.incoming is None or self.incoming.ended)
+
     def check(self, now: float) -> None:
         """Ends the exchange where the client has said nothing for too long."""
         incoming = self.incoming

@@ -80,15 +80,18 @@ class Front1:
             self._body(exchange, data)
 
     def client_closed(self) -> None:
-        """The client will send no more; it may still read."""
+        """The client will send no more; it may still read. What came whole before is answered in its order (RFC 9112 sections
+        9.3.2 and 9.6), and the rest is dropped. To be called again when there may be less left."""
         exchange = self.exchange
         if exchange is None:
-            self.connection.close()
-        elif not exchange.body_complete:
+            if not (self._buffer and self.connection.full):  # else `ready` goes on
+                self.connection.close()
+        elif exchange.body_complete:
+            if b"\r\n\r\n" not in self._buffer:
+                self.close = True  # nothing whole is left behind the request under way
+        elif not (self._held and self._buffer):  # else the rest of the body may have come: `release_body` sees
             exchange.client_gone()
             self.connection.close()
-        else:
-            self.close = True
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -248,6 +251,8 @@ class Front1:
             data, self._buffer = self._buffer, b""
             if data:
                 self._body(exchange, data)
+                if self.connection.client_closed:
+                    self.client_closed()
         if not self._held:
             self.connection.resume_reading()
 
@@ -292,3 +297,5 @@ class Front1:
         self.connection.resume_reading()
         if self._buffer and not self._parsing:
             self._requests(self._buffer)
+            if self.connection.client_closed:
+                self.client_closed()

@@ -45,6 +45,7 @@ class Front2:
 
     __slots__ = (
         "_begun",
+        "_client_closed",
         "_flush_due",
         "_held",
         "_read_at",
@@ -84,6 +85,7 @@ class Front2:
         self._watching = False
         self._winding_up = False
         self._begun = False
+        self._client_closed = False
         self.flush_soon()
 
     @property
@@ -114,9 +116,13 @@ class Front2:
             self.drain()
 
     def client_closed(self) -> None:
-        """The client will send no more; it may still read what needs no more windows than it has given."""
+        """The client will send no more; it may still read what needs no more windows than it has given. Requests that came
+        whole are answered, also where their origin has yet to take the rest of a body."""
+        if self._client_closed:
+            return  # what is still sent would have a GOAWAY queued with each read, which a client that reads nothing lets grow
+        self._client_closed = True
         for number, stream in list(self.streams.items()):
-            if stream is not None and stream.watched:
+            if stream is not None and stream.watched and not stream.request_whole:
                 stream.client_gone()
                 self.http2.reset(number, CANCEL)
         self.http2.goaway()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import cast
 
 from edgeproxy.edge.headers import Field
@@ -130,23 +130,47 @@ async def connected(edge: Edge, hostname: str = "gallery.test", *protocols: str)
             await writer.wait_closed()
 
 
-async def half_closed(edge: Edge, said: bytes, *, until_said: bytes = b"") -> bytes:
+async def half_closed(
+    edge: Edge,
+    said: bytes,
+    *,
+    until_said: bytes = b"",
+    protocol: str = "http/1.1",
+    before_reading: Callable[[], Awaitable[object]] | None = None,
+) -> bytes:
     """What comes back for this, said by a client that ends its side of TLS behind it, or when it has heard `until_said`, and
     goes on reading."""
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-    tls = TlsLayer(edge.client_context("http/1.1"), server_side=False, server_hostname="gallery.test")
+    tls = TlsLayer(edge.client_context(protocol), server_side=False, server_hostname="gallery.test")
     tls.feed(memoryview(b""))
     while not tls.established:
         writer.write(tls.pending())
         tls.feed(memoryview(await reader.read(65536)))
-    writer.write(tls.pending() + (tls.seal(said) if said else b""))
-    got = b""
+    got = bytearray()
+    output = tls.pending() + b"".join(tls.seal_all(said))
     async with asyncio.timeout(PATIENCE):
+        if until_said:
+            writer.write(output)
+            output = b""
         while until_said not in got:
             got += tls.feed(memoryview(await reader.read(65536)))
-        writer.write(tls.close())
+        writer.write(output + tls.close())
+        if before_reading is not None:
+            await before_reading()
         while piece := await reader.read(65536):
             got += tls.feed(memoryview(piece))
     assert tls.peer_closed
     writer.close()
-    return got
+    return bytes(got)
+
+
+async def answers_in(raw: bytes) -> list[Answer]:
+    """The answers that a connection gave, to requests that were not HEAD."""
+    reader = asyncio.StreamReader()
+    reader.feed_data(raw)
+    reader.feed_eof()
+    client = Client1(reader, cast(asyncio.StreamWriter, None))
+    answers = []
+    while not reader.at_eof():
+        answers.append(await client.answer())
+    return answers

@@ -11,15 +11,22 @@ import time
 from pathlib import Path
 from typing import cast
 
+import h2.config
+import h2.connection
+import h2.events
 import pytest
+from hyperframe.frame import GoAwayFrame
 
 from edgeproxy.config.visitors import Http, Timeouts
 from edgeproxy.edge.connection import Connection
+from edgeproxy.edge.front1 import Front1
 from edgeproxy.limits import Limits
 from edgeproxy.link.messages import Obtain
 from edgeproxy.units import Duration
+from tests.edge.client1 import answers_in, half_closed, request
+from tests.edge.client2 import get
 from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, fields, refused, until
-from tests.http2_peer import PREFACE
+from tests.http2_peer import PREFACE, parse_frames
 
 GET = b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n"
 UNRECOGNIZED_NAME = "unrecognized name"
@@ -341,3 +348,99 @@ async def test_a_ticket_does_not_wait_for_what_is_too_large_for_one(edge: Edge, 
         while tls.session is None or not tls.session.has_ticket:  # nothing was asked
             await asyncio.sleep(0.01)
     writer.close()
+
+
+async def echo(script: Script, reader: Reader, writer: Writer) -> None:
+    """An origin that answers with the path that it was asked for, and the body that came."""
+    while head := await script.read_head(reader):
+        content = head.split(b" ")[1] + b" " + await script.read_body(head, reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content))
+
+
+WHOLE = (
+    (request(b"GET /0"), b"/0 "),
+    (request(b"PUT /1", b"Content-Length: 3", body=b"abc"), b"/1 abc"),
+    (request(b"PUT /2", b"Transfer-Encoding: chunked", body=b"3\r\ndef\r\n0\r\n\r\n"), b"/2 3\r\ndef\r\n0\r\n\r\n"),
+    (request(b"GET /3"), b"/3 "),
+)
+PARTS = {
+    "nothing": b"",
+    "line": b"\r\n",
+    "head": b"GET /4 HTTP/1.1\r\nHost: gallery",
+    "body": request(b"PUT /4", b"Content-Length: 10", body=b"four"),
+    "chunks": request(b"PUT /4", b"Transfer-Encoding: chunked", body=b"4\r\nfour\r\n"),
+}
+
+
+@pytest.mark.parametrize("first", range(4))
+@pytest.mark.parametrize("part", PARTS)
+async def test_all_that_came_whole_before_a_client_ended_its_side_is_answered_in_order(
+    edge: Edge, script: Script, first: int, part: str
+):
+    script.handler = lambda reader, writer: echo(script, reader, writer)
+    order = WHOLE[first:] + WHOLE[:first]  # each kind is once the one that waits for a connection to the origin
+    answers = await answers_in(await half_closed(edge, b"".join(raw for raw, _ in order) + PARTS[part]))
+    assert [answer.body for answer in answers] == [expected for _, expected in order]
+    assert all(answer.complete for answer in answers)
+    told = [answer.field(b"connection") for answer in answers]
+    assert told[:-1] == [None] * 3
+    if part in ("nothing", "head"):
+        assert told[-1] == b"close"
+    await until(lambda: not edge.worker.connections)
+    await until(lambda: all(each.borrower is None for pool in edge.worker._pools.values() for each in pool.open))
+
+
+async def test_nothing_is_answered_behind_the_request_that_asked_for_the_end(edge: Edge, script: Script):
+    script.handler = lambda reader, writer: echo(script, reader, writer)
+    said = request(b"GET /0") + request(b"GET /1", close=True) + request(b"GET /2")
+    assert [answer.body for answer in await answers_in(await half_closed(edge, said))] == [b"/0 ", b"/1 "]
+
+
+async def test_who_ends_his_side_and_reads_late_gets_every_answer(edge: Edge, script: Script):
+    script.response = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" + bytes(60000)
+
+    async def stalled() -> None:
+        await until(lambda: any(each.full and each.client_closed for each in cast(list[Connection], edge.worker.connections)))
+        (connection,) = cast(list[Connection], list(edge.worker.connections))
+        await until(lambda: connection.front is not None and cast(Front1, connection.front).exchange is None)
+
+    answers = await answers_in(await half_closed(edge, request(b"GET /") * 300, before_reading=stalled))
+    assert [len(answer.body) for answer in answers] == [60000] * 300
+    assert answers[-1].field(b"connection") == b"close"
+
+
+async def test_streams_that_came_whole_before_a_client_ended_its_side_are_answered(edge: Edge, script: Script):
+    go = asyncio.Event()
+
+    async def late(reader: Reader, writer: Writer) -> None:
+        await go.wait()
+        await echo(script, reader, writer)
+
+    script.handler = late
+    client = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+    client._frame_dispatch_table[GoAwayFrame] = lambda frame: ([], [])  # see client2
+    client.initiate_connection()
+    for number, body in ((1, b""), (3, b"abc"), (5, None)):
+        client.send_headers(number, get(f"/{number}", method="POST"), end_stream=body == b"")
+        if body != b"":
+            client.send_data(number, body or b"four", end_stream=body is not None)
+    answer = asyncio.ensure_future(half_closed(edge, client.data_to_send(), protocol="h2"))
+    await until(lambda: script.connections)
+    await until(lambda: any(each.client_closed for each in cast(list[Connection], edge.worker.connections)))
+    (served,) = cast(list[Connection], list(edge.worker.connections))
+    assert served.front is not None
+    for _ in range(10):  # as whatever is sent behind the end has it called again
+        served.front.client_closed()
+    go.set()
+    content: dict[int | None, bytes] = {}
+    ended = []
+    raw = await answer
+    assert sum(isinstance(frame, GoAwayFrame) for frame in parse_frames(raw)) == 1
+    for event in client.receive_data(raw):
+        if isinstance(event, h2.events.DataReceived):
+            content[event.stream_id] = content.get(event.stream_id, b"") + event.data
+        elif isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
+            ended.append((event.stream_id, isinstance(event, h2.events.StreamEnded)))
+    assert content == {1: b"/1 ", 3: b"/3 3\r\nabc\r\n0\r\n\r\n"}
+    assert sorted(ended) == [(1, True), (3, True), (5, False)]
+    await until(lambda: not edge.worker.connections)
