@@ -159,3 +159,11 @@ async def test_an_endpoint_that_fails_is_a_fault_in_the_status(tmp_path: Path) -
         replayed = await asyncio.to_thread(edge.cli, "events", "replay", one, "--since", "1h", "--failed")
         assert replayed.stderr.startswith("3 events are delivered once more.")
         await asyncio.to_thread(wait_for, lambda: "Fault in webhook" not in edge.cli("status").stderr, "no fault")
+        first = {got.id for got in receiver.got if got.payload["type"] != "webhook.test"}
+        assert len(first) == 3, "what is replayed keeps its id"
+        wanted = min(first)
+        before = [got.id for got in receiver.got].count(wanted)
+        assert (await asyncio.to_thread(edge.cli, "webhooks", "redeliver", one, wanted)).returncode == 0
+        async with asyncio.timeout(PATIENCE):
+            while [got.id for got in receiver.got].count(wanted) == before:
+                await asyncio.sleep(0.02)

@@ -52,6 +52,7 @@ async def test_a_name_has_a_certificate_of_each_kind(world, service, directory, 
     assert world.clock() < stored.companion_at < stored.companion.not_after
     assert [result for _, result in meter.orders] == ["ok", "ok"]
     assert await world.store.order_for(NAME) is None
+    assert "certificate.accompanied" in [event.type for event in await world.store.events_after(0, 10)]
     if directory is None:
         assert len(world.ca.orders) == 2
 
