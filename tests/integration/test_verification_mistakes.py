@@ -166,7 +166,7 @@ async def test_all_resolvers_have_to_agree_and_one_that_is_broken_or_silent_is_n
         with Unbound(tmp_path / "unbound", ZONE, knot.port, "test", REGISTRY) as unbound:
             async with looking(unbound.port, other.dns_port, port=knot.port) as looker:
                 behind = await seen(looker, name, state=State.PENDING, code="propagating")
-                assert f"the resolver 127.0.0.1:{other.dns_port} still remembers no record" in behind.detail
+                assert f"the resolver 127.0.0.1:{other.dns_port} still remembers that there was none" in behind.detail
                 await other.manage("set-cname", host=f"{name}.", target=f"{TARGET}.")
                 await seen(looker, name, state=State.VERIFIED)
                 await other.manage("set-servfail", host=f"{name}.")

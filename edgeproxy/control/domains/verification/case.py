@@ -101,6 +101,19 @@ class Case:
         """What to type at the provider for a record's name, with a space before; empty where no provider is known."""
         return f" {self.provider.hint(host_field(name, self.zone))}" if self.provider is not None else ""
 
+    @property
+    def to_add(self) -> str:
+        """The same as `routing`, for who has to make it: "of type CNAME with the value domain.ve.ai"."""
+        each = [part.rsplit(" ", 1) for part in self.routing.split(", ") if " " in part]
+        return " and one ".join(f"of type {kind} with the value {value}" for kind, value in each)
+
+    def typed(self, name: str) -> str:
+        """What to type for a record's name, with a space before."""
+        field = host_field(name, self.zone)
+        if self.provider is not None:
+            return f" {self.provider.typed(field)}"
+        return " As its name: @, or leave it empty." if field == "@" else f" As its name: {field}, without the domain."
+
     def _routes(self, views: tuple[View, ...]) -> list[Route]:
         return [found for view in views if (found := route(view, self.wanted, self.seen)) is not None]
 

@@ -46,9 +46,8 @@ def zone_problem(case: Case) -> Problem | None:
         state=State.WRONG,
         code="zone_not_served",
         detail=f"The registry sends all questions for {zone.name} to {servers}, but {why}, so that nobody finds any "
-        f"record of it. At the registrar of {zone.name}, change its name servers from {servers} to those of the provider "
-        "where its DNS "
-        f"records are kept, or create the zone there.",
+        f"record of it. At the registrar of {zone.name}, where it was bought, change its name servers from {servers} to those "
+        "of the provider where its DNS records are kept, or create the zone there.",
         what=f"the name servers of {zone.name}",
         present=servers,
         wanted="name servers that serve the zone",
@@ -65,9 +64,9 @@ def misdelegated(case: Case) -> Problem | None:
         state=State.WRONG,
         code="nameservers_differ",
         detail=f"The registry sends all questions for {zone.name} to {registry}, but the zone itself names {own}. A "
-        f"record that is made at the one is not seen where the other is asked. At the registrar of {zone.name}, change its "
-        "name servers from "
-        f"{registry} to {own}, if that is where the records of {case.host} are kept; else make the record at {registry}.",
+        f"record that is made at the one is not seen where the other is asked. At the registrar of {zone.name}, where it was "
+        f"bought, change its name servers from {registry} to {own}, if that is where the records of {case.host} are kept; else "
+        f"make the record at {registry}.",
         what=f"the name servers of {zone.name}",
         present=registry,
         wanted=own,
@@ -93,7 +92,7 @@ def doubled(case: Case) -> Problem | None:
         state=State.WRONG,
         code="record_doubled",
         detail=f"The {kind} record is at {wrong}: {case.keeper} adds {case.zone} to each name by itself, so that the domain is "
-        f"there twice. Change the record's name from {name} to {short}.{case.hint(name)}",
+        f"there twice. At {case.keeper}, change the record's name from {name} to {short}.",
         what=f"the name of the record {wrong}",
         present=name,
         wanted=short,
@@ -152,7 +151,7 @@ def missing(case: Case) -> Problem:
     return Problem(
         state=State.PENDING,
         code="no_record",
-        detail=f"{case.host} has no record yet. Add at {case.keeper}: {case.host} {case.routing}.{case.hint(case.host)}",
+        detail=f"{case.host} has no record yet. At {case.keeper}, add a record {case.to_add}.{case.typed(case.host)}",
         what=_records(case),
         present="no record",
         wanted=case.routing,
@@ -165,8 +164,8 @@ def text_missing(case: Case) -> Problem:
     return Problem(
         state=State.PENDING,
         code="no_record",
-        detail=f'{name} has no TXT record yet. Add at {case.keeper}: {name} TXT "{case.wanted.proof}".{case.hint(name)}'
-        f"{_instead(case)}",
+        detail=f"{name} has no TXT record yet. At {case.keeper}, add a record of type TXT with the value {case.wanted.proof}."
+        f"{case.typed(name)}{_instead(case)}",
         what=f"the TXT record of {name}",
         present="no record",
         wanted=f'TXT "{case.wanted.proof}"',
@@ -262,7 +261,7 @@ def _foreign(case: Case, found: Route) -> Problem:
     return Problem(
         state=State.WRONG,
         code="cname_of_another",
-        detail=f"{case.host} leads to {named(found.view.chain)}, which is the target of another workspace. At "
+        detail=f"{case.host} leads to {named(found.view.chain)}, which belongs to another workspace of this platform. At "
         f"{case.keeper}, change its record from CNAME {readable(found.view.chain[0])} to {case.routing}.",
         what=_records(case),
         present=f"CNAME {readable(found.view.chain[0])}",
@@ -277,8 +276,8 @@ def _leftover(case: Case, found: Route) -> Problem:
         state=State.WRONG,
         code="leftover_record",
         detail=f"Beside the right record ({listed(right)}) {case.host} still has {listed(found.strange)}, which "
-        f"{'are' if many else 'is'} not this edge: some visitors, and the CA, come out there. At {case.keeper}, delete "
-        f"{listed(found.strange)}.",
+        f"lead{'' if many else 's'} elsewhere: some visitors are sent there, and the certificate may be refused. At "
+        f"{case.keeper}, delete {'the records' if many else 'the record'} {listed(found.strange)}.",
         what=_records(case),
         present=present(found.view),
         wanted=f"only {listed(right)}",
@@ -289,12 +288,14 @@ def _elsewhere(case: Case, found: Route) -> Problem:
     has = present(found.view)
     alias = readable(found.view.chain[0]) if found.view.chain else ""
     gone = alias and not found.view.addresses and found.view.ipv4 is not None and found.view.ipv4.said is Said.NO_NAME
-    behind = ", which does not exist" if gone else ""
+    what = f"CNAME {alias}" if alias else has
+    behind = "which does not exist" if gone else "which leads elsewhere"
+    same = bool(alias) == case.routing.startswith("CNAME ")
+    change = f"change its record from {what} to {case.routing}" if same else f"delete {what}, and add a record {case.to_add}"
     return Problem(
         state=State.WRONG,
         code="cname_differs" if alias else "address_differs",
-        detail=f"{case.host} has {has}{behind}, which is not this edge. At {case.keeper}, change its record from "
-        f"{f'CNAME {alias}' if alias else has} to {case.routing}.{case.hint(case.host)}",
+        detail=f"{case.host} has {what}, {behind}. At {case.keeper}, {change}.{case.typed(case.host)}",
         what=_records(case),
         present=has,
         wanted=case.routing,

@@ -34,7 +34,11 @@ class Provider:
     """What else to look at."""
 
     def hint(self, host_field: str) -> str:
-        """What to type: "At Cloudflare: Name: gallery, without the domain"."""
+        """What to type: "At Cloudflare: Name: gallery, without the domain."."""
+        return f"At {self.name}: {self.typed(host_field)}"
+
+    def typed(self, host_field: str) -> str:
+        """The same without who that is."""
         field = self.field or "as the record's name"
         if host_field != "@":
             typed = f"{field}: {host_field}, without the domain"
@@ -42,7 +46,7 @@ class Provider:
             typed = f"{field}: {self.apex}"
         else:
             typed = f"{field}: leave it empty"
-        return f"At {self.name}: {typed}.{f' {self.note}' if self.note else ''}"
+        return f"{typed}.{f' {self.note}' if self.note else ''}"
 
 
 DOT = "End a CNAME's target with a dot, or the domain is added to it."

@@ -137,12 +137,12 @@ def _of_route(case: Case) -> Problem:
     if not known:
         return _unsure(case, [*case.authority, *case.resolvers])
     if not wrong:
-        return _lagging(case, case.resolvers, case.routing, present)
+        return _lagging(case, case.resolvers, case.routing, _remembered)
     if len(wrong) < len(known):
         return (
             _divided(case, [each.view.who for each in known if each not in wrong], [each.view.who for each in wrong])
             if sure
-            else _lagging(case, case.resolvers, case.routing, present)
+            else _lagging(case, case.resolvers, case.routing, _remembered)
         )
     return _recognised(case, wrong[0])
 
@@ -233,8 +233,8 @@ def _unsure(case: Case, doubtful: Sequence[Route | tuple[View, Text]], *, right:
             state=State.UNSURE,
             code="dnssec_bogus",
             detail=f"Resolvers refuse every answer for {case.host}: its DNSSEC signatures do not fit the DS record at the "
-            f"registry. At the registrar of {case.zone}, change the DS record to that of the zone's present keys, or "
-            f"remove it if {case.keeper} does not sign the zone.",
+            f"registry. At the registrar of {case.zone}, where it was bought, change the DS record to that of the zone's "
+            f"present keys, or remove it if {case.keeper} does not sign the zone.",
             what=f"the DS record of {case.zone}",
             present="fits no key of the zone",
             wanted="the zone's own, or none",
@@ -257,10 +257,12 @@ def _unsure(case: Case, doubtful: Sequence[Route | tuple[View, Text]], *, right:
     failed = _failed(doubtful)
     broken = failed is not None and failed.said is Said.BROKEN
     told = printable(failed.detail, 400) if failed is not None else f"Nobody answered for {case.host}."
+    who = "the operator of this platform" if failed is not None and failed.fault is Fault.OPERATOR else case.keeper
     return Problem(
         state=State.UNSURE,
         code="dns_error" if broken else "dns_silent",
-        detail=f"Whether the record of {case.host} is right cannot be said. {start(told)} It is asked again by itself.",
+        detail=f"Whether the record of {case.host} is right cannot be said. {start(told)} It is asked again by itself; "
+        f"if it stays so, {who} has to look at it.",
         fault=failed.fault if failed is not None else Fault.CUSTOMER_DNS,
         what=f"the name servers of {case.zone}" if broken else "",
         present="an error" if broken else "",
@@ -288,6 +290,10 @@ def _is_unsure(each: Route | tuple[View, Text]) -> bool:
 def _rest(view: View) -> int:
     """Seconds until a resolver has forgotten what it says now."""
     return max((answer.ttl for answer in view.answers), default=0)
+
+
+def _remembered(view: View) -> str:
+    return present(view) if view.chain or view.addresses else "that there was none"
 
 
 def _texts_of(view: View) -> str:

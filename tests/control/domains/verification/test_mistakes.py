@@ -17,6 +17,7 @@ from tests.control.domains.verification.cases import (
     NOON,
     NOTHING,
     OURS,
+    OURS6,
     OWN,
     PROOF,
     RIGHT,
@@ -55,8 +56,8 @@ def test_an_edge_that_is_itself_behind_a_proxy_is_no_mistake():
 def test_a_leftover_beside_the_right_record_is_to_be_deleted(left, gone):
     found = verdict(seen(left), ZONE)
     assert (found.state, found.code) == (State.WRONG, "leftover_record")
-    assert f"example.com still has {gone}, which is not this edge" in found.detail
-    assert found.detail.endswith(f"At the DNS provider of example.com, delete {gone}.")
+    assert f"example.com still has {gone}, which leads elsewhere: some visitors are sent there" in found.detail
+    assert found.detail.endswith(f"At the DNS provider of example.com, delete the record {gone}.")
     assert found.wanted == f"only A {OURS}"
 
 
@@ -64,7 +65,7 @@ def test_a_record_with_the_zone_doubled_is_found():
     found = verdict(seen(NOTHING, doubled=RIGHT))
     assert (found.state, found.code) == (State.WRONG, "record_doubled")
     assert "The CNAME record is at gallery.example.com.example.com" in found.detail
-    assert "Change the record's name from gallery.example.com to gallery." in found.detail
+    assert "At the DNS provider of example.com, change the record's name from gallery.example.com to gallery." in found.detail
     assert (found.present, found.wanted) == (HOST, "gallery")
     apex = verdict(seen(NOTHING, doubled=view(OURS)), ZONE)
     assert (apex.code, apex.wanted) == ("record_doubled", "@")
@@ -96,7 +97,10 @@ def test_a_zone_that_nobody_serves_is_told(serving, why):
     found = verdict(seen(BROKEN, resolvers=[BROKEN], zone=zone(serving=serving)))
     assert (found.state, found.code) == (State.WRONG, "zone_not_served")
     assert why in found.detail
-    assert "At the registrar of example.com, change its name servers from ns1.example.com and ns2.example.com" in found.detail
+    assert (
+        "At the registrar of example.com, where it was bought, change its name servers from ns1.example.com and ns2.example.com"
+        in found.detail
+    )
 
 
 @pytest.mark.parametrize("serving", [Serving.SILENT, Serving.UNASKED])
@@ -144,7 +148,12 @@ def test_a_cname_to_something_else_is_told_from_what_to_what():
 def test_an_address_of_somebody_else_is_told_from_what_to_what():
     found = verdict(seen(view(STRANGE), zone=zone("ns01.domaincontrol.com")))
     assert (found.state, found.code) == (State.WRONG, "address_differs")
-    assert f"At GoDaddy, change its record from A {STRANGE} to CNAME {TARGET}. At GoDaddy: Name: gallery" in found.detail
+    assert found.detail == (
+        f"{HOST} has A {STRANGE}, which leads elsewhere. At GoDaddy, delete A {STRANGE}, and add a record of type CNAME with "
+        f"the value {TARGET}. Name: gallery, without the domain."
+    )
+    apex = verdict(seen(view(STRANGE)), ZONE)
+    assert f"change its record from A {STRANGE} to A {OURS}. As its name: @, or leave it empty." in apex.detail
 
 
 def test_cnames_in_a_circle_end():
@@ -158,16 +167,26 @@ def test_another_workspaces_target_is_nobodys_proof():
     shown = view(OURS, chain=[other, TARGET])
     found = verdict(seen(shown, resolvers=[shown]))
     assert (found.state, found.code, found.proven) == (State.WRONG, "cname_of_another", frozenset())
-    assert "the target of another workspace" in found.detail
+    assert "which belongs to another workspace of this platform" in found.detail
 
 
 def test_no_record_yet_says_what_to_add_and_where_it_is_typed():
     found = verdict(seen(NOTHING, zone=CLOUDFLARE))
     assert (found.state, found.code) == (State.PENDING, "no_record")
-    assert f"Add at Cloudflare: {HOST} CNAME {TARGET}. At Cloudflare: Name: gallery, without the domain." in found.detail
+    assert (
+        f"At Cloudflare, add a record of type CNAME with the value {TARGET}. Name: gallery, without the domain." in found.detail
+    )
+    nobody = verdict(seen(NOTHING, ours=frozenset({OURS, OURS6})), ZONE)
+    assert nobody.detail == (
+        "example.com has no record yet. At the DNS provider of example.com, add a record of type A with the value "
+        f"{OURS} and one of type AAAA with the value {OURS6}. As its name: @, or leave it empty."
+    )
     txt = verdict(seen(view(texts=[])), method="dns")
     assert (txt.state, txt.code) == (State.PENDING, "no_record")
-    assert f'_edgeproxy-verify.{HOST} TXT "{PROOF}"' in txt.detail
+    assert (
+        f"add a record of type TXT with the value {PROOF}. As its name: _edgeproxy-verify.gallery, without the domain."
+        in txt.detail
+    )
 
 
 def test_a_text_with_something_else_is_told():
