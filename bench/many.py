@@ -31,7 +31,7 @@ async def fill(state_directory: Path, registered: Sequence[Tenant]) -> None:
     By the store's own tables and change log, in a few transactions: one for each would take minutes.
     """
     state_directory.mkdir(mode=0o700, parents=True)
-    async with _opened(state_directory) as (store, _):
+    async with opened(state_directory) as (store, _):
         for start in range(0, len(registered), _BATCH):
             await _add(store, registered[start : start + _BATCH])
         await _add(store, [Tenant(WILDCARD, "nobody")])
@@ -39,7 +39,7 @@ async def fill(state_directory: Path, registered: Sequence[Tenant]) -> None:
 
 async def certify(state_directory: Path, registered: Sequence[Tenant]) -> None:
     """Gives each of them a certificate of its own, after WILDCARD's. The program must not run."""
-    async with _opened(state_directory) as (store, sealer):
+    async with opened(state_directory) as (store, sealer):
         wildcard = await store.current_certificate(WILDCARD)
         if wildcard is None:
             raise BenchError(f"There is no certificate for {WILDCARD}.")
@@ -49,7 +49,7 @@ async def certify(state_directory: Path, registered: Sequence[Tenant]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _opened(state_directory: Path) -> AsyncIterator[tuple[Store, Sealer]]:
+async def opened(state_directory: Path) -> AsyncIterator[tuple[Store, Sealer]]:
     """The store, and what seals private keys for the map."""
     config = Config(state=State(directory=str(state_directory)))
     root = keys.root_key(config, state_directory, may_create=not (state_directory / "state.key").exists())
