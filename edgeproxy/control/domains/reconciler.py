@@ -22,17 +22,22 @@ from edgeproxy.control import events
 from edgeproxy.control.dns.pointing import Points
 from edgeproxy.control.domains.lifecycle import Event, Said, heard, next_move
 from edgeproxy.control.domains.looking import Desk, Live, Looker, Prober, Silence, Verdict, suffices
+from edgeproxy.control.domains.noting import Notes
 from edgeproxy.control.domains.schedule import EAGER_PAUSE, SLOWEST_PAUSE, next_look
 from edgeproxy.control.issuance.scheduler import SET_BACK_SECONDS, Queued
-from edgeproxy.control.store import Domain, Lease, Store
+from edgeproxy.control.store import Domain, Lease, Note, Store
 from edgeproxy.errors import EdgeError, Fault, IssuanceError
 from edgeproxy.model import DomainState
 
 log = structlog.get_logger("domains")
 
 LOOKS = 256
-"""Looks at once that nobody asked for: 10,000 domains in five minutes are 33 a second, and each may take 8 s where servers are
-silent. Whoever looks bounds what resolvers are asked."""
+"""Looks at once that nobody asked for: each may take 8 s where servers are silent. Whoever looks bounds what resolvers are
+asked."""
+
+ROUND_SECONDS, BEGUN = 0.1, 10
+"""Between two looks at the store at least, and looks that each begins at most: a hundred a second, so that 10,000 domains which
+are all due are worked through in 100 s, and who waits for an answer or a certificate meanwhile finds half of a core left."""
 
 LOOK_SECONDS = 25.0
 """What one look may take."""
@@ -102,6 +107,7 @@ class Reconciler:
         self._holder = secrets.token_hex(8)
         self._visits: dict[str, Visit] = {}
         self._verdicts: OrderedDict[str, Verdict] = OrderedDict()
+        self._notes = Notes(store, self._holder, clock)
         self._issuing = 0
         self._wake = asyncio.Event()
         self._looked_at = clock()
@@ -133,7 +139,8 @@ class Reconciler:
         try:
             while True:
                 self._wake.clear()
-                pause = await self._round()
+                pause = await self._round() - ROUND_SECONDS
+                await asyncio.sleep(ROUND_SECONDS)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._wake.wait()
@@ -146,6 +153,7 @@ class Reconciler:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._notes.close()
 
     async def _round(self) -> float:
         """Begins what is due, as far as there is room; seconds until the next one."""
@@ -156,12 +164,13 @@ class Reconciler:
         room = LOOKS - sum(visit.looking and not visit.urgent for visit in self._visits.values())
         if room <= 0:
             return REST_SECONDS  # whoever is ready wakes us
-        found = await self._store.claim_due_domains(self._lease(now), now, room)
+        most = min(room, BEGUN)
+        found = await self._store.claim_due_domains(self._lease(now), now, most)
         for domain in found:
             if domain.hostname not in self._visits:
                 self._start(domain.hostname, domain)
-        if len(found) == room:
-            return REST_SECONDS
+        if len(found) == most:
+            return ROUND_SECONDS
         due = await self._store.next_due_domain(now)
         return REST_SECONDS if due is None else min(max(due - self._clock(), 0.02), REST_SECONDS)
 
@@ -188,8 +197,10 @@ class Reconciler:
                 domain = await self._store.claim_domain(visit.hostname, self._lease(now), now)
             if domain is None:
                 return  # gone, or another machine's just now
-            await _Work(self, visit).do(domain)
-            await self._store.release_domain(visit.hostname, self._holder)
+            work = _Work(self, visit)
+            await work.do(domain)
+            if not work.released:
+                await self._notes.put(Note(domain.hostname, release=True))
         except EdgeError as error:
             log.error("a domain could not be looked at", domain=visit.hostname, detail=error.detail)
         except Exception as error:
@@ -202,12 +213,23 @@ class Reconciler:
             self._verdicts.popitem(last=False)
 
 
+_GO_ON = frozenset(
+    (
+        *(DomainState.VERIFIED, DomainState.ISSUING, DomainState.AWAITING_CUTOVER),
+        *(DomainState.ACTIVE, DomainState.ATTENTION),
+    )
+)
+"""States in which a look is followed by something else."""
+
+
 class _Work:
     """What is done for one domain in one visit."""
 
     def __init__(self, of: Reconciler, visit: Visit) -> None:
         self._of = of
         self._visit = visit
+        self.released = False
+        """Whether the domain's lease ended with what was written last."""
 
     async def do(self, domain: Domain) -> None:
         """From its look to its being live, as far as it gets."""
@@ -273,6 +295,9 @@ class _Work:
         )
         if before.state is DomainState.AWAITING_CUTOVER and event is Event.PROVEN:
             await of._store.clear_failure(before.hostname)  # of a time when it led elsewhere
+        if event is None:
+            self.released = after.state not in _GO_ON
+            return await of._notes.put(Note(before.hostname, before, after, release=self.released))
         return await self._step(before, after, event)
 
     def _next(self, domain: Domain, since: float, now: float) -> float | None:

@@ -1,5 +1,6 @@
 """The store: SQLite through SQLAlchemy Core. `Store` is its whole interface."""
 
+from edgeproxy.control.store.looks import Note
 from edgeproxy.control.store.rows.access import AuditEntry, Token
 from edgeproxy.control.store.rows.certificates import CUSTOM, Companion, HistoryEntry, StoredCertificate, replace_at
 from edgeproxy.control.store.rows.domains import Domain, DomainChange, Holder, MailProof, Removal, Workspace
@@ -40,6 +41,7 @@ __all__ = [
     "Lease",
     "LogEntry",
     "MailProof",
+    "Note",
     "Order",
     "RateLimit",
     "Removal",

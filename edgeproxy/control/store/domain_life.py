@@ -1,4 +1,4 @@
-"""The life of domains: registered, looked at by one process at a time, moved from state to state, removed and brought back.
+"""The life of domains: registered, moved from state to state, removed and brought back.
 
 Each step is one transaction with its entry of the audit log, the event that is told of it and the change of the map. A
 step says which row it saw: where that row has changed meanwhile, nothing is done.
@@ -10,27 +10,25 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, delete, func, literal, select, update
+from sqlalchemy import Select, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from edgeproxy.control.store.base import Part, fields, map_key, page
+from edgeproxy.control.store.base import Part, fields, page
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.domain_config import domain_of, told
 from edgeproxy.control.store.domains import COLUMNS, audited, destroy_keys_of, end, put, register
 from edgeproxy.control.store.outbox import emitted
 from edgeproxy.control.store.rows.domains import Domain, Holder, Removal
-from edgeproxy.control.store.rows.issuance import Lease
-from edgeproxy.control.store.schema import domains, holders, leases, removals
+from edgeproxy.control.store.schema import domains, holders, removals
 from edgeproxy.errors import Fault, NotFound
-
-AHEAD_SECONDS = 60.0
-"""A row that was looked at by so much later than now was so by a clock that was ahead."""
 
 _PUBLISHED = ("workspace_id", "origin", "redirect_to", "maintenance", "state")
 """Fields that workers may have to know."""
 
 _UNTOLD = ("looks", "next_look", "looking_since", "looked_at", "updated_at", "version")
 """Fields that are not shown to anybody: no new version comes of their change."""
+
+_TOLD = tuple(name for name in Domain.__struct_fields__ if name not in _UNTOLD)
 
 
 class DomainLife(Part):
@@ -72,47 +70,6 @@ class DomainLife(Part):
         query = select(holders).where(holders.c.hostname == hostname).order_by(holders.c.ended_at.desc())
         return [Holder(**fields(row)) for row in await self.database.rows(query)]
 
-    # Who looks
-
-    async def claim_due_domains(self, lease: Lease, now: float, limit: int) -> list[Domain]:
-        """Takes domains whose next look is due, the longest due first, so that nobody else looks at them until the lease
-        ends. `lease.name` does not matter."""
-        async with self.database.write() as write:
-            found = [domain_of(row) for row in await write.connection.execute(_due(now).limit(page(limit)))]
-            for domain in found:
-                await _put_lease(write, domain.hostname, lease)
-        return found
-
-    async def claim_domain(self, hostname: str, lease: Lease, now: float) -> Domain | None:
-        """Takes one domain, due or not; None where there is none or somebody else looks at it."""
-        async with self.database.write() as write:
-            query = select(*COLUMNS).where(domains.c.hostname == hostname, ~_leased(now, but=lease.holder))
-            row = (await write.connection.execute(query)).first()
-            if row is None:
-                return None
-            await _put_lease(write, hostname, lease)
-        return domain_of(row)
-
-    async def release_domain(self, hostname: str, holder: str) -> None:
-        """Ends a lease; nothing where it is not ours any more."""
-        mine = (leases.c.name == lease_name(hostname)) & (leases.c.holder == holder)
-        async with self.database.write() as write:
-            await write.connection.execute(delete(leases).where(mine))
-
-    async def next_due_domain(self, now: float) -> float | None:
-        """When the next look is due that nobody has taken; None where none is."""
-        query = select(func.min(domains.c.next_look)).where(~_leased(now))
-        async with self.database.read() as connection:
-            due = await connection.scalar(query)
-        return None if due is None else float(due)
-
-    async def recall_looks(self, now: float) -> int:
-        """Makes due at once what was looked at by a clock that was ahead; how many."""
-        late = and_(domains.c.looked_at > now + AHEAD_SECONDS, domains.c.next_look.is_not(None))
-        async with self.database.write() as write:
-            values = {"next_look": now, "looking_since": now, "looked_at": now}
-            return (await write.connection.execute(update(domains).where(late).values(values))).rowcount
-
     # What becomes of it
 
     async def advance_domain(
@@ -123,9 +80,7 @@ class DomainLife(Part):
         `emits` is the event that is told of it, `action` what the audit log says; empty: neither. What the API shows of it
         being another, the row gets another version.
         """
-        shown = any(getattr(before, name) != getattr(after, name) for name in Domain.__struct_fields__ if name not in _UNTOLD)
-        if shown:
-            after = msgspec.structs.replace(after, updated_at=now, version=before.version + 1)
+        after = renewed(before, after, now)
         values = {name: value for name in Domain.__struct_fields__ if (value := getattr(after, name)) != getattr(before, name)}
         if not values:
             return after
@@ -209,28 +164,6 @@ class DomainLife(Part):
             ]
 
 
-def lease_name(hostname: str) -> str:
-    """Under which name of `leases` a look at a domain is noted: beside those of issuance, which have the hostnames' own."""
-    return f"look:{hostname}"
-
-
-def _due(now: float) -> Select[Any]:
-    return select(*COLUMNS).where(domains.c.next_look <= now, ~_leased(now)).order_by(domains.c.next_look)
-
-
-def _leased(now: float, but: str = "") -> ColumnElement[bool]:
-    """Whether somebody has taken a domain."""
-    name = literal(lease_name("")) + domains.c.hostname
-    query = select(leases.c.name).where(leases.c.name == name, leases.c.expires > now, leases.c.holder != but)
-    return query.exists()
-
-
-async def _put_lease(write: Write, hostname: str, lease: Lease) -> None:
-    values = {"machine": lease.machine, "holder": lease.holder, "expires": lease.expires}
-    statement = insert(leases).values(name=map_key(lease_name(hostname)), **values)
-    await write.connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
-
-
 async def _give_way(write: Write, to: Domain, actor: str, now: float) -> None:
     """Ends a registration that was never verified for another workspace, which has shown the name's TXT record."""
     query = select(*COLUMNS).where(
@@ -248,6 +181,13 @@ async def _give_way(write: Write, to: Domain, actor: str, now: float) -> None:
     )
     detail = f"workspace {before.workspace_id}, which never proved it, gives way to {to.workspace_id}"
     await end(write, before, actor, now, detail)
+
+
+def renewed(before: Domain, after: Domain, now: float) -> Domain:
+    """A row that is to take the place of `before`, as another version where the API shows it otherwise. Pure."""
+    if all(getattr(before, name) == getattr(after, name) for name in _TOLD):
+        return after
+    return msgspec.structs.replace(after, updated_at=now, version=before.version + 1)
 
 
 async def _is_still(write: Write, seen: Domain) -> bool:

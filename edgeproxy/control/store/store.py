@@ -17,6 +17,7 @@ from edgeproxy.control.store.domain_life import DomainLife
 from edgeproxy.control.store.domains import Domains
 from edgeproxy.control.store.idempotency import IdempotencyKeys
 from edgeproxy.control.store.lifecycle import Lifecycle
+from edgeproxy.control.store.looks import Looks
 from edgeproxy.control.store.mail_proofs import MailProofs
 from edgeproxy.control.store.orders import Accounts, Challenges, Failures
 from edgeproxy.control.store.redirects import Redirects
@@ -35,6 +36,7 @@ from edgeproxy.published.seal import Sealer
 class Store(
     Domains,
     DomainLife,
+    Looks,
     Sheets,
     Redirects,
     Renewals,

@@ -322,12 +322,44 @@ async def test_an_error_that_nobody_foresaw_rests_one_domain_and_none_of_the_oth
 
 async def test_hundreds_of_due_domains_are_worked_through_with_bounded_concurrency(world: World, monkeypatch) -> None:
     monkeypatch.setattr("edgeproxy.control.domains.reconciler.LOOKS", 16)
+    monkeypatch.setattr("edgeproxy.control.domains.reconciler.ROUND_SECONDS", 0.01)
     for number in range(200):
         await world.store.register_domain(made(f"n{number}.client-domain.com", next_look=NOW - number), actor="t", now=NOW)
     async with world.running():
         await world.until(lambda: len({domain.hostname for domain in world.zone.asked}) == 200)
     assert world.zone.most <= 16
     assert len(world.zone.asked) == 200
+
+
+async def test_of_three_hundred_due_domains_a_round_begins_some_and_their_looks_are_noted_together(
+    world: World, monkeypatch
+) -> None:
+    monkeypatch.setattr("edgeproxy.control.domains.reconciler.ROUND_SECONDS", 0.01)
+    monkeypatch.setattr("edgeproxy.control.domains.reconciler.BEGUN", 50)
+    names = [f"n{number}.client-domain.com" for number in range(300)]
+    for name in names:
+        await world.store.register_domain(made(name, next_look=NOW), actor="t", now=NOW)
+    taken, commits = [], []
+    claim, write = world.store.claim_due_domains, world.store.note_looks
+
+    async def claimed(*given):
+        found = await claim(*given)
+        taken.append(len(found))
+        return found
+
+    async def counted(notes, *rest):
+        commits.append(len(notes))
+        return await write(notes, *rest)
+
+    monkeypatch.setattr(world.store, "claim_due_domains", claimed)
+    monkeypatch.setattr(world.store, "note_looks", counted)
+    async with world.running():
+        await world.until(lambda: sum(commits) >= 300)
+        await world.settled()
+    assert max(taken) <= 50
+    assert sum(commits) == 300, "what was seen, and the lease's end with it"
+    assert len(commits) <= 100
+    assert [(await world.get(name)).looks for name in names] == [1] * 300
 
 
 async def test_a_clock_that_is_set_back_puts_off_nothing(world: World) -> None:

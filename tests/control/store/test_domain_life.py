@@ -11,7 +11,6 @@ from sqlalchemy import select
 
 from edgeproxy.control.store import Domain, Lease, Store
 from edgeproxy.control.store.domain_config import told
-from edgeproxy.control.store.domain_life import lease_name
 from edgeproxy.control.store.schema import outbox
 from edgeproxy.errors import Conflict, NotFound
 from edgeproxy.model import DomainState
@@ -109,56 +108,6 @@ async def test_one_of_a_name_whose_record_was_not_seen_does_not_either(store: St
     with pytest.raises(Conflict):
         await store.register_domain(made(workspace="one"), actor="t", now=NOW + 1, proven={NAME})
     assert await events(store) == [("domain.registered", NAME, "one")]
-
-
-# Who looks
-
-
-async def test_due_domains_are_taken_by_one_process_the_longest_due_first(store: Store) -> None:
-    for number in range(6):
-        await registered(store, f"n{number}.example.com", next_look=NOW - number)
-    await registered(store, "later.example.com", next_look=NOW + 10)
-    await registered(store, "never.example.com", next_look=None)
-    taken = await asyncio.gather(store.claim_due_domains(lease("h1"), NOW, 3), store.claim_due_domains(lease("h2"), NOW, 10))
-    names = [[domain.hostname for domain in each] for each in taken]
-    assert names[0] == ["n5.example.com", "n4.example.com", "n3.example.com"]
-    assert names[1] == ["n2.example.com", "n1.example.com", "n0.example.com"]
-    assert await store.claim_due_domains(lease("h3"), NOW, 10) == []
-    assert await store.next_due_domain(NOW) == NOW + 10
-
-
-async def test_what_a_dead_process_had_taken_is_due_again_when_its_lease_is_over(store: Store) -> None:
-    await registered(store)
-    assert await store.claim_due_domains(lease("dead"), NOW, 10)
-    assert await store.claim_domain(NAME, lease("h2"), NOW + 29) is None
-    assert await store.claim_domain(NAME, lease("h2", NOW + 60), NOW + 31) is not None
-    assert await store.claim_due_domains(lease("h3"), NOW + 31, 10) == []
-
-
-async def test_the_same_process_may_take_what_it_has_and_gives_back_only_its_own(store: Store) -> None:
-    await registered(store)
-    assert await store.claim_domain(NAME, lease("h1"), NOW) is not None
-    assert await store.claim_domain(NAME, lease("h1"), NOW) is not None
-    await store.release_domain(NAME, "h2")
-    assert await store.claim_domain(NAME, lease("h2"), NOW) is None
-    await store.release_domain(NAME, "h1")
-    assert await store.claim_domain(NAME, lease("h2"), NOW) is not None
-    assert await store.claim_domain("other.example.com", lease("h2"), NOW) is None
-
-
-async def test_leases_of_looks_do_not_hinder_issuance(store: Store) -> None:
-    await registered(store)
-    await store.claim_due_domains(lease(), NOW, 1)
-    assert (await store.claim(Lease(name=NAME, machine="m", holder="i", expires=NOW + 9), NOW)).refused == ""
-    assert await store.prolong_leases("h1", NOW + 90) == {lease_name(NAME)}
-
-
-async def test_a_clock_that_was_ahead_puts_off_no_look_for_ever(store: Store) -> None:
-    await registered(store, looked_at=NOW + 9_000, next_look=NOW + 9_100)
-    await registered(store, "never.example.com", looked_at=NOW + 9_000, next_look=None)
-    await registered(store, "right.example.com", looked_at=NOW - 5, next_look=NOW + 100)
-    assert await store.recall_looks(NOW) == 1
-    assert [domain.hostname for domain in await store.claim_due_domains(lease(), NOW, 9)] == [NAME]
 
 
 # What becomes of it
