@@ -63,6 +63,13 @@ def worst_hundredth(times: Sequence[float], parts: int = 5) -> float:
     )
 
 
+def percentile(times: Sequence[float], share: float = 0.99) -> float:
+    """The value that so large a part of them does not exceed; of a few it is the greatest. Raises ValueError without any."""
+    if not times:
+        raise ValueError("no times to rank")
+    return sorted(times)[min(len(times) - 1, int(len(times) * share))]
+
+
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Median over rounds of ours / theirs.
 

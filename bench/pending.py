@@ -43,7 +43,7 @@ _DEAD_EVERY = 50
 _ALONE = 0.25
 """Until this part of the domains was looked at nothing else is asked of the program: it gives the cost of a look."""
 
-_PATIENCE = 300.0
+_PATIENCE = 400.0
 _LOOKS = 400
 """Looks that there were before."""
 
@@ -135,7 +135,7 @@ class _Scene:
 
 
 async def measure_pending(stage: Stage, origin: Origin, plan: Plan) -> Pending:
-    """Raises WrongAnswer where somebody is not answered as they must be, BenchError where it takes longer than five minutes."""
+    """Raises WrongAnswer where somebody is not answered as they must be, BenchError where it takes longer than _PATIENCE."""
     https, http_port, resolver, control = free_ports(4)
     names = await stage.start_other(
         "customers-dns",

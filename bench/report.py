@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.denied import Denied
-from bench.figures import summarise, worst_hundredth
+from bench.figures import percentile, summarise, worst_hundredth
 from bench.machine import Machine
+from bench.pending import Pending
 from bench.rush import Rush
 from bench.scale import Scale
-from bench.scenarios import DENIED, NEVER_SEEN, RUSH, SCALE, SCENARIOS
+from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS
 from bench.targets import OURS, Outcome, Samples, costs_ratio, judge
 
 _TITLES = {scenario.name: scenario.title for scenario in SCENARIOS}
@@ -42,6 +43,9 @@ _NOTES = """\
   certificate of its own, all with the same chain and key. First handshakes are timed by a client of OpenSSL's that verifies
   them, one after the other; their 99th percentile is the median of those of five parts. A worker's private memory is
   Private_Clean and Private_Dirty of its smaps without the published map.
+- Domains that wait for their record have a zone each; its server takes 20 ms for an answer, and one of 50 never answers. The
+  first quarter of them is looked at with nothing else to do, which gives the cost of a look; then programs ask 67 times a
+  second how it stands with one, new names are visited, and customers register. The DNS is a program of the bench that counts.
 - Others used {foreign:.0%} of the proxies' core while it was measured (median over all rounds; the load average was
   {load_average} when the run began). Such work costs caches and makes all figures larger, an interpreter's more than the
   others'; rounds with more than {disturbed:.0%} of it are repeated while time lasts.
@@ -67,11 +71,13 @@ class Results:
     """None: not measured."""
     denied: Denied | None = None
     """None: not measured."""
+    pending: Pending | None = None
+    """None: not measured."""
 
     @property
     def outcomes(self) -> list[Outcome]:
         """What came of the targets."""
-        return judge(self.samples, self.never_seen, self.scale, self.denied, self.rush)
+        return judge(self.samples, self.never_seen, self.scale, self.denied, self.rush, self.pending)
 
 
 def costs_table(results: Results) -> list[list[str]]:
@@ -171,10 +177,47 @@ def denied_table(results: Results) -> list[list[str]]:
     ]
 
 
+def pending_table(results: Results) -> list[list[str]]:
+    """Domains that wait: empty where not measured."""
+    pending = results.pending
+    if pending is None:
+        return []
+    rows = [
+        [f"{OURS}, {pending.domains:,} domains that wait for their record, all due at once", "median", "99th percentile", "of"]
+    ]
+    for title, times, unit in (
+        ("meanwhile: how it stands with a domain, told under `api.hostname`", pending.polls, "answers"),
+        ("meanwhile: a name without a certificate, to its first 200", pending.visits, "names"),
+        ("registered with its record right, to active", pending.registered, "names"),
+        ("the same meanwhile", pending.registered_meanwhile, "names"),
+        ("its record made in the first minute, to active", pending.appeared, "names"),
+        ("the same meanwhile", pending.appeared_meanwhile, "names"),
+    ):
+        figures = (f"{value:.3f} s" for value in (statistics.median(times), percentile(times)))
+        rows.append([title, *figures, f"{len(times):,} {unit}"])
+    for title, figure in (
+        ("until each was looked at", f"{pending.seconds:.1f} s"),
+        ("CPU of the controller for a look", f"{pending.look_cpu_ms:.1f} ms"),
+        ("CPU of the controller to tell how it stands with a domain", f"{pending.poll_cpu_ms:.1f} ms"),
+        ("questions for a look: to the resolver", f"{pending.asked_resolver:.1f}"),
+        ("questions for a look: to the zone's own servers", f"{pending.asked_authority:.1f}"),
+        ("questions to the resolver in its busiest second", f"{pending.busiest}"),
+        ("questions under way at most, to all servers", f"{pending.at_once}"),
+    ):
+        rows.append([title, figure, "–", "–"])
+    return rows
+
+
 def _tables(results: Results) -> list[list[list[str]]]:
     """Those tables that have rows."""
     tables = [costs_table(results) if results.samples else [], ratios_table(results)]
-    tables += [never_seen_table(results), rush_table(results), denied_table(results), scale_table(results)]
+    tables += [
+        never_seen_table(results),
+        rush_table(results),
+        denied_table(results),
+        scale_table(results),
+        pending_table(results),
+    ]
     return [rows for rows in tables if rows]
 
 
@@ -255,6 +298,7 @@ def as_data(results: Results) -> dict[str, Any]:
         SCALE: dataclasses.asdict(results.scale) if results.scale is not None else None,
         RUSH: dataclasses.asdict(results.rush) if results.rush is not None else None,
         DENIED: dataclasses.asdict(results.denied) if results.denied is not None else None,
+        PENDING: dataclasses.asdict(results.pending) if results.pending is not None else None,
         "targets": [dataclasses.asdict(outcome) for outcome in results.outcomes],
     }
 

@@ -22,6 +22,8 @@ from bench.never_seen import measure_never_seen
 from bench.origin import Origin, start_origin
 from bench.peers.base import Peer
 from bench.peers.table import PEERS
+from bench.pending import Plan as PendingPlan
+from bench.pending import measure_pending
 from bench.report import Results
 from bench.rush import Rush, measure_rush
 from bench.scale import Plan as ScalePlan
@@ -47,6 +49,8 @@ class Options:
     """How many names that nobody registered; None: none."""
     compared: Collection[str]
     """Names of those scenarios that are measured twice as often."""
+    pending: PendingPlan | None
+    """How many domains that wait for their record; None: none."""
     rounds: int
     """At most; fewer where `seconds` do not suffice, but LEAST_ROUNDS at least."""
     seconds: float
@@ -136,6 +140,10 @@ async def run(options: Options) -> Results:
         if options.scale is not None:
             _say(f"{options.scale.domains:,} domains")
             scale = await measure_scale(stage, origin, options.scale)
+        waiting = None
+        if options.pending is not None:
+            _say(f"{options.pending.domains:,} domains that wait for their record")
+            waiting = await measure_pending(stage, origin, options.pending)
     return Results(
         machine=machine,
         versions={peer.name: peer.version for peer in peers},
@@ -152,6 +160,7 @@ async def run(options: Options) -> Results:
         scale=scale,
         rush=rush,
         denied=denied,
+        pending=waiting,
     )
 
 

@@ -45,5 +45,8 @@ SCALE = "scale"
 RUSH = "rush"
 """The same: many visitors at the same moment, whose names have no certificate yet."""
 
+PENDING = "pending"
+"""The same: ten thousand domains that wait for their record, and who is kept waiting by them."""
+
 DENIED = "denied"
 """The same: what handshakes for names cost that nobody registered."""

@@ -7,11 +7,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from bench.denied import Denied
-from bench.figures import Sample, ratio, worst_hundredth
+from bench.figures import Sample, percentile, ratio, worst_hundredth
 from bench.peers import edgeproxy
+from bench.pending import Pending
 from bench.rush import CONNECTIONS, NAMES, Rush
 from bench.scale import Scale
-from bench.scenarios import DENIED, NEVER_SEEN, RUSH, SCALE
+from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE
 
 OURS = edgeproxy.NAME
 
@@ -59,6 +60,23 @@ DENIED_GROWTH_BYTES = 3_000_000
 names. The allocator and the counters of a running program move by as much."""
 
 
+PENDING_SECONDS = 300.0
+"""Until each of ten thousand domains that wait was looked at, all having become due at once."""
+
+RESOLVER_RATE = 600
+"""Questions to a resolver in its busiest second: public ones take 1,500 and more."""
+
+POLL_CPU_MS, POLL_SECONDS = 4.0, 0.5
+"""What the answer costs the controller how it stands with a domain, and how long it takes meanwhile; 99th percentile."""
+
+VISIT_SECONDS = 2.0
+"""Until a visitor of a name without a certificate is served meanwhile; 99th percentile."""
+
+REGISTERED_SECONDS, APPEARED_SECONDS = 2.0, 5.0
+"""Until a name is active: from its registration, with its record right; and from the moment at which the record is made, in the
+first minute. Median, in quiet times and meanwhile."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a target."""
@@ -77,6 +95,7 @@ def judge(
     scale: Scale | None,
     denied: Denied | None = None,
     rush: Rush | None = None,
+    pending: Pending | None = None,
 ) -> list[Outcome]:
     """An outcome for every target whose scenario and peer were measured."""
     outcomes = []
@@ -96,6 +115,8 @@ def judge(
         outcomes += judge_rush(rush)
     if denied is not None:
         outcomes += judge_denied(denied)
+    if pending is not None:
+        outcomes += judge_pending(pending)
     return outcomes if scale is None else outcomes + judge_scale(scale)
 
 
@@ -123,6 +144,39 @@ def judge_denied(denied: Denied) -> list[Outcome]:
         ),
         Outcome(f"{DENIED}: {told}", grown <= DENIED_GROWTH_BYTES),
     ]
+
+
+def judge_pending(pending: Pending) -> list[Outcome]:
+    """The targets for domains that wait."""
+    told = f"{pending.domains:,} domains looked at after {pending.seconds:.0f} s"
+    outcomes = [
+        Outcome(f"{PENDING}: {told}, at most {PENDING_SECONDS:.0f} s", pending.seconds <= PENDING_SECONDS),
+        Outcome(
+            f"{PENDING}: {pending.busiest} questions to the resolver in its busiest second, at most {RESOLVER_RATE}",
+            pending.busiest <= RESOLVER_RATE,
+        ),
+        Outcome(
+            f"{PENDING}: {pending.poll_cpu_ms:.1f} ms of CPU to tell how it stands with a domain, at most {POLL_CPU_MS:g} ms",
+            pending.poll_cpu_ms <= POLL_CPU_MS,
+        ),
+    ]
+    for what, times, most in (
+        ("how it stands with a domain is told", pending.polls, POLL_SECONDS),
+        ("a new name's visitor is served", pending.visits, VISIT_SECONDS),
+    ):
+        worst = percentile(times)
+        outcomes.append(
+            Outcome(f"{PENDING}: meanwhile {what} after {worst:.2f} s at the 99th percentile, below {most:g} s", worst < most)
+        )
+    for what, times, most in (
+        ("registered with its record right", pending.registered, REGISTERED_SECONDS),
+        ("the same meanwhile", pending.registered_meanwhile, REGISTERED_SECONDS),
+        ("its record made", pending.appeared, APPEARED_SECONDS),
+        ("the same meanwhile", pending.appeared_meanwhile, APPEARED_SECONDS),
+    ):
+        middle = statistics.median(times)
+        outcomes.append(Outcome(f"{PENDING}: active after {middle:.2f} s, {what}, below {most:g} s", middle < most))
+    return outcomes
 
 
 def judge_scale(scale: Scale) -> list[Outcome]:

@@ -8,7 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from bench.scenarios import DENIED, NEVER_SEEN, RUSH, SCALE, SCENARIOS
+from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,6 +51,12 @@ def table(results: dict[str, Any]) -> str:
             f"With {scale['domains']:,} registered domains: {start:.2f} s from exec to the first answer, at most "
             f"{max(scale['private']) / 1e6:.0f} MB for each worker alone, {added * 1000:.0f} ms until every worker serves a "
             "domain just added."
+        )
+    if pending := results.get(PENDING):
+        lines.append(
+            f"{pending['domains']:,} domains that wait for their record, all due at once: each looked at after "
+            f"{pending['seconds']:.0f} s. A name whose record is right is active "
+            f"{statistics.median(pending['registered']):.1f} s after its registration."
         )
     return "\n".join(lines)
 

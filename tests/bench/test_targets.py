@@ -1,7 +1,10 @@
 """Which targets are reached."""
 
+import pytest
+
 from bench.denied import Denied
 from bench.figures import Sample
+from bench.pending import Pending
 from bench.rush import Rush
 from bench.scale import Scale
 from bench.targets import OURS, judge
@@ -79,3 +82,42 @@ def test_a_rush_is_judged_by_the_orders_that_it_made_and_by_who_was_served_last(
     assert [outcome.reached for outcome in judge({}, {}, None, None, rush(orders=2))] == [False, True]
     assert [outcome.reached for outcome in judge({}, {}, None, None, rush(many=[1.0] * 49 + [5.0]))] == [True, False]
     assert [outcome.reached for outcome in judge({}, {}, None, None, rush(many=[1.0] * 49))] == [True, False]
+
+
+def pending(**changes: object) -> Pending:
+    figures = {
+        "seconds": 110.0,
+        "look_cpu_ms": 4.0,
+        "asked_resolver": 3.0,
+        "asked_authority": 8.0,
+        "busiest": 310,
+        "at_once": 60,
+        "poll_cpu_ms": 2.0,
+        "polls": [0.01] * 300,
+        "visits": [0.2] * 20,
+        "registered": [0.5],
+        "registered_meanwhile": [0.6],
+        "appeared": [1.8],
+        "appeared_meanwhile": [2.1],
+    }
+    return Pending(domains=10_000, **(figures | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("missed", "changes"),
+    [
+        (None, {}),
+        (0, {"seconds": 301.0}),
+        (1, {"busiest": 601}),
+        (2, {"poll_cpu_ms": 4.1}),
+        (3, {"polls": [0.01] * 96 + [0.6] * 4}),
+        (4, {"visits": [0.2] * 19 + [2.5]}),
+        (5, {"registered": [2.1]}),
+        (6, {"registered_meanwhile": [2.1]}),
+        (7, {"appeared": [5.1]}),
+        (8, {"appeared_meanwhile": [5.1]}),
+    ],
+)
+def test_domains_that_wait_are_judged_by_their_looks_and_by_who_waits_meanwhile(missed: int | None, changes: dict[str, object]):
+    reached = [outcome.reached for outcome in judge({}, {}, None, None, None, pending(**changes))]
+    assert reached == [number != missed for number in range(9)]

@@ -35,9 +35,13 @@ LOOKS = 256
 """Looks at once that nobody asked for: each may take 8 s where servers are silent. Whoever looks bounds what resolvers are
 asked."""
 
-ROUND_SECONDS, BEGUN = 0.1, 10
+ROUND_SECONDS, BEGUN, LEAST = 0.1, 10, 2
 """Between two looks at the store at least, and looks that each begins at most: a hundred a second, so that 10,000 domains which
-are all due are worked through in 100 s, and who waits for an answer or a certificate meanwhile finds half of a core left."""
+are all due are worked through in 100 s. Where the loop is busy it begins fewer, down to LEAST: who waits for an answer or for a
+certificate goes first."""
+
+LATE_SECONDS = 0.03
+"""By so much later than it should a pause ends where the loop is busy."""
 
 LOOK_SECONDS = 25.0
 """What one look may take."""
@@ -108,6 +112,7 @@ class Reconciler:
         self._visits: dict[str, Visit] = {}
         self._verdicts: OrderedDict[str, Verdict] = OrderedDict()
         self._notes = Notes(store, self._holder, clock)
+        self._begun = BEGUN
         self._issuing = 0
         self._wake = asyncio.Event()
         self._looked_at = clock()
@@ -140,7 +145,7 @@ class Reconciler:
             while True:
                 self._wake.clear()
                 pause = await self._round() - ROUND_SECONDS
-                await asyncio.sleep(ROUND_SECONDS)
+                self._begun = begun_after(self._begun, await _late(ROUND_SECONDS))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._wake.wait()
@@ -164,7 +169,7 @@ class Reconciler:
         room = LOOKS - sum(visit.looking and not visit.urgent for visit in self._visits.values())
         if room <= 0:
             return REST_SECONDS  # whoever is ready wakes us
-        most = min(room, BEGUN)
+        most = min(room, self._begun)
         found = await self._store.claim_due_domains(self._lease(now), now, most)
         for domain in found:
             if domain.hostname not in self._visits:
@@ -424,6 +429,20 @@ class _Work:
                     detail=step.error_detail,
                 )
         return step
+
+
+async def _late(seconds: float) -> float:
+    """Sleeps; by how many seconds it was more."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    await asyncio.sleep(seconds)
+    return loop.time() - end
+
+
+def begun_after(begun: int, late: float) -> int:
+    """How many looks the next round begins at most, where the last one might have begun `begun` and the loop was `late`. Half
+    as many, or one more. Pure."""
+    return max(LEAST, begun // 2) if late > LATE_SECONDS else min(BEGUN, begun + 1)
 
 
 def wrong_with(domain: Domain, verdict: Verdict, said: str, *, leads_here: bool | None) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ import pytest
 from edgeproxy.control.dns.pointing import Points
 from edgeproxy.control.domains.lifecycle import Event
 from edgeproxy.control.domains.looking import Live
-from edgeproxy.control.domains.reconciler import CONFIRM_SECONDS, LEASE_SECONDS, moved
+from edgeproxy.control.domains.reconciler import BEGUN, CONFIRM_SECONDS, LATE_SECONDS, LEASE_SECONDS, LEAST, begun_after, moved
 from edgeproxy.control.domains.schedule import SLOWEST_PAUSE
 from edgeproxy.control.issuance.queue import Turn
 from edgeproxy.control.issuance.scheduler import Queued
@@ -360,6 +360,16 @@ async def test_of_three_hundred_due_domains_a_round_begins_some_and_their_looks_
     assert sum(commits) == 300, "what was seen, and the lease's end with it"
     assert len(commits) <= 100
     assert [(await world.get(name)).looks for name in names] == [1] * 300
+
+
+def test_a_busy_loop_begins_fewer_looks_and_one_that_has_time_again_more() -> None:
+    late, begun = 2 * LATE_SECONDS, [BEGUN]
+    for seconds in [late] * 8 + [0.0] * 2 * BEGUN:
+        begun.append(begun_after(begun[-1], seconds))
+    assert begun[1] == BEGUN // 2
+    assert min(begun) == begun[8] == LEAST
+    assert begun[9] == LEAST + 1
+    assert begun[-1] == BEGUN
 
 
 async def test_a_clock_that_is_set_back_puts_off_nothing(world: World) -> None:

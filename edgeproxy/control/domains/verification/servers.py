@@ -79,6 +79,7 @@ class Servers:
         self._zones: Remembered[Zone | None] = Remembered(ZONES, clock)
         self._parents: Remembered[Zone] = Remembered(ZONES, clock)
         self._own: Remembered[tuple[str, ...]] = Remembered(ZONES, clock)
+        self._addresses: Remembered[tuple[str, bool]] = Remembered(ZONES, clock)
 
     async def zone_of(self, name: str) -> Zone | None:
         """The zone of a name's registered domain, with servers to be asked; None where nobody says who they are."""
@@ -94,6 +95,7 @@ class Servers:
         await self._zones.close()
         await self._parents.close()
         await self._own.close()
+        await self._addresses.close()
 
     async def answers(self, zone: Zone, questions: Sequence[tuple[str, str]]) -> tuple[Zone, list[list[Answer]]]:
         """What each server that can be asked says to each question (name, type), and the zone with how they serve it: another
@@ -212,6 +214,19 @@ class Servers:
         return tuple(await asyncio.gather(*(self._nameserver(name, glue.get(name, "")) for name in names[:SERVERS])))
 
     async def _nameserver(self, name: str, glue: str) -> Nameserver:
+        async def find() -> tuple[tuple[str, bool], float]:
+            address, certain = await self._address(name)
+            return (address, certain), ZONE_SECONDS if address else 0.0
+
+        address, certain = await self._addresses.get(name, find)  # thousands of zones are at the same few servers
+        if address:
+            return self._usable(name, address)
+        if glue:
+            return self._usable(name, glue)
+        return Nameserver(name=name, serving=Serving.NOWHERE if certain else Serving.SILENT)
+
+    async def _address(self, name: str) -> tuple[str, bool]:
+        """A server's address by the resolvers, "" where there is none; and whether they know that."""
         certain = True
         for kind in ("A", "AAAA"):
             told = await self._ask(name, kind)
@@ -219,10 +234,8 @@ class Servers:
             if told.said is Said.SILENT:
                 break
             if told.records:
-                return self._usable(name, told.records[0])
-        if glue:
-            return self._usable(name, glue)
-        return Nameserver(name=name, serving=Serving.NOWHERE if certain else Serving.SILENT)
+                return told.records[0], True
+        return "", certain
 
     def _usable(self, name: str, address: str) -> Nameserver:
         return Nameserver(name=name, address=address) if self._allowed(address) else Nameserver(name=name)
