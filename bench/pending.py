@@ -263,8 +263,8 @@ def _until_active(scene: _Scene, name: str, late: float = 0.0) -> float:
 
 
 def _poll(scene: _Scene, plan: Plan, ended: Callable[[int], bool]) -> list[float]:
-    """Asks how it stands with one domain after the other, over one connection under api.hostname: seconds of each answer, from
-    the moment at which its turn was. Raises WrongAnswer."""
+    """Asks how it stands with one domain after the other, over one connection under api.hostname: seconds of each answer. Raises
+    WrongAnswer."""
     times: list[float] = []
     tls = scene.door.context.wrap_socket(scene.door.dial(), server_hostname=_API.hostname)
     with contextlib.closing(http.client.HTTPConnection(_API.hostname, timeout=30.0)) as connection:
@@ -274,12 +274,13 @@ def _poll(scene: _Scene, plan: Plan, ended: Callable[[int], bool]) -> list[float
             turn = begun + len(times) / plan.polls
             _pause(max(0.0, turn - time.monotonic()))
             path = f"{_DOMAINS}/{_name(len(times) * 7 % plan.domains)}"
+            sent = time.monotonic()
             connection.request("GET", path, headers={"authorization": f"Bearer {scene.token}"})
             answer = connection.getresponse()
             text = answer.read()
             if answer.status != 200:
                 raise WrongAnswer(f"GET {path} was answered {answer.status}: {text[:300]!r}")
-            times.append(time.monotonic() - turn)
+            times.append(time.monotonic() - sent)
     return times
 
 
