@@ -263,8 +263,8 @@ def _until_active(scene: _Scene, name: str, late: float = 0.0) -> float:
 
 
 def _poll(scene: _Scene, plan: Plan, ended: Callable[[int], bool]) -> list[float]:
-    """Asks how it stands with one domain after the other, over one connection under api.hostname: seconds of each answer. Raises
-    WrongAnswer."""
+    """Asks how it stands with one domain after the other, over one connection under api.hostname: seconds of each answer.
+    Raises WrongAnswer."""
     times: list[float] = []
     tls = scene.door.context.wrap_socket(scene.door.dial(), server_hostname=_API.hostname)
     with contextlib.closing(http.client.HTTPConnection(_API.hostname, timeout=30.0)) as connection:
