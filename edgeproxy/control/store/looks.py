@@ -14,8 +14,9 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, liter
 from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, map_key, page
+from edgeproxy.control.store.domain_config import domain_of
 from edgeproxy.control.store.domain_life import renewed
-from edgeproxy.control.store.domains import COLUMNS, domain_of
+from edgeproxy.control.store.domains import COLUMNS
 from edgeproxy.control.store.rows.domains import Domain
 from edgeproxy.control.store.rows.issuance import Lease
 from edgeproxy.control.store.schema import domains, leases
