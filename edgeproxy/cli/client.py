@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import select
 import socket
 import tomllib
@@ -29,6 +30,10 @@ PATIENCE = 2.0
 
 SILENT = "admin_silent"
 """The code of AdminUnavailable where somebody listens and does not answer in time."""
+
+
+_IN_REQUEST = re.compile(r"(?<!\S)(?:body|query)\.(?=\w+: )")
+"""Where in a request a field is at fault; whoever typed a command has written none."""
 
 
 class Refused(EdgeError):
@@ -229,7 +234,7 @@ def refusal_of(problem: Mapping[str, Any], status: int = 0) -> Refused:
     told = problem.get("status")
     return Refused(
         told if isinstance(told, int) else status,
-        str(problem.get("detail") or f"The edge answered {status} without saying why."),
+        _IN_REQUEST.sub("", str(problem.get("detail") or f"The edge answered {status} without saying why.")),
         code=str(problem.get("code", "refused")),
         cause=str(problem.get("cause") or ""),
         fault=Fault(fault) if fault in set(Fault) else Fault.EDGE,

@@ -35,11 +35,27 @@ ConfigFile = Annotated[
         show_default=False,
     ),
 ]
-NewHost = Annotated[str, typer.Argument(metavar="HOST", help="A hostname, like gallery.example.com.", show_default=False)]
+
+
+def named(context: typer.Context, value: str) -> str:
+    """An argument that becomes a part of a path: what cannot be one is told here, for the edge could only say that there is
+    nothing under the path."""
+    if not context.resilient_parsing and (not value.strip(". ") or "/" in value):
+        raise typer.BadParameter(f"{value!r} names nothing.")
+    return value
+
+
+NewHost = Annotated[
+    str, typer.Argument(metavar="HOST", help="A hostname, like gallery.example.com.", show_default=False, callback=named)
+]
 Host = Annotated[
     str,
     typer.Argument(
-        metavar="HOST", help="A hostname, like gallery.example.com.", show_default=False, autocompletion=registered_names
+        metavar="HOST",
+        help="A hostname, like gallery.example.com.",
+        show_default=False,
+        autocompletion=registered_names,
+        callback=named,
     ),
 ]
 WorkspaceFilter = Annotated[

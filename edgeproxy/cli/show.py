@@ -112,7 +112,7 @@ class Progress:
     def __init__(self, what: str) -> None:
         self._what = what
         self._since = time.monotonic()
-        self._live = sys.stderr.isatty()
+        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._last = ""
 
     def __enter__(self) -> Self:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from edgeproxy.cli.completion import known_workspaces, registered_names
-from edgeproxy.cli.options import Json, Limit, Socket, WorkspaceFilter, admin
+from edgeproxy.cli.options import Json, Limit, Socket, WorkspaceFilter, admin, named
 from edgeproxy.cli.show import as_json, listing_as_json, say, table
 from edgeproxy.model import TokenScope
 from edgeproxy.units import Duration
@@ -97,7 +97,7 @@ def list_tokens(
 
 @app.command()
 def revoke(
-    token_id: Annotated[str, typer.Argument(metavar="ID", help="As `tokens list` has it.", show_default=False)],
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="As `tokens list` has it.", show_default=False, callback=named)],
     json: Json = False,
     socket: Socket = None,
 ) -> None:

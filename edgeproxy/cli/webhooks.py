@@ -9,7 +9,7 @@ from urllib.parse import quote
 import typer
 
 from edgeproxy.cli.main import REFUSED
-from edgeproxy.cli.options import Json, Limit, Socket, admin
+from edgeproxy.cli.options import Json, Limit, Socket, admin, named
 from edgeproxy.cli.show import as_json, fields, listing_as_json, say, table, text_of
 from edgeproxy.errors import EdgeError, Fault
 
@@ -20,7 +20,10 @@ SECRET_BYTES = 1_024
 
 app = typer.Typer(help="Endpoints that events are sent to.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The endpoint's id; `webhooks list` has it.", show_default=False)]
+Id = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The endpoint's id; `webhooks list` has it.", show_default=False, callback=named),
+]
 Events = Annotated[
     list[str] | None,
     typer.Option(

@@ -8,14 +8,17 @@ from urllib.parse import quote
 import typer
 
 from edgeproxy.cli.completion import known_workspaces
-from edgeproxy.cli.options import Json, Limit, Socket, admin
+from edgeproxy.cli.options import Json, Limit, Socket, admin, named
 from edgeproxy.cli.show import as_json, fields, listing_as_json, say, table
 
 WORKSPACES = "/api/v1/infrastructure/workspaces"
 
 app = typer.Typer(help="Whether workspaces may have domains of their own, and how many.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="A workspace's id.", show_default=False, autocompletion=known_workspaces)]
+Id = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="A workspace's id.", show_default=False, autocompletion=known_workspaces, callback=named),
+]
 
 _SAYS = {
     "api": "set here or by the API",

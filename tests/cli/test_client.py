@@ -151,3 +151,15 @@ def test_the_socket_is_found_by_environment_then_configuration_then_default(tmp_
     assert str(default_socket({}, config)) == "/srv/a.sock"
     assert str(default_socket({"EDGEPROXY_ADMIN__SOCKET": "/b.sock"}, config)) == "/b.sock"
     assert str(default_socket({"EDGEPROXY_SOCKET": "/c.sock", "EDGEPROXY_ADMIN__SOCKET": "/b.sock"}, config)) == "/c.sock"
+
+
+@pytest.mark.parametrize(
+    ("detail", "told"),
+    [
+        ("body.max_domains: input should be less.", "max_domains: input should be less."),
+        ("query.limit: too many. body.a: no.", "limit: too many. a: no."),
+        ("The body.x of this is somebody.else: so.", "The body.x of this is somebody.else: so."),
+    ],
+)
+def test_a_field_is_told_without_its_place_in_a_request_that_nobody_wrote(detail, told):
+    assert refusal_of({"detail": detail}).detail == told

@@ -61,3 +61,13 @@ def test_without_a_socket_the_environment_says_where(tmp_path, monkeypatch):
     assert admin(None).path == server.path
     assert admin(tmp_path / "there.sock").path == tmp_path / "there.sock"
     server.server_close()
+
+
+@pytest.mark.parametrize("wrong", ["", " ", ".", "..", "../../etc", "a/b"])
+@pytest.mark.parametrize(
+    "command", ["domains show", "doctor", "certs issue", "workspaces show", "tokens revoke", "webhooks test"]
+)
+def test_what_names_nothing_asks_nobody(cli, edge, command, wrong):
+    status, out, err = cli(*command.split(), wrong)
+    assert (status, out, edge.asked) == (main.USAGE, "", [])
+    assert f"{wrong!r} names nothing." in err
