@@ -2,7 +2,7 @@
 
 What counts is the time from a request's head to the first byte of its answer: a large download, an event stream or a slow
 visitor say nothing of it. Only a request that took longer than `alerts.latency` in all is looked at here, so that others pay
-one comparison (10 ns); how many these were is known already, since requests are counted by hostname.
+one comparison (10 to 20 ns), and it 0.6 µs; how many there were in all is known, since requests are counted by hostname.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from edgeproxy.model import wildcard_of
 
 if TYPE_CHECKING:
     from edgeproxy.edge.exchange import Exchange
+    from edgeproxy.edge.upstream.target import Target
 
 NAMES: Final = 256
 """Names that are told of. They are those of the map, so that nobody can make them up. When there is no more room the quieter
@@ -43,7 +44,7 @@ class _Name:
     failed: int = 0
     requests: int = 0
     """All that were told."""
-    origin: str = ""
+    origin: Target | None = None
 
 
 class Latency:
@@ -86,7 +87,7 @@ class Latency:
             if len(self._names) >= NAMES:
                 return None
             name = self._names[key] = _Name(0.0)
-        name.origin = str(destination.route.target)[:ORIGIN]
+        name.origin = destination.route.target
         return name
 
     def tell(
@@ -108,7 +109,7 @@ class Latency:
                 continue
             if whole and requests > 0:
                 name.requests += requests
-                told[key] = Sketch(max(requests, slow), name.waits, name.origin, name.failed)
+                told[key] = Sketch(max(requests, slow), name.waits, str(name.origin)[:ORIGIN], name.failed)
             name.waits, name.apart, name.failed = {}, 0, 0
         if len(self._names) >= NAMES:
             quiet = sorted(self._names, key=lambda key: self._names[key].requests)[: NAMES // 4]
