@@ -1,4 +1,5 @@
-"""What stands before every endpoint: a request id, a bound on the body and on concurrency, and the last resort for errors.
+"""What stands before every endpoint: a request id, a bound on the body and on concurrency, JSON that is JSON, and the last
+resort for errors.
 
 Plain ASGI. The body is read before the endpoint runs, so that its size and time are bounded in one place.
 """
@@ -13,6 +14,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgeproxy.control.api.problems import Refused, response
+from edgeproxy.control.api.strict import check_json
 from edgeproxy.errors import EdgeError
 
 BODY_BYTES = 1024 * 1024
@@ -70,6 +72,12 @@ class Guard:
                 await response(error, request_id, {"connection": "close"}, path=path)(scope, receive, send_with_id)
                 return
             if body is not None:
+                try:
+                    if _is_json(scope):
+                        check_json(body)
+                except Refused as error:
+                    await response(error, request_id, path=path)(scope, receive, send_with_id)
+                    return
                 await self._app(scope, _replay(body, receive), send_with_id)
         except Exception as error:  # the last resort: logged once, counted, answered without internals
             self._unexpected("api")
@@ -87,6 +95,13 @@ class Guard:
             await response(EdgeError(detail), request_id, path=path)(scope, receive, send_with_id)
         finally:
             self._running -= 1
+
+
+def _is_json(scope: Scope) -> bool:
+    """Whether the framework will take the body for JSON."""
+    given = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    kind = given.partition(b";")[0].strip().lower()
+    return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes | None:

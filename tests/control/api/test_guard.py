@@ -144,6 +144,16 @@ async def test_requests_above_the_bound_are_told_to_come_again(client, app, monk
     assert (await client.get("/waits")).json() == "done"
 
 
+async def test_json_that_could_be_read_in_two_ways_reaches_no_endpoint(client, app):
+    twice = b'{"domain": "a", "domain": "b"}'
+    for kind in ("application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"):
+        answer = await client.post("/length", content=twice, headers={"content-type": kind})
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
+        assert answer.headers["x-request-id"] == answer.json()["request_id"]
+    assert (await client.post("/length", content=twice, headers={"content-type": "text/plain"})).json() == len(twice)
+    assert (await client.post("/length", content=b'{"domain": "a"}', headers={"content-type": "application/json"})).json() == 15
+
+
 async def test_a_client_that_leaves_before_its_body_is_whole_reaches_no_endpoint(counted):
     reached = []
 
