@@ -52,8 +52,8 @@ bench: dev ## beside nginx, HAProxy and Caddy; writes bench/RESULTS.md and READM
 bench-quick: dev ## the same in two minutes, only what has a target
 	@$(BIN)/python -m bench --quick --no-write $(ARGS)
 
-fuzz: dev ## the property tests, with many more cases
-	@$(BIN)/python -m pytest tests/fuzz tests/conformance --hypothesis-profile=fuzz $(ARGS)
+fuzz: dev ## the property tests, and schemathesis against the API, with many more cases
+	@$(BIN)/python -m pytest tests/fuzz tests/conformance tests/integration/test_schemathesis.py --hypothesis-profile=fuzz $(ARGS)
 
 docs: config/edgeproxy.toml docs/commands.md ## what is generated: the configuration's sample, the commands' page, README's figures
 	@$(BIN)/python scripts/figures.py
@@ -71,4 +71,4 @@ lock: ## the locked requirements anew, with uv
 	  --custom-compile-command "make lock" --quiet --output-file requirements-dev.lock
 
 clean: ## what was made, but for .run
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache build dist

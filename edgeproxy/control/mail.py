@@ -36,6 +36,13 @@ class MailFailed(EdgeError):
     retryable = True
 
 
+class MailNotSet(MailFailed):
+    """There is no server that could take one."""
+
+    code = "mail_not_set"
+    retryable = False
+
+
 class Mailer:
     """Sends mail as `config.mail` says."""
 
@@ -58,7 +65,7 @@ class Mailer:
         """
         if not self.is_set:
             detail = "No mail can be sent: mail.server is not set. Write the [mail] table of the configuration, and reload."
-            raise MailFailed(detail, code="mail_not_set", retryable=False)
+            raise MailNotSet(detail)
         if self._under_way >= QUEUE:
             raise MailFailed(f"{QUEUE} mails wait to be sent already. Try again in a minute.")
         message = self._message(recipients, subject, text, html)

@@ -1,4 +1,5 @@
-"""The program as one that its API is asked of: a token of each scope, a domain, and a DNS in which nobody has any name."""
+"""The program as one whose API is asked: a token of each scope, a domain, a server for mail, and a DNS in which nobody has any
+name."""
 
 from __future__ import annotations
 
@@ -9,7 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.integration.running import Running
+import httpx2
+
+from tests.integration.running import PATIENCE, Running
+from tests.mailbox import Mailbox
+from tests.ports import free_port
 
 API = "api.test"
 DOMAIN = "shop.example.com"
@@ -28,23 +33,40 @@ SCOPES: Mapping[str, Mapping[str, str]] = {
 class Asked(Running):
     """`Running` with one worker and what the module says."""
 
-    def __init__(self, folder: Path, dns_port: int) -> None:
+    def __init__(self, folder: Path, dns_port: int, mail_port: int) -> None:
         tables: dict[str, dict[str, Any]] = {
             "api": {"hostname": API, "cors_origins": ["https://app.example.com"]},
             "limits": {"token_requests": 100_000},
             "platform": {"name": "ve.example", "cname_target": "edge.platform.com"},
             "dns": {"resolvers": [f"127.0.0.1:{dns_port}"]},
+            "mail": {"server": "127.0.0.1", "port": mail_port, "security": "none", "sender": "edge@ve.example"},
+            "webhooks": {"allow": ["127.0.0.0/8"]},
         }
         super().__init__(folder, tables, workers=1)
         self.tokens: dict[str, str] = {}
+        self.hook = ""
+        """The id of an endpoint of webhooks."""
         self.api_socket = self.socket.with_name("api.sock")
         """Where workers bring what comes for API; they run as this user here."""
 
     def prepare(self) -> None:
-        """Registers the domain and makes a token of each scope."""
+        """Registers the domain, an endpoint of webhooks where nobody is, and a token of each scope."""
         self.add_domain(DOMAIN, WORKSPACE)
+        self.hook = self.made("/api/v1/infrastructure/webhooks", {"url": f"http://127.0.0.1:{free_port()}/"})["webhook"]["id"]
         for scope, more in SCOPES.items():
             self.tokens[scope] = self.made("/api/v1/tokens", {"scope": scope, **more})["token"]
+
+    def described(self, socket_path: Path) -> dict[str, Any]:
+        """/openapi.json as it is under a socket."""
+        fields = {"Authorization": f"Bearer {self.tokens['operator:write']}"}
+        transport = httpx2.HTTPTransport(uds=str(socket_path))
+        with httpx2.Client(transport=transport, base_url="http://edge", headers=fields, timeout=PATIENCE) as client:
+            return dict(client.get("/openapi.json").raise_for_status().json())
+
+    def hints(self) -> str:
+        """More of schemathesis.toml: test events go to the endpoint where nobody is, which is found out at once."""
+        path = "/api/v1/infrastructure/webhooks/{webhook_id}/test"
+        return f'\n[[operations]]\ninclude-path = "{path}"\nparameters = {{ "path.webhook_id" = "{self.hook}" }}\n'
 
     def made(self, path: str, body: object) -> dict[str, Any]:
         """What was made on the admin socket."""
@@ -57,7 +79,7 @@ class Asked(Running):
 @contextlib.contextmanager
 def asked(folder: Path) -> Iterator[Asked]:
     """It runs, and is as it ought to be afterwards."""
-    with nobody_has_any_name() as port, Asked(folder, port) as edge:
+    with nobody_has_any_name() as port, Mailbox() as mailbox, Asked(folder, port, mailbox.port) as edge:
         edge.prepare()
         before = edge.children()
         yield edge

@@ -169,7 +169,7 @@ class Described:
         """The alternatives that a schema stands for, without references."""
         if "$ref" in schema:
             return self.plain(self._schemas[schema["$ref"].rpartition("/")[2]])
-        if "anyOf" in schema:
+        if "anyOf" in schema and "type" not in schema:
             return [each for part in schema["anyOf"] for each in self.plain(part)]
         return [schema]
 
@@ -242,7 +242,7 @@ class Described:
                     yield from (json.dumps({**fitting, name: text}).encode() for text in TEXTS)
                 elif "items" in part:
                     yield from (json.dumps({**fitting, name: [text]}).encode() for text in TEXTS)
-                elif "additionalProperties" in part:
+                elif "patternProperties" in part:
                     yield from (json.dumps({**fitting, name: {text: text}}).encode() for text in TEXTS)
 
     def wrong_queries(self, operation: Operation) -> Iterator[str]:

@@ -56,13 +56,7 @@ def admin(edge) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def places(edge) -> dict[str, bytes]:
     """What there is to be put into paths."""
-    hook = edge.made("/api/v1/infrastructure/webhooks", {"url": "https://hooks.example.com/"})
-    return {
-        "domain": DOMAIN.encode(),
-        "webhook_id": hook["webhook"]["id"].encode(),
-        "event_id": b"evt_0",
-        "id": WORKSPACE.encode(),
-    }
+    return {"domain": DOMAIN.encode(), "webhook_id": edge.hook.encode(), "event_id": b"evt_0", "id": WORKSPACE.encode()}
 
 
 def head(method: str, target: bytes, *fields: bytes, length: int | None = None) -> bytes:

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import StreamingResponse
 
 from edgeproxy.control.api.context import Context, actor_of, context_of
+from edgeproxy.control.api.forms import DomainPath
 from edgeproxy.control.api.infrastructure import how_to_register
 from edgeproxy.control.api.problems import Refused, problem, request_id_of
 from edgeproxy.control.api.shapes import (
@@ -75,7 +76,7 @@ async def list_certificates(request: Request, query: Annotated[CertificateQuery,
 
 
 @router.get("/ssl/{domain}", summary="Show the certificate of a name")
-async def show_certificate(request: Request, domain: str) -> CertificateFound:
+async def show_certificate(request: Request, domain: DomainPath) -> CertificateFound:
     """The certificate that a name is served under: its own, or the wildcard that covers it."""
     context = context_of(request)
     plane = context.open_plane()
@@ -110,7 +111,7 @@ async def show_certificate(request: Request, domain: str) -> CertificateFound:
 
 
 @router.get("/ssl/{domain}/history", summary="Show the certificates that a name had")
-async def show_history(request: Request, domain: str) -> CertificateHistory:
+async def show_history(request: Request, domain: DomainPath) -> CertificateHistory:
     """Who had each made and when, where it came from, and why it ended; also where the name itself is gone."""
     plane = context_of(request).open_plane()
     entries = await plane.store.history_of(hostname(domain[:512], wildcard=True))
@@ -123,7 +124,7 @@ async def show_history(request: Request, domain: str) -> CertificateHistory:
     response_model=CertificateIssued,
     responses=_STREAMED,
 )
-async def issue_certificate(request: Request, domain: str, body: CertificateIn | None = None) -> Any:
+async def issue_certificate(request: Request, domain: DomainPath, body: CertificateIn | None = None) -> Any:
     """Obtains a certificate for a name from the configured CA and publishes it; or, of the type "custom", serves the name under
     the one that comes with the request, from now to its end.
 
@@ -143,7 +144,7 @@ async def issue_certificate(request: Request, domain: str, body: CertificateIn |
 
 
 @router.post("/ssl/{domain}/renew", summary="Renew a certificate now", response_model=CertificateIssued, responses=_STREAMED)
-async def renew_certificate(request: Request, domain: str) -> Any:
+async def renew_certificate(request: Request, domain: DomainPath) -> Any:
     """Obtains a new certificate, with a new key, for a name whatever it has. Progress is told as when one is obtained. An
     uploaded one is refused: only its CA can renew it."""
     context = context_of(request)
@@ -168,7 +169,9 @@ async def renew_many(request: Request, body: RenewalsIn) -> RenewalsBegun:
 
 
 @router.delete("/ssl/{domain}", summary="Go back from an uploaded certificate to the edge's own")
-async def remove_certificate(request: Request, domain: str, query: Annotated[RemoveQuery, Query()]) -> CertificateRemoved:
+async def remove_certificate(
+    request: Request, domain: DomainPath, query: Annotated[RemoveQuery, Query()]
+) -> CertificateRemoved:
     """Destroys what was uploaded for a name, with its key. The edge's own is obtained first where there is none."""
     context = context_of(request)
     plane = context.open_plane()
@@ -177,7 +180,7 @@ async def remove_certificate(request: Request, domain: str, query: Annotated[Rem
 
 
 @router.post("/ssl/{domain}/revoke", summary="Have a certificate revoked and replaced")
-async def revoke_certificate(request: Request, domain: str, body: RevokeIn) -> CertificateRevoked:
+async def revoke_certificate(request: Request, domain: DomainPath, body: RevokeIn) -> CertificateRevoked:
     """Has the CA revoke a name's certificate; one with a new key takes its place where the name may have one."""
     context = context_of(request)
     plane = context.open_plane()

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from edgeproxy.config.rules.addresses import socket_address
 from edgeproxy.control.api.context import context_of
+from edgeproxy.control.api.forms import DomainPath
 from edgeproxy.control.api.problems import Refused
 from edgeproxy.control.api.shapes import Query
 from edgeproxy.control.doctor.diagnosis import diagnose
@@ -54,7 +55,7 @@ class DoctorOut(BaseModel):
 
 
 @router.get("/doctor/{domain}", summary="What is wrong with a name, and what to change")
-async def doctor(request: Request, domain: str, query: Annotated[DoctorQuery, InQuery()]) -> DoctorOut:
+async def doctor(request: Request, domain: DomainPath, query: Annotated[DoctorQuery, InQuery()]) -> DoctorOut:
     """Asks the DNS, the CA and our own listener; takes seconds, some tens where the DNS is silent."""
     context = context_of(request)
     plane = context.open_plane()

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from edgeproxy.control.api.access.caller import caller_of
 from edgeproxy.control.api.context import Context, actor_of, context_of
+from edgeproxy.control.api.forms import DomainPath
 from edgeproxy.control.api.preconditions import etag_of, versions_of
 from edgeproxy.control.api.problems import FieldFault, Refused
 from edgeproxy.control.api.records import proving, records_of
@@ -135,7 +136,7 @@ async def list_domains(request: Request, query: Annotated[DomainQuery, Query()])
 
 
 @router.get("/domains/{domain}", summary="Show a domain")
-async def show_domain(request: Request, response: Response, domain: str) -> DomainOut:
+async def show_domain(request: Request, response: Response, domain: DomainPath) -> DomainOut:
     """One domain. Its ETag is what If-Match of a change may have."""
     context = context_of(request)
     plane = context.open_plane()
@@ -160,7 +161,7 @@ async def show_domain(request: Request, response: Response, domain: str) -> Doma
 async def change_domain(
     request: Request,
     response: Response,
-    domain: str,
+    domain: DomainPath,
     body: DomainPatch,
     if_match: Annotated[
         str | None, Header(max_length=1_024, description="Only where the domain has this ETag; else 412")
@@ -170,7 +171,6 @@ async def change_domain(
     context = context_of(request)
     plane = context.open_plane()
     existing = await _existing(plane, domain, to_add=True)
-    versions = versions_of(if_match, existing)
     given = body.model_fields_set
     change = DomainChange(
         origin=_origin(request, body.origin or "") if "origin" in given else None,
@@ -178,6 +178,7 @@ async def change_domain(
         maintenance=body.maintenance if "maintenance" in given else None,
         metadata=_metadata(body.metadata or {}) if "metadata" in given else None,
     )
+    versions = versions_of(if_match, existing)  # last: RFC 9110 section 13.2.1
     changed = await plane.store.change_domain(
         existing.hostname,
         change,
@@ -192,7 +193,7 @@ async def change_domain(
 
 
 @router.post("/domains/{domain}/verify", summary="Look at a domain's records now")
-async def verify_domain(request: Request, domain: str, body: VerifyIn | None = None) -> DomainVerified:
+async def verify_domain(request: Request, domain: DomainPath, body: VerifyIn | None = None) -> DomainVerified:
     """Looks afresh, within 30 s, and wakes a domain that was parked. Many who ask at once share one look, and one that is less
     than 5 s old counts. With `method` the domain is proven by that from now on; "email" sends a mail with a link and a
     code, which POST …/verify/code takes."""
@@ -209,7 +210,7 @@ async def verify_domain(request: Request, domain: str, body: VerifyIn | None = N
 
 
 @router.post("/domains/{domain}/restore", summary="Bring a removed domain back")
-async def restore_domain(request: Request, domain: str, body: RestoreIn | None = None) -> DomainAdded:
+async def restore_domain(request: Request, domain: DomainPath, body: RestoreIn | None = None) -> DomainAdded:
     """Undoes the removal of a domain that was verified here or was to be, within `verification.undo`. It is served as before
     when this answers, and looked at afresh. The other one of its pair comes back with it if both went together."""
     context = context_of(request)
@@ -226,7 +227,7 @@ async def restore_domain(request: Request, domain: str, body: RestoreIn | None =
 
 
 @router.delete("/domains/{domain}", summary="Remove a domain")
-async def remove_domain(request: Request, domain: str) -> DomainRemoved:
+async def remove_domain(request: Request, domain: DomainPath) -> DomainRemoved:
     """Removes a domain. Every worker refuses it when this answers. One that was added on the operator's word is gone with its
     certificates and their keys; any other can be brought back for `verification.undo`, after which they are destroyed.
 

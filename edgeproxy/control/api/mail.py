@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, Field
 
 from edgeproxy.control.api.context import actor_of, context_of
+from edgeproxy.control.api.forms import MAILBOX
 from edgeproxy.control.api.shapes import Body
 
 router = APIRouter(prefix="/api/v1/admin", tags=["mail"])
@@ -27,7 +28,7 @@ def _mailbox(text: str) -> str:
 class MailIn(Body):
     """POST /api/v1/admin/mail."""
 
-    to: Annotated[str, AfterValidator(_mailbox)] = Field(max_length=320, description="To whom")
+    to: Annotated[str, AfterValidator(_mailbox)] = Field(max_length=320, json_schema_extra=MAILBOX, description="To whom")
 
 
 class MailOut(BaseModel):

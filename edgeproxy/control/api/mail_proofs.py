@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from edgeproxy.control.api.access.caller import caller_of
 from edgeproxy.control.api.context import actor_of, context_of
+from edgeproxy.control.api.forms import DomainPath
 from edgeproxy.control.api.shapes import Body, certain_moment
 from edgeproxy.control.issuance.policy import not_registered
 from edgeproxy.control.issuance.registered import load
@@ -40,7 +41,7 @@ class CodeTaken(BaseModel):
 
 
 @router.post("/domains/{domain}/verify/mail", summary="Send a mail by which a domain's owner proves it")
-async def send_mail(request: Request, domain: str) -> MailSent:
+async def send_mail(request: Request, domain: DomainPath) -> MailSent:
     """Sends a link and a code to admin@, administrator@, webmaster@, hostmaster@ and postmaster@ of the registered domain.
     Those of a mail before count no more. Not for wildcards, nor for names that only a TXT record proves."""
     plane = context_of(request).open_plane()
@@ -51,7 +52,7 @@ async def send_mail(request: Request, domain: str) -> MailSent:
 
 
 @router.post("/domains/{domain}/verify/code", summary="Prove a domain by the code of a mail")
-async def take_code(request: Request, domain: str, body: CodeIn) -> CodeTaken:
+async def take_code(request: Request, domain: DomainPath, body: CodeIn) -> CodeTaken:
     """Takes the code of the last mail. Five may be tried."""
     plane = context_of(request).open_plane()
     existing = await _existing(request, domain)

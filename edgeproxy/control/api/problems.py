@@ -23,7 +23,7 @@ from starlette.routing import Match
 from edgeproxy.control.domains.mail_proof import ProofRefused, TooManyMails
 from edgeproxy.control.domains.service import AlreadyRegistered
 from edgeproxy.control.issuance.scheduler import Queued
-from edgeproxy.control.mail import MailFailed
+from edgeproxy.control.mail import MailFailed, MailNotSet
 from edgeproxy.errors import (
     ConfigError,
     Conflict,
@@ -61,6 +61,7 @@ _STATUS: tuple[tuple[type[EdgeError], int], ...] = (
     (EntitlementDenied, 403),
     (Queued, 503),
     (IssuanceError, 502),
+    (MailNotSet, 409),
     (MailFailed, 502),
     (ProofRefused, 422),
     (TooManyMails, 429),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from edgeproxy.control.api.access.caller import caller_of
 from edgeproxy.control.api.context import Context, context_of
+from edgeproxy.control.api.forms import DomainPath
 from edgeproxy.control.api.shapes import moment
 from edgeproxy.control.domains.records import DnsRecord
 from edgeproxy.control.domains.verification.shown import wanted_records
@@ -56,7 +57,7 @@ class DnsRecords(BaseModel):
 
 
 @router.get("/domains/{domain}/records", summary="Show the DNS records of a domain")
-async def show_records(request: Request, domain: str) -> DnsRecords:
+async def show_records(request: Request, domain: DomainPath) -> DnsRecords:
     """The records that its owner has to set, each with what was seen in its place. POST …/verify looks afresh."""
     context = context_of(request)
     plane = context.open_plane()

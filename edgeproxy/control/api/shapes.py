@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgeproxy.control.api.forms import HOSTNAME, NAME, NAME_CURSOR, SERIAL, URL, WORKSPACE, NameCursor, or_empty
 from edgeproxy.control.api.problems import Refused
 from edgeproxy.model import DomainState, RevocationReason
 
 PAGE = 100
 PAGE_MAX = 1_000
 
-Workspace = Annotated[str, Field(max_length=63, examples=["spandantest"])]
-Name = Annotated[str, Field(max_length=260, examples=["gallery.example.com"])]
+Workspace = Annotated[str, Field(max_length=63, examples=["spandantest"], json_schema_extra=WORKSPACE)]
+Name = Annotated[str, Field(max_length=260, examples=["gallery.example.com"], json_schema_extra=HOSTNAME)]
 
 
 CertificateState = Literal["valid", "due", "parked", "expired", "not_yet_valid", "revoked"]
@@ -40,13 +40,14 @@ class Query(BaseModel):
 METADATA = 16
 """Entries of a domain's metadata."""
 
-Redirect = Annotated[str, Field(max_length=260, examples=["www.example.com"])]
+Redirect = Annotated[str, Field(max_length=260, examples=["www.example.com"], json_schema_extra=or_empty(NAME))]
+Origin = Annotated[str, Field(max_length=2_048, json_schema_extra=or_empty(URL))]
 Metadata = Annotated[
     dict[
         Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")],
         Annotated[str, Field(max_length=512)],
     ],
-    Field(max_length=METADATA, examples=[{"plan": "gold"}]),
+    Field(max_length=METADATA, examples=[{"plan": "gold"}], json_schema_extra={"additionalProperties": False}),
 ]
 
 
@@ -55,7 +56,7 @@ class DomainIn(Body):
 
     domain: Name = Field(description="A hostname, or a wildcard like *.example.com")
     workspace_id: Workspace = Field(description="Whose the domain is; goes to the origin in `origin.header`")
-    origin: str = Field(default="", max_length=2_048, description="The domain's own origin. Empty: the platform's")
+    origin: Origin = Field(default="", description="The domain's own origin. Empty: the platform's")
     auto_configure: bool = Field(default=True, description="Whether the edge obtains its certificate by itself")
     verify: bool = Field(
         default=False,
@@ -78,9 +79,7 @@ class DomainIn(Body):
 class DomainPatch(Body):
     """PATCH …/domains/{domain}. What is left out stays as it is."""
 
-    origin: str | None = Field(
-        default=None, max_length=2_048, description="The domain's own origin. null or \"\": the platform's"
-    )
+    origin: Origin | None = Field(default=None, description="The domain's own origin. null or \"\": the platform's")
     redirect_to: Redirect | None = Field(
         default=None, description='A domain of the same workspace that visitors are sent to instead. null or "": none'
     )
@@ -101,14 +100,19 @@ class VerifyIn(Body):
 class RestoreIn(Body):
     """POST …/domains/{domain}/restore."""
 
-    workspace_id: str = Field(default="", max_length=63, description="Whose it was. Empty: whoever's it was last")
+    workspace_id: str = Field(
+        default="",
+        max_length=63,
+        json_schema_extra=or_empty(WORKSPACE),
+        description="Whose it was. Empty: whoever's it was last",
+    )
 
 
 class DomainQuery(Query):
     """GET …/domains."""
 
     limit: int = Field(default=PAGE, ge=1, le=PAGE_MAX)
-    cursor: str = Field(default="", max_length=512, description="`next_cursor` of the page before")
+    cursor: NameCursor = Field(default="", description="`next_cursor` of the page before")
     workspace_id: str = Field(default="", max_length=63)
     state: DomainState | None = None
     prefix: str = Field(default="", max_length=253, description="How the name begins")
@@ -118,7 +122,7 @@ class CertificateQuery(Query):
     """GET …/ssl."""
 
     limit: int = Field(default=PAGE, ge=1, le=PAGE_MAX)
-    cursor: str = Field(default="", max_length=512, description="`next_cursor` of the page before")
+    cursor: NameCursor = Field(default="", description="`next_cursor` of the page before")
 
 
 class CertificateIn(Body):
@@ -144,7 +148,7 @@ class RevokeIn(Body):
 class RenewalsIn(Body):
     """POST …/ssl-renewals."""
 
-    serials: list[Annotated[str, Field(max_length=200)]] = Field(
+    serials: list[Annotated[str, Field(max_length=200, json_schema_extra=SERIAL)]] = Field(
         min_length=1, max_length=SERIALS, description="Serial numbers in hex, with or without colons"
     )
 
@@ -367,18 +371,16 @@ def certain_moment(at: float) -> str:
     return moment(at) or "1970-01-01T00:00:00Z"
 
 
+_CURSOR = re.compile(rf"{NAME_CURSOR['pattern'].removesuffix('$')}\Z")
+
+
 def to_cursor(last: str) -> str:
-    """The opaque cursor after an entry."""
-    return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
+    """The opaque cursor after an entry, whose name is printable ASCII."""
+    return last.encode("ascii").hex()
 
 
 def from_cursor(cursor: str) -> str:
     """The entry that a cursor points behind; "" for none. Raises Refused for what no page gave."""
-    if not cursor:
-        return ""
-    try:
-        if not cursor.isascii():
-            raise ValueError
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (ValueError, binascii.Error):
-        raise Refused(422, "query.cursor: is not a cursor that a page gave.", code="invalid_cursor") from None
+    if not _CURSOR.match(cursor):
+        raise Refused(422, "query.cursor: is not a cursor that a page gave.", code="invalid_cursor")
+    return bytes.fromhex(cursor).decode("ascii")

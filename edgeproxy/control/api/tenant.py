@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edgeproxy.control.api.access.caller import caller_of
 from edgeproxy.control.api.context import Context, actor_of, context_of
+from edgeproxy.control.api.forms import NAME, WORKSPACE, DomainPath
 from edgeproxy.control.api.problems import Refused
 from edgeproxy.control.api.records import records_of
 from edgeproxy.control.domains.mail_proof import ProofRefused, TooManyMails
@@ -54,9 +55,16 @@ class RegisterIn(BaseModel):
     subdomain: str = Field(
         default="", max_length=253, description='The part before `domain`. "" or "@": the domain itself; "*": all beneath it'
     )
-    domain: str = Field(max_length=253, description="The customer's domain: client-domain.com")
-    workspace_id: str = Field(alias="workspaceId", max_length=63, description="The workspace that its visitors shall see")
-    method: str = Field(default="cname", max_length=16, description=f"How it is proven: {', '.join(METHODS)}, email")
+    domain: str = Field(max_length=253, json_schema_extra=NAME, description="The customer's domain: client-domain.com")
+    workspace_id: str = Field(
+        alias="workspaceId", max_length=63, json_schema_extra=WORKSPACE, description="The workspace that its visitors shall see"
+    )
+    method: str = Field(
+        default="cname",
+        max_length=16,
+        json_schema_extra={"enum": [*METHODS, "email"]},
+        description=f"How it is proven: {', '.join(METHODS)}, email",
+    )
     include_www: bool = Field(alias="includeWww", default=False, description="Its www, or for a www its domain, redirects here")
 
 
@@ -133,7 +141,7 @@ async def register(request: Request, body: RegisterIn) -> RegisterOut:
 
 
 @router.get("/verify/{domain}", summary="Look at a domain's record now", responses=_ERRORS)
-async def verify(request: Request, domain: str) -> VerifyOut:
+async def verify(request: Request, domain: DomainPath) -> VerifyOut:
     """Looks at what the DNS says, at most every 5 s for all who ask and within 30 s, and tells how it stands."""
     context = context_of(request)
     plane = context.open_plane()

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi import Query as InQuery
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from edgeproxy.control.api.access import secret
 from edgeproxy.control.api.access.caller import Caller, caller_of, forbidden
 from edgeproxy.control.api.context import Context, context_of
+from edgeproxy.control.api.forms import HOSTNAME, LINE, WORKSPACE, NameCursor, printable, whole
 from edgeproxy.control.api.problems import FieldFault, Refused
 from edgeproxy.control.api.shapes import PAGE, PAGE_MAX, Body, Query, certain_moment, from_cursor, moment, to_cursor
 from edgeproxy.control.domains.reserved import check_workspace
@@ -32,9 +33,38 @@ BROWSER_SECONDS = 15 * 60
 BROWSER_LONGEST_SECONDS = 60 * 60
 """And at most: it is given to a page, where much can read it."""
 
+_NONE: JsonValue = {"maxLength": 0}
+
+
+_BY_SCOPE: JsonValue = [
+    {
+        "properties": {
+            "scope": {"enum": ["platform", "operator:read", "operator:write"]},
+            "workspace_id": _NONE,
+            "domain": _NONE,
+        },
+        "required": ["scope"],
+    },
+    {
+        "properties": {"scope": {"const": "tenant"}, "workspace_id": WORKSPACE, "domain": _NONE},
+        "required": ["scope", "workspace_id"],
+    },
+    {
+        "properties": {
+            "scope": {"const": "domain:read"},
+            "domain": HOSTNAME,
+            "expires_in": {"anyOf": [{"type": "null"}, {"maximum": BROWSER_LONGEST_SECONDS}]},
+        },
+        "required": ["scope", "domain"],
+    },
+]
+"""Which fields go with which scope."""
+
 
 class TokenIn(Body):
     """POST /api/v1/tokens."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": _BY_SCOPE})
 
     scope: TokenScope = Field(
         strict=False,
@@ -43,11 +73,11 @@ class TokenIn(Body):
     )
     workspace_id: str = Field(default="", max_length=63, description="tenant: whose. A token with a workspace is for that one")
     domain: str = Field(default="", max_length=260, description="domain:read: which")
-    label: str = Field(default="", max_length=100, description="For whoever lists tokens: what it is for")
-    expires_in: int | None = Field(
+    label: Annotated[str, Field(max_length=100, json_schema_extra=LINE), AfterValidator(printable)] = Field(
+        default="", description="For whoever lists tokens: what it is for"
+    )
+    expires_in: Annotated[int, Field(ge=SHORTEST_SECONDS, le=LONGEST_SECONDS), BeforeValidator(whole)] | None = Field(
         default=None,
-        ge=SHORTEST_SECONDS,
-        le=LONGEST_SECONDS,
         description=f"Seconds. null: it does not expire. domain:read: at most {BROWSER_LONGEST_SECONDS}, and null is "
         f"{BROWSER_SECONDS}",
     )
@@ -57,7 +87,7 @@ class TokenQuery(Query):
     """GET /api/v1/tokens."""
 
     limit: int = Field(default=PAGE, ge=1, le=PAGE_MAX)
-    cursor: str = Field(default="", max_length=512, description="`next_cursor` of the page before")
+    cursor: NameCursor = Field(default="", description="`next_cursor` of the page before")
     workspace_id: str = Field(default="", max_length=63)
     ended: bool = Field(default=False, description="Also those that are revoked or have expired within the last 30 days")
 

@@ -8,18 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field
 
 from edgeproxy.config.webhooks import LABEL_CHARACTERS, URL_CHARACTERS, event_filter, secret
+from edgeproxy.control.api.forms import FILTER, HOSTNAME, LINE, MOMENT, SECRET, URL, NumberCursor, or_empty, printable
 from edgeproxy.control.api.shapes import PAGE, PAGE_MAX, Body, Query
 
-Filter = Annotated[str, Field(max_length=64, examples=["domain.*"]), AfterValidator(event_filter)]
+Filter = Annotated[str, Field(max_length=64, examples=["domain.*"], json_schema_extra=FILTER), AfterValidator(event_filter)]
 
 WAIT_SECONDS = 25
 """For which a request for events may wait for one: less than the CLI waits for an answer."""
-
-
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("has characters that cannot be printed")
-    return text
 
 
 def _moment(text: str) -> float:
@@ -40,15 +35,17 @@ def _secret_or_none(text: str) -> str:
     return secret(text) if text else text
 
 
-Label = Annotated[str, Field(max_length=LABEL_CHARACTERS), AfterValidator(_printable)]
-Secret = Annotated[str, Field(max_length=128), AfterValidator(_secret_or_none)]
-Moment = Annotated[str, Field(max_length=40, examples=["2026-11-21T08:00:00Z"]), AfterValidator(_moment)]
+Label = Annotated[str, Field(max_length=LABEL_CHARACTERS, json_schema_extra=LINE), AfterValidator(printable)]
+Secret = Annotated[str, Field(max_length=128, json_schema_extra=SECRET), AfterValidator(_secret_or_none)]
+Moment = Annotated[
+    str, Field(max_length=40, examples=["2026-11-21T08:00:00Z"], json_schema_extra=MOMENT), AfterValidator(_moment)
+]
 
 
 class WebhookIn(Body):
     """POST …/webhooks."""
 
-    url: str = Field(max_length=URL_CHARACTERS, examples=["https://example.com/hooks"])
+    url: str = Field(max_length=URL_CHARACTERS, examples=["https://example.com/hooks"], json_schema_extra=URL)
     events: list[Filter] = Field(default=[], max_length=50, description="Which events it gets; empty: all")
     label: Label = Field(default="", description="What listings and faults call it. Empty: its url")
     secret: Secret = Field(default="", repr=False, description='"whsec_" and base64. Empty: one is made')
@@ -57,7 +54,7 @@ class WebhookIn(Body):
 class WebhookPatch(Body):
     """PATCH …/webhooks/{id}. What is left out stays as it is."""
 
-    url: str | None = Field(default=None, max_length=URL_CHARACTERS)
+    url: Annotated[str, Field(max_length=URL_CHARACTERS, json_schema_extra=URL)] | None = None
     events: list[Filter] | None = Field(default=None, max_length=50)
     label: Label | None = None
     enabled: bool | None = Field(default=None, description="true: it gets what happens from now on. false: nothing any more")
@@ -115,7 +112,7 @@ class DeliveryQuery(Query):
     """GET …/deliveries."""
 
     limit: int = Field(default=PAGE, ge=1, le=PAGE_MAX)
-    cursor: str = Field(default="", max_length=64, description="`next_cursor` of the page before")
+    cursor: NumberCursor = Field(default="", description="`next_cursor` of the page before")
     state: Literal["pending", "failed"] | None = Field(default=None, description="failed: the last try failed, whatever comes")
 
 
@@ -161,9 +158,9 @@ class EventQuery(Query):
     """GET …/events."""
 
     limit: int = Field(default=PAGE, ge=1, le=PAGE_MAX)
-    cursor: str = Field(default="", max_length=64, description="`next_cursor` of the answer before: what came after it")
+    cursor: NumberCursor = Field(default="", description="`next_cursor` of the answer before: what came after it")
     last: int | None = Field(default=None, ge=0, le=PAGE_MAX, description="Instead of a cursor: the newest so many")
-    domain: str = Field(default="", max_length=260, description="Only of this name")
+    domain: str = Field(default="", max_length=260, json_schema_extra=or_empty(HOSTNAME), description="Only of this name")
     wait: int = Field(default=0, ge=0, le=WAIT_SECONDS, description="Seconds to wait for an event where there is none yet")
 
 

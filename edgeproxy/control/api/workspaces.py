@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import structlog
 from fastapi import APIRouter, Request
 from fastapi import Query as InQuery
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from edgeproxy.control.api.context import Context, actor_of, context_of
+from edgeproxy.control.api.forms import NameCursor, WorkspacePath, whole
 from edgeproxy.control.api.infrastructure import wait_published
 from edgeproxy.control.api.shapes import PAGE, PAGE_MAX, Body, Query, from_cursor, moment, to_cursor
 from edgeproxy.control.domains.entitlement import MOST_DOMAINS, Standing
@@ -28,8 +29,8 @@ class WorkspaceIn(Body):
     """PUT …/workspaces/{id}."""
 
     paid: bool = Field(description="Whether the workspace may have domains of its own")
-    max_domains: int | None = Field(
-        default=None, ge=0, le=MOST_DOMAINS, description="How many; null: limits.domains_per_workspace"
+    max_domains: Annotated[int, Field(ge=0, le=MOST_DOMAINS), BeforeValidator(whole)] | None = Field(
+        default=None, description="How many; null: limits.domains_per_workspace"
     )
 
 
@@ -54,7 +55,7 @@ class WorkspaceQuery(Query):
     """GET …/workspaces."""
 
     limit: int = Field(default=PAGE, ge=1, le=PAGE_MAX)
-    cursor: str = Field(default="", max_length=512, description="`next_cursor` of the page before")
+    cursor: NameCursor = Field(default="", description="`next_cursor` of the page before")
 
 
 class WorkspacePage(BaseModel):
@@ -78,14 +79,14 @@ async def list_workspaces(request: Request, query: Annotated[WorkspaceQuery, InQ
 
 
 @router.get("/workspaces/{id}", summary="Show what a workspace is entitled to")
-async def show_workspace(request: Request, id: str) -> WorkspaceOut:  # noqa: A002 - the name in the path
+async def show_workspace(request: Request, id: WorkspacePath) -> WorkspaceOut:  # noqa: A002 - the name in the path
     """What counts for a workspace now. The platform is asked where its last answer no longer does."""
     context = context_of(request)
     return await _view(context, check_workspace(id[:100], context.config))
 
 
 @router.put("/workspaces/{id}", summary="Say what a workspace is entitled to")
-async def put_workspace(request: Request, id: str, body: WorkspaceIn) -> WorkspaceOut:  # noqa: A002 - the name in the path
+async def put_workspace(request: Request, id: WorkspacePath, body: WorkspaceIn) -> WorkspaceOut:  # noqa: A002 - the name in the path
     """This word goes before the configuration and the platform. Domains of a workspace that pays again are served when this
     answers, up to a hundred of them; those of one that does not are suspended after entitlement.grace."""
     context, actor = context_of(request), actor_of(request)
@@ -98,7 +99,7 @@ async def put_workspace(request: Request, id: str, body: WorkspaceIn) -> Workspa
 
 
 @router.delete("/workspaces/{id}", summary="Take back what was said of a workspace")
-async def delete_workspace(request: Request, id: str) -> WorkspaceOut:  # noqa: A002 - the name in the path
+async def delete_workspace(request: Request, id: WorkspacePath) -> WorkspaceOut:  # noqa: A002 - the name in the path
     """From now on the configuration or the platform decides on it again."""
     context, actor = context_of(request), actor_of(request)
     plane = context.open_plane()

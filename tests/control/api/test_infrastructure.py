@@ -451,3 +451,10 @@ async def test_who_was_not_the_last_to_hold_a_name_proves_it(world):
     assert (required["type"], required["name"]) == ("TXT", "_edgeproxy-verify.gallery.client.com")
     refused = await world.client.post(f"{DOMAINS}/gallery.client.com/verify", json={"method": "cname"})
     problem_of(refused, 409, "proof_needed")
+
+
+async def test_what_does_not_fit_is_told_before_the_etag_is_looked_at(world):
+    """RFC 9110 section 13.2.1: a precondition never hides what the request would have been refused for without it."""
+    await add(world, "example.com")
+    answer = await world.client.patch(f"{DOMAINS}/example.com", json={"origin": "AAA"}, headers={"if-match": '"other"'})
+    problem_of(answer, 422, "invalid_origin")

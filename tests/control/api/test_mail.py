@@ -26,7 +26,7 @@ async def test_a_mail_is_sent_by_the_server_that_is_configured(world):
 
 
 async def test_without_a_server_it_is_told_what_to_write(world):
-    document = problem_of(await world.client.post(MAIL, json={"to": "ops@example.com"}), 502, "mail_not_set")
+    document = problem_of(await world.client.post(MAIL, json={"to": "ops@example.com"}), 409, "mail_not_set")
     assert "mail.server is not set" in document["detail"]
     assert (document["fault"], document["retryable"]) == ("operator", False)
 

@@ -104,7 +104,7 @@ async def test_a_tenant_cannot_register_by_mail_where_there_is_none(world):
 
 async def test_without_a_mail_server_it_is_told(world):
     await world.store.add_domain(HOST, "acme", state=DomainState.PENDING_VALIDATION, actor="t", now=world.context.now())
-    problem_of(await world.client.post(f"{DOMAINS}/{HOST}/verify/mail"), 502, "mail_not_set")
+    problem_of(await world.client.post(f"{DOMAINS}/{HOST}/verify/mail"), 409, "mail_not_set")
 
 
 async def test_the_operator_registers_by_mail(world, mailbox):

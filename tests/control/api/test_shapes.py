@@ -100,11 +100,11 @@ def test_domains_are_listed_by_a_state_that_there_is() -> None:
     assert fields_at_fault(DomainQuery, {"state": "sleeping"}) == {"state"}
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=100))
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=100))
 def test_a_cursor_leads_back_to_its_entry_and_needs_no_quoting(last: str) -> None:
     cursor = to_cursor(last)
     assert from_cursor(cursor) == last
-    assert set(cursor) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+    assert set(cursor) <= set("0123456789abcdef")
 
 
 def test_no_cursor_is_the_beginning() -> None:
