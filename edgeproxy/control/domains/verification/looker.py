@@ -109,6 +109,7 @@ class Looker:
         self._target: Remembered[tuple[frozenset[str], str]] = Remembered(1, clock)
         self._signed: Remembered[Dnssec] = Remembered(ZONES, clock)
         self._comparisons: Remembered[DnsRecord] = Remembered(COMPARISONS, clock)
+        self._endings: Remembered[tuple[str, ...]] = Remembered(ZONES, clock)
         self._comparing = asyncio.Semaphore(URGENT)
 
     async def look(self, domain: Domain, *, urgent: bool = False) -> Verdict:
@@ -139,6 +140,7 @@ class Looker:
         await self._target.close()
         await self._signed.close()
         await self._comparisons.close()
+        await self._endings.close()
         await self._files.close()
 
     async def _compared(self, wanted: DnsRecord) -> DnsRecord:
@@ -208,15 +210,19 @@ class Looker:
 
     async def _endless(self, name: str) -> tuple[str, ...]:
         """Where the CNAMEs of a name lead that have no end: in a circle, or on for too long. Else nothing."""
-        found = [name]
-        while len(found) <= ALIASES:
-            told = await self._ask(found[-1], "CNAME")
-            if not told.records:
-                return ()
-            found.append(told.records[0])
-            if found[-1] in found[:-1]:
-                break
-        return tuple(found[1:])
+
+        async def find() -> tuple[tuple[str, ...], float]:
+            found = [name]
+            while len(found) <= ALIASES:
+                told = await self._ask(found[-1], "CNAME")
+                if not told.records:
+                    return (), TROUBLE_SECONDS
+                found.append(told.records[0])
+                if found[-1] in found[:-1]:
+                    break
+            return tuple(found[1:]), TROUBLE_SECONDS
+
+        return await self._endings.get(name, find)  # once for both kinds of address, by each server
 
     async def _by_resolvers(self, wanted: Wanted, seen: Seen) -> Seen:
         """What the resolvers say, as far as they may be asked without harm: not of what is not there yet."""

@@ -111,7 +111,8 @@ class Servers:
                     dataclasses.replace(server, serving=states.get(server.name, server.serving)) for server in zone.servers
                 )
                 return dataclasses.replace(zone, servers=servers), answers
-            servers = await self._nameservers(further.names, further.glue)
+            # no more than are asked: who answers with one delegation after the other is not to spend the resolvers' time
+            servers = await self._nameservers(further.names[:ASKED], further.glue)
             zone = Zone(name=further.zone, delegated=further.names, servers=servers)
         return zone, []
 
