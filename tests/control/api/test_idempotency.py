@@ -91,6 +91,9 @@ async def test_of_many_at_once_one_is_done(world):
 async def test_what_was_refused_may_be_sent_again(world):
     await world.client.post(DOMAINS, json=BODY)
     problem_of(await post(world.client), 409, "conflict")
+    transport = httpx2.ASGITransport(admin_app(world.context))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=20) as next_process:
+        problem_of(await post(next_process), 409, "conflict")
     assert (await world.client.delete(f"{DOMAINS}/gallery.example.com")).status_code == 200
     assert (await post(world.client)).status_code == 201
 
