@@ -6,12 +6,14 @@ import json as codec
 import shlex
 import threading
 import time
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from edgeproxy.cli.completion import known_workspaces
+from edgeproxy.cli.events import again
 from edgeproxy.cli.options import Host, Json, Limit, NewHost, Socket, WorkspaceFilter, admin
 from edgeproxy.cli.show import as_json, end_with_reader, fields, listing_as_json, say, table, text_of, zone_lines
 from edgeproxy.model import ANSWERED, DomainState
@@ -134,7 +136,7 @@ def watch(
     edge.post(f"{_path(host)}/verify")
     before: tuple[Any, ...] = ()
     while True:
-        domain = edge.get(_path(host))
+        domain = again(partial(edge.get, _path(host)))
         error = domain.get("error") or {}
         now = (domain["state"], error.get("code"), error.get("detail"))
         if now != before:

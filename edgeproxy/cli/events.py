@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json as codec
 import select
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -16,9 +18,6 @@ from edgeproxy.cli.show import as_json, end_with_reader, say, text_of
 from edgeproxy.cli.webhooks import WEBHOOKS, Events, Id
 from edgeproxy.errors import AdminUnavailable
 from edgeproxy.units import Duration
-
-if TYPE_CHECKING:
-    from edgeproxy.cli.client import AdminClient
 
 EVENTS = "/api/v1/infrastructure/events"
 
@@ -55,7 +54,7 @@ def tail(
             typer.echo(codec.dumps(event, ensure_ascii=False) if json else _line(event))
         if not follow:
             return
-        page = _following(client, page["next_cursor"], name)
+        page = again(partial(client.get, EVENTS, cursor=page["next_cursor"], domain=name, wait=WAIT_SECONDS))
 
 
 @app.command()
@@ -84,14 +83,14 @@ def replay(
     say(f"{said}. `edgeproxy webhooks deliveries {webhook}` shows what becomes of deliveries.")
 
 
-def _following(client: AdminClient, cursor: str, name: str | None) -> dict[str, Any]:
-    """What comes after a page. An edge that is replaced meanwhile, as by a reload, answers again in a moment."""
+def again(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Asks, again and again where no edge answers: one that is replaced meanwhile, as by a reload, does in a moment."""
     for seconds in RETRY_SECONDS:
         try:
-            return client.get(EVENTS, cursor=cursor, domain=name, wait=WAIT_SECONDS)
+            return ask()
         except AdminUnavailable:
             select.select([], [], [], seconds)
-    return client.get(EVENTS, cursor=cursor, domain=name, wait=WAIT_SECONDS)
+    return ask()
 
 
 def _moment(text: str) -> str:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from edgeproxy.cli import main
+from edgeproxy.cli import events, main
 
 BASE = "/api/v1/infrastructure/domains"
 DOMAIN = {
@@ -263,6 +263,14 @@ def test_watch_ends_with_the_active_domain_or_with_its_time(cli, edge):
     edge.answers[f"GET {BASE}/gallery.example.com"] = (200, PENDING)
     status, _, err = cli("domains", "watch", "gallery.example.com", "--for", "1")
     assert (status, err) == (main.REFUSED, "gallery.example.com is pending_validation: There is no record.\n")
+
+
+def test_watch_goes_on_when_the_edge_is_back(cli, edge, monkeypatch):
+    monkeypatch.setattr(events, "RETRY_SECONDS", (0.01, 0.01))
+    edge.answers[f"POST {BASE}/gallery.example.com/verify"] = (200, {})
+    edge.answers[f"GET {BASE}/gallery.example.com"] = [None, None, (200, ACTIVE), None, None, None]
+    assert cli("domains", "watch", "gallery.example.com") == (main.DONE, "", "gallery.example.com is active\n")
+    assert cli("domains", "watch", "gallery.example.com")[0] == main.UNANSWERED
 
 
 @pytest.mark.parametrize("state", ["verified", "suspended", "parked"])
