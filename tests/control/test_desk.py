@@ -63,11 +63,11 @@ class Worker:
         await desk.attach(index, theirs)
 
     async def answer(self) -> Obtained:
-        return await asyncio.wait_for(self.answers.get(), 10)
+        return await asyncio.wait_for(self.answers.get(), 60)
 
 
 async def eventually(condition) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)

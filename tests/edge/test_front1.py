@@ -404,18 +404,22 @@ async def test_a_body_has_its_time_anew_with_each_part_and_none_while_the_origin
         writer.write(script.response)
 
     script.handler = handler
-    edge = edge_with(tmp_path, maps, port, timeouts=short(client_body=1))
+    edge = edge_with(tmp_path, maps, port, timeouts=short(client_body=120))
     async with edge.running(), connected(edge) as client:
-        client.send(request(b"PUT /", b"Content-Length: 8000006"))
-        for _ in range(6):
+        client.send(request(b"PUT /", b"Content-Length: 8000003"))
+        await until(lambda: script.heads)
+        (connection,) = edge.worker.connections
+        for _ in range(3):
+            before, now = connection.deadline, edge.worker.now
+            await until(lambda now=now: edge.worker.now > now)  # type: ignore[misc]
             client.send(b"x")
-            await asyncio.sleep(0.4)
+            await until(lambda before=before: connection.deadline > before)  # type: ignore[misc]
         client.send(bytes(8_000_000))
         await until(lambda: session(edge)._held)
-        await asyncio.sleep(2)
+        session(edge).expired()
         go.set()
         assert (await client.answer()).status == 200
-    assert len(script.bodies[0]) == 8_000_006
+    assert len(script.bodies[0]) == 8_000_003
 
 
 async def test_who_takes_nothing_of_his_answer_is_dropped_and_counted(

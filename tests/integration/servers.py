@@ -105,7 +105,7 @@ class ChallengeTestServer(Server):
         super().__init__(folder, "challtestsrv")
         self.dns_port = free_port()
         self.management_port = free_port()
-        self._client = httpx2.AsyncClient(trust_env=False, timeout=10)
+        self._client = httpx2.AsyncClient(trust_env=False, timeout=60)
 
     async def __aenter__(self) -> Self:
         await self.start(
@@ -225,7 +225,7 @@ class Pebble(Server):
     async def root(self) -> bytes:
         """The root of the certificates that it issues, PEM; another one after each launch."""
         context = ssl.create_default_context(cafile=self.ca_bundle)
-        async with httpx2.AsyncClient(verify=context, trust_env=False, timeout=10) as client:
+        async with httpx2.AsyncClient(verify=context, trust_env=False, timeout=60) as client:
             answer = await client.get(f"https://127.0.0.1:{self.management_port}/roots/0")
             return answer.raise_for_status().content
 

@@ -288,21 +288,19 @@ def test_a_stale_route_is_served_while_the_gate_is_asked_again(edge, gate):
     gate.answers[name] = routed("after", pause=1.0)
     asked = gate.asked[name]
     began = time.monotonic()
-    slowest = 0.0
+    meanwhile = 0
 
     def changed():
-        nonlocal slowest
-        started = time.monotonic()
+        nonlocal meanwhile
         workspace = visit(edge, name)
-        slowest = max(slowest, time.monotonic() - started)
+        meanwhile += workspace == "before" and gate.asked[name] > asked
         return workspace == "after"
 
     wait_for(changed, "the new workspace")
     # Not by each visitor: once, or twice where the first answer was out of date before the second stood ready.
     assert asked < gate.asked[name] <= asked + 2
     assert time.monotonic() - began >= 1.0
-    # Nobody waited for the gate, which took a second. (A machine that does something else meanwhile may take its time.)
-    assert slowest < 1.0
+    assert meanwhile > 0  # the gate took a second, and nobody waited for it
 
 
 def test_only_a_no_removes_a_route(edge, gate):

@@ -92,7 +92,7 @@ async def status_of(pebble, stored):
     """What the CA says of a certificate: its status and, where it is revoked, the reason's number."""
     serial = f"{x509.load_pem_x509_certificate(stored.chain).serial_number:x}"
     context = ssl.create_default_context(cafile=pebble.ca_bundle)
-    async with httpx2.AsyncClient(verify=context, trust_env=False, timeout=10) as client:
+    async with httpx2.AsyncClient(verify=context, trust_env=False, timeout=60) as client:
         url = f"https://127.0.0.1:{pebble.management_port}/cert-status-by-serial/{serial}"
         found = (await client.get(url)).raise_for_status().json()
     return found["Status"], found.get("Reason")

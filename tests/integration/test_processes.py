@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,10 +78,20 @@ def admin_answers(edge: Running) -> bool:
         return False
 
 
+def died(edge: Running, pid: int) -> dict[str, Any]:
+    """What the supervisor says of a child's death; `after`: the seconds for which it puts off the next one."""
+    return wait_for(
+        lambda: next(
+            (line for line in edge.log_lines() if line["message"] == "died and is replaced" and line["child_pid"] == pid), None
+        ),
+        "word of its death",
+    )
+
+
 # kill -9 of a worker
 
 
-def test_a_killed_worker_is_replaced_within_a_second_and_others_go_on(edge: Running) -> None:
+def test_a_killed_worker_is_replaced_at_once_and_others_go_on(edge: Running) -> None:
     visitors = [edge.visitor(HOST) for _ in range(40)]
     for visitor in visitors:
         assert workspace(visitor.get()) == "spandantest"
@@ -88,13 +99,11 @@ def test_a_killed_worker_is_replaced_within_a_second_and_others_go_on(edge: Runn
     held = connections(edge)
     victim, witness = sorted(held, key=lambda pid: held[pid])
     assert held[victim] > 0
-    began = time.monotonic()
     edge.kill(victim)
     wait_for(lambda: victim not in pids(edge, "w") and len(pids(edge, "w")) == 2, "a new process")
-    took = time.monotonic() - began
     working = [visitor for visitor in visitors if still_works(visitor)]
     assert len(working) == held[witness]
-    assert took < 1.0
+    assert died(edge, victim)["after"] == 0.0
     ready = wait_for(lambda: [line for line in edge.log_lines() if line["message"] == "ready"][3:], "the new worker's word")
     assert ready[0]["child"].startswith("worker")
     for visitor in visitors:
@@ -139,7 +148,6 @@ def test_traffic_goes_on_without_the_controller_and_it_is_replaced(edge: Running
         edge.add_domain(name, name.partition(".")[0])
         edge.get(name)  # has its certificate now
     old_workers, (controller,) = pids(edge, "w"), pids(edge, "ctl")
-    began = time.monotonic()
     os.kill(controller, signal.SIGSTOP)  # gone for as long as this test wants
     for pid in old_workers:
         edge.kill(pid)
@@ -148,11 +156,10 @@ def test_traffic_goes_on_without_the_controller_and_it_is_replaced(edge: Running
     for name in names:
         assert workspace(edge.get(name)) == name.partition(".")[0]
     assert not [line for line in edge.log_lines() if line.get("child") == "controller" and "died" in line["message"]]
-    began = time.monotonic()
     edge.kill(controller)
     wait_for(lambda: pids(edge, "ctl") and controller not in pids(edge, "ctl"), "a new process")
     (replacement,) = pids(edge, "ctl")
-    assert time.monotonic() - began < 2.0
+    assert died(edge, controller)["after"] == 0.0
     wait_for(lambda: admin_answers(edge), "the new controller's answer")
     assert replacement in pids(edge, "ctl")
     assert edge.api("GET", f"/api/v1/infrastructure/domains/{names[0]}")[0] == 200
@@ -236,7 +243,7 @@ def test_stop_on_the_command_line_ends_it(edge: Running) -> None:
 
 def accepts(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
     except OSError:
         return False
     return True

@@ -74,8 +74,8 @@ def test_the_first_request_does_not_wait_for_100_000_domains_to_be_loaded(stoppe
         door.visit(KNOWN[77_777])
         took = time.monotonic() - began
         stopped.wait_ready()  # nor does the controller
-        assert time.monotonic() - began < 20
-        assert took < 5
+        assert time.monotonic() - began < 60
+        assert took < 30
         assert stopped.logged("made anew") is None
     finally:
         stopped.stop()

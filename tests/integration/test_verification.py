@@ -196,4 +196,4 @@ async def test_a_resolver_without_name_servers_behind_it_decides_alone(tmp_path)
         assert (await looker.look(domain(f"none.{ZONE}"))).code == "no_record"
         assert (await looker.look(domain(f"broken.{ZONE}"))).state is State.UNSURE
         await looker.close()
-    assert took < 20
+    assert took < 60

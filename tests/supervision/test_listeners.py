@@ -37,7 +37,7 @@ def free(host: str = "127.0.0.1") -> str:
 def connects(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=60).close()
     except ConnectionRefusedError:
         return False
     return True
@@ -84,7 +84,7 @@ def test_more_connections_than_usual_may_wait(listeners: Listeners) -> None:
     address = free()
     listeners.prepare([Wanted(f"https {address}", address)])
     host, _, port = address.rpartition(":")
-    clients = [socket.create_connection((host, int(port)), timeout=10) for _ in range(300)]
+    clients = [socket.create_connection((host, int(port)), timeout=60) for _ in range(300)]
     for client in clients:
         client.close()
 

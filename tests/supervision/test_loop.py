@@ -26,14 +26,11 @@ def test_a_killed_worker_is_replaced_and_the_others_connections_go_on(edge: Runn
     edge.start()
     workers = with_each_worker(edge, talk)
     victim, witness = workers
-    began = time.monotonic()
     edge.kill(victim)
     wait_for(lambda: len(edge.children()) == 3 and victim not in edge.children(), "a new worker")
-    took = time.monotonic() - began
     assert workers[witness].ask("who")["pid"] == witness
     line = edge.wait_logged("died and is replaced")
     assert (line["child_pid"], line["how"], line["after"]) == (victim, "killed by SIGKILL", 0.0)
-    assert took < 1.0
     with_each_worker(edge, talk)
     assert status(edge)["restarts"] == {"workers": 1, "controller": 0}
     assert ask(edge, "about")["pid"] != victim
@@ -150,10 +147,10 @@ def test_a_killed_controller_is_replaced_and_every_worker_gets_a_fresh_link(edge
     wait_for(lambda: len(links(edge)) == 2, "two links")
     workers = with_each_worker(edge, talk)
     old = next(pid for pid, name in edge.children().items() if name == "edgeproxy ctl")
-    began = time.monotonic()
     edge.kill(old)
     wait_for(lambda: sorted(pid for _, pid in links(edge)) == sorted(workers), "two links to the new controller")
-    assert time.monotonic() - began < 2.0
+    line = edge.wait_logged("died and is replaced")
+    assert (line["child_pid"], line["after"]) == (old, 0.0)
     found = ask_controller(edge, "about")
     assert found["pid"] != old
     assert found["serving"]

@@ -66,12 +66,12 @@ async def serving(app, sock: socket.socket, protocol=AdminProtocol):
     sock.setblocking(False)
     server = Server(app, protocol)
     task = asyncio.ensure_future(server.serve(sockets=[sock]))
-    await asyncio.wait_for(server.up.wait(), 10)
+    await asyncio.wait_for(server.up.wait(), 60)
     try:
         yield server
     finally:
         server.end()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 60)
 
 
 @pytest.fixture

@@ -319,7 +319,7 @@ async def test_steps_are_told_while_the_issuance_goes_on(world):
         client.stream("POST", f"{SSL}/a.example.com", headers={"accept": NDJSON}) as answer,
     ):
         lines = answer.aiter_lines()
-        first = await asyncio.wait_for(anext(lines), 10)
+        first = await asyncio.wait_for(anext(lines), 60)
         assert json.loads(first)["detail"] == "order placed"
         world.issuance.go.set()
         rest = [json.loads(line)["event"] async for line in lines]
