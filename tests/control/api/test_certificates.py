@@ -224,7 +224,7 @@ async def test_many_are_renewed_by_their_serial_numbers(world):
 async def test_one_whose_renewal_rests_is_shown_as_parked(world):
     now = time.time()
     await world.store.add_certificate(msgspec.structs.replace(certificate("a.example.com"), renew_at=now - 60), now)
-    await world.store.went_astray("id-a.example.com", now - 8 * 86_400, now - 60, now + 3_600)
+    await world.store.went_astray("id-a.example.com", now - 8 * 86_400, now - 60, now + 3_600, now)
     (shown,) = (await world.client.get(SSL)).json()["certificates"]
     assert shown["state"] == "parked"
     assert shown["parked_at"].endswith("Z")
