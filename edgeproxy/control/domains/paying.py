@@ -64,7 +64,10 @@ PAUSE_SECONDS = 1.0
 """Between two rounds while there is more to do."""
 
 LOOK_SECONDS = 30.0
-"""Between two rounds otherwise."""
+"""Between two rounds otherwise, unless a grace time ends before."""
+
+LEAST_SECONDS = 0.05
+"""Between two rounds in any case."""
 
 
 class Entitlements:
@@ -241,8 +244,14 @@ class Entitlements:
             self._wake.clear()
             more = await self.review()
             more = await self.apply() or more
-            with anyio.move_on_after(PAUSE_SECONDS if more else LOOK_SECONDS):
+            with anyio.move_on_after(PAUSE_SECONDS if more else await self._until_next()):
                 await self._wake.wait()
+
+    async def _until_next(self) -> float:
+        """Seconds until the next grace time ends, LOOK_SECONDS at most."""
+        now, grace = self._clock(), self._terms.grace
+        since = await self._store.next_unpaid(now - grace)
+        return LOOK_SECONDS if since is None else min(max(since + grace - now, LEAST_SECONDS), LOOK_SECONDS)
 
     async def review(self) -> bool:
         """Looks at a page of the workspaces that have domains, and asks about those where it is time to; whether there are

@@ -96,6 +96,12 @@ class Workspaces(Part):
         certain = or_(workspaces.c.source != "platform", workspaces.c.fresh_until >= certain_at)
         return await self._with_workspaces(and_(workspaces.c.unpaid_since <= since, certain, wanted), limit)
 
+    async def next_unpaid(self, after: float) -> float | None:
+        """When the first of those workspaces stopped paying that did so later than `after`; None: none did."""
+        since = workspaces.c.unpaid_since
+        row = await self.database.first(select(since).where(since > after).order_by(since).limit(1))
+        return None if row is None else float(row.unpaid_since)
+
     async def suspended_domains_of_paid(self, limit: int, *, since: float) -> list[Domain]:
         """Suspended domains of workspaces that pay, or have not paid for a shorter time than since `since`, or of which nothing
         was said."""

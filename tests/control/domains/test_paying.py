@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -370,3 +371,20 @@ async def test_the_task_works_by_itself_and_sooner_when_somebody_pays(world, mon
     await until("verified")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_the_task_acts_when_the_grace_time_ends_and_not_a_round_later(world, monkeypatch):
+    await world.add("a.example.com")
+    entitlements = world.entitlements(grace=Duration(1.0))
+    monkeypatch.setattr(module, "LOOK_SECONDS", 3600.0)
+    began = time.monotonic()
+    monkeypatch.setattr(entitlements, "_clock", lambda: world.now + time.monotonic() - began)
+    task = asyncio.ensure_future(entitlements.run())
+    try:
+        await entitlements.say("acme", paid=False, max_domains=None, actor="t")
+        async with asyncio.timeout(60):
+            while (await world.states())["a.example.com"] != "suspended":
+                await asyncio.sleep(0.02)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

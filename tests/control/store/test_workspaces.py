@@ -107,3 +107,11 @@ async def test_what_nobody_needs_is_forgotten(store: Store, monkeypatch: pytest.
     await put(store, said("new"))
     kept = [one for one in ("has", "api", "gone", "new") if await store.workspace(one) is not None]
     assert kept == ["has", "api", "new"]
+
+
+async def test_who_stops_paying_next_is_known(store: Store) -> None:
+    assert await store.next_unpaid(NOW) is None
+    for number, one in enumerate(("a", "b", "c")):
+        await put(store, said(one, paid=False), NOW + 10 * number)
+    await put(store, said("d"), NOW + 5)
+    assert [await store.next_unpaid(after) for after in (NOW - 1, NOW, NOW + 19, NOW + 20)] == [NOW, NOW + 10, NOW + 20, None]
