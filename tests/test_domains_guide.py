@@ -46,7 +46,16 @@ def shape(value):
 def test_every_block_of_a_language_says_what_it_is_for():
     text = (ROOT / "docs" / "domains.md").read_text()
     assert len(re.findall(r"(?m)^```\w*", text)) == 2 * len(BLOCKS)
-    assert {kind for _, kind, _ in BLOCKS} == {"token", "guide", "register", "client", "webhooks", "receiver"}
+    assert {kind for _, kind, _ in BLOCKS} == {
+        "token",
+        "guide",
+        "register",
+        "remove",
+        "restore",
+        "client",
+        "webhooks",
+        "receiver",
+    }
 
 
 class Guide(Shell):
@@ -137,6 +146,9 @@ def curl_lines(guide):
     page = json.loads(guide.run(browser))
     assert (page["scope"], page["domain"]) == ("domain:read", "gallery.customer.localhost")
     assert live(guide, verify.replace("$TOKEN", page["token"]))
+    removed = json.loads(guide.run(block("remove")))["domain_config"]
+    assert (removed["domain"], removed["state"]) == ("gallery.customer.localhost", "removed")
+    assert json.loads(guide.run(block("restore")))["domain_config"]["verified_at"] == one["verified_at"]
 
 
 def live(guide, line):

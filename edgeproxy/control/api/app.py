@@ -28,7 +28,7 @@ from edgeproxy.control.api import (
     workspaces,
 )
 from edgeproxy.control.api.access.areas import Area, allowed
-from edgeproxy.control.api.access.caller import READERS, WRITERS
+from edgeproxy.control.api.access.caller import READERS, TENANTS, WRITERS
 from edgeproxy.control.api.access.door import Door
 from edgeproxy.control.api.access.uses import Uses
 from edgeproxy.control.api.context import Context
@@ -45,18 +45,18 @@ _PROBLEM = {
 }
 
 _PLATFORM = frozenset((TokenScope.PLATFORM,))
-_TENANTS = frozenset((TokenScope.PLATFORM, TokenScope.TENANT))
 
 AREAS = (
-    Area(infrastructure.router, READERS | _TENANTS | {TokenScope.DOMAIN_READ}, WRITERS),
-    Area(records.router, READERS | _TENANTS | {TokenScope.DOMAIN_READ}, WRITERS),
-    Area(tenant.router, _TENANTS | READERS | {TokenScope.DOMAIN_READ}, _TENANTS | WRITERS),
+    Area(infrastructure.router, READERS | TENANTS | {TokenScope.DOMAIN_READ}, WRITERS),
+    Area(infrastructure.owners_router, READERS | TENANTS, WRITERS | TENANTS),
+    Area(records.router, READERS | TENANTS | {TokenScope.DOMAIN_READ}, WRITERS),
+    Area(tenant.router, TENANTS | READERS | {TokenScope.DOMAIN_READ}, TENANTS | WRITERS),
     Area(certificates.router, READERS, WRITERS),
     Area(doctor.router, READERS, WRITERS),
-    Area(tokens.router, READERS | _TENANTS, WRITERS | _TENANTS),
+    Area(tokens.router, READERS | TENANTS, WRITERS | TENANTS),
     Area(webhooks.router, READERS, WRITERS),
     Area(events.router, READERS, WRITERS),
-    Area(mail_proofs.router, READERS, WRITERS | _TENANTS),
+    Area(mail_proofs.router, READERS, WRITERS | TENANTS),
     Area(workspaces.router, READERS | _PLATFORM, WRITERS | _PLATFORM),  # who sells subscriptions says who has one
 )
 """What there is under `api.hostname`, and for whom. Process control and metrics are not: they stay on the admin socket."""
@@ -70,6 +70,7 @@ def admin_app(context: Context) -> FastAPI:
     app = _app(context, "Edgeproxy", "/openapi.json", "/docs")
     app.include_router(admin.router)
     app.include_router(infrastructure.router)
+    app.include_router(infrastructure.owners_router)
     app.include_router(records.router)
     app.include_router(tenant.router)
     app.include_router(certificates.router)

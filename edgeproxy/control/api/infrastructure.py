@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from edgeproxy.control.api.access.caller import caller_of
+from edgeproxy.control.api.access.caller import Caller, caller_of
 from edgeproxy.control.api.context import Context, actor_of, context_of
 from edgeproxy.control.api.forms import DomainPath
 from edgeproxy.control.api.preconditions import etag_of, versions_of
@@ -52,9 +52,11 @@ if TYPE_CHECKING:
 
     from edgeproxy.control.domains.records import DnsRecord
     from edgeproxy.control.plane import Plane
-    from edgeproxy.control.store import Domain, Failure, Sheet
+    from edgeproxy.control.store import Domain, Failure, Removal, Sheet
 
 router = APIRouter(prefix="/api/v1/infrastructure", tags=["domains"])
+owners_router = APIRouter(prefix="/api/v1/infrastructure", tags=["domains"])
+"""What a workspace may do with its own domains, too: who may call it is wider, and whose the domain is, is looked at."""
 log = structlog.get_logger("api")
 
 PUBLISH_SECONDS = 5.0
@@ -192,14 +194,14 @@ async def change_domain(
     return DomainChanged(domain_config=await _view(context, plane, changed), published=published)
 
 
-@router.post("/domains/{domain}/verify", summary="Look at a domain's records now")
+@owners_router.post("/domains/{domain}/verify", summary="Look at a domain's records now")
 async def verify_domain(request: Request, domain: DomainPath, body: VerifyIn | None = None) -> DomainVerified:
     """Looks afresh, within 30 s, and wakes a domain that was parked. Many who ask at once share one look, and one that is less
     than 5 s old counts. With `method` the domain is proven by that from now on; "email" sends a mail with a link and a
-    code, which POST …/verify/code takes."""
+    code, which POST …/verify/code takes. A token of scope tenant may do so with domains of its workspace."""
     context = context_of(request)
     plane = context.open_plane()
-    existing = await _existing(plane, domain)
+    existing = await _own(request, plane, domain)
     if body is not None and body.method == "email":
         await plane.mail_proving.send(existing, actor=actor_of(request))
     elif body is not None and body.method is not None:
@@ -209,14 +211,21 @@ async def verify_domain(request: Request, domain: DomainPath, body: VerifyIn | N
     return DomainVerified(verified=checked.domain.verified_at is not None, dns_records=view.dns_records, domain_config=view)
 
 
-@router.post("/domains/{domain}/restore", summary="Bring a removed domain back")
+@owners_router.post("/domains/{domain}/restore", summary="Bring a removed domain back")
 async def restore_domain(request: Request, domain: DomainPath, body: RestoreIn | None = None) -> DomainAdded:
     """Undoes the removal of a domain that was verified here or was to be, within `verification.undo`. It is served as before
-    when this answers, and looked at afresh. The other one of its pair comes back with it if both went together."""
+    when this answers, and looked at afresh. The other one of its pair comes back with it if both went together.
+
+    A token of scope tenant may do so with domains of its workspace. Of tenants' and platforms' tokens, the workspace has to be
+    entitled to one domain more."""
     context = context_of(request)
     plane = context.open_plane()
-    workspace = "" if body is None else body.workspace_id
-    restored, other = await _pairing(context, plane).undo(domain, workspace, actor=actor_of(request))
+    caller = caller_of(request)
+    removal = await _removal(caller, plane, domain, "" if body is None else body.workspace_id)
+    workspace = removal.domain.workspace_id
+    at_most = await plane.entitlements.allowance(workspace) if caller.acts_for_customers else None
+    pairing = _pairing(context, plane)
+    restored, other = await pairing.undo(domain, workspace, actor=actor_of(request), at_most=at_most)
     published = await wait_published(plane)
     return DomainAdded(
         domain_config=await _view(context, plane, restored),
@@ -226,15 +235,16 @@ async def restore_domain(request: Request, domain: DomainPath, body: RestoreIn |
     )
 
 
-@router.delete("/domains/{domain}", summary="Remove a domain")
+@owners_router.delete("/domains/{domain}", summary="Remove a domain")
 async def remove_domain(request: Request, domain: DomainPath) -> DomainRemoved:
     """Removes a domain. Every worker refuses it when this answers. One that was added on the operator's word is gone with its
     certificates and their keys; any other can be brought back for `verification.undo`, after which they are destroyed.
 
-    Of a pair (`include_www`) the name that redirects goes with the other; by itself it goes alone, and the other stays."""
+    Of a pair (`include_www`) the name that redirects goes with the other; by itself it goes alone, and the other stays. A token
+    of scope tenant may remove domains of its workspace."""
     context = context_of(request)
     plane = context.open_plane()
-    existing = await _existing(plane, domain)
+    existing = await _own(request, plane, domain)
     other = await _pairing(context, plane).remove(existing, actor=actor_of(request))
     published = await wait_published(plane)
     log.info("domain removed", domain=existing.hostname, also=other, workspace=existing.workspace_id, actor=actor_of(request))
@@ -311,6 +321,23 @@ async def _existing(plane: Plane, text: str, *, to_add: bool = False) -> Domain:
     if domain is None:
         raise _unknown(name, to_add=to_add)
     return domain
+
+
+async def _own(request: Request, plane: Plane, text: str) -> Domain:
+    """The same for whoever it is theirs; raises Refused for others."""
+    domain = await _existing(plane, text)
+    caller_of(request).owns(domain.workspace_id, domain.hostname)
+    return domain
+
+
+async def _removal(caller: Caller, plane: Plane, text: str, workspace_id: str) -> Removal:
+    """The removal that a caller undoes, its own if it has one. Raises Refused for another workspace's, and NotFound."""
+    try:
+        removal = await plane.domains.removal_of(text, workspace_id or caller.workspace_id)
+    except NotFound:
+        removal = await plane.domains.removal_of(text, workspace_id)
+    caller.owns(removal.domain.workspace_id, removal.domain.hostname)
+    return removal
 
 
 def _unknown(name: str, *, to_add: bool) -> NotFound:

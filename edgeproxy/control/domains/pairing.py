@@ -45,19 +45,19 @@ class Pairing:
             await self._note(other, paired=False, actor=actor)
         return ""
 
-    async def undo(self, hostname: str, workspace_id: str, *, actor: str) -> tuple[Domain, str]:
+    async def undo(self, hostname: str, workspace_id: str, *, actor: str, at_most: int | None = None) -> tuple[Domain, str]:
         """Brings a removed domain back (`Domains.undo`), and with it the other one of its pair if both were removed together:
         the domain, and the other's name or ""."""
         removal = await self.domains.removal_of(hostname, workspace_id)
         workspace_id = removal.domain.workspace_id
-        back = await self.domains.undo(hostname, workspace_id, actor=actor)
+        back = await self.domains.undo(hostname, workspace_id, actor=actor, at_most=at_most)
         if not back.include_www:
             return back, ""
         name = await _partner(back.hostname)
         together = [each.removed_at for each in await self.store.removals_of(name) if each.domain.workspace_id == workspace_id]
         if removal.removed_at in together:
-            with contextlib.suppress(Conflict, NotFound):  # it is somebody else's by now, or just was brought back
-                return back, (await self.domains.undo(name, workspace_id, actor=actor)).hostname
+            with contextlib.suppress(Conflict, NotFound):  # somebody else's by now, just brought back, or one too many
+                return back, (await self.domains.undo(name, workspace_id, actor=actor, at_most=at_most)).hostname
         other = await self._other(back, among_pairs=False)
         if other is not None and other.redirect_to != back.hostname and back.redirect_to != other.hostname:
             other = None  # registered by itself meanwhile
@@ -75,7 +75,7 @@ class Pairing:
 
     async def _end(self, domain: Domain, actor: str, now: float) -> None:
         if domain.method:
-            await self.domains.remove(domain.hostname, actor=actor, at=now)
+            await self.domains.remove(domain.hostname, domain.workspace_id, actor=actor, at=now)
             return
         destroy = not served_unregistered(domain.hostname, self.config)
         await self.store.remove_domain(domain.hostname, actor=actor, now=now, destroy_keys=destroy)

@@ -331,12 +331,17 @@ class Domains:
 
     # Going and coming back
 
-    async def remove(self, hostname: str, *, actor: str, at: float | None = None) -> tuple[Domain, float]:
+    async def remove(
+        self, hostname: str, workspace_id: str = "", *, actor: str, at: float | None = None
+    ) -> tuple[Domain, float]:
         """Ends a registration; (what it was, Unix time until which it can be brought back). Workers refuse the name as soon as
-        the change is published. `at`: the time that is noted, by default now. Raises NotFound."""
+        the change is published. `at`: the time that is noted, by default now. Raises NotFound, also where the name is not, or
+        not any more, the workspace's ("": whoever's it is)."""
         now = self._clock() if at is None else at
         for _ in range(TRIES):
             domain = await self.get(hostname)
+            if workspace_id not in ("", domain.workspace_id):
+                raise NotFound(not_registered(domain.hostname), code="not_registered")
             next_move(domain.state, Event.REMOVED)
             final_at = now + self._config.verification.undo
             if await self._store.withdraw_domain(domain, actor=actor, now=now, final_at=final_at) is not None:
@@ -353,11 +358,12 @@ class Domains:
             raise NotFound(f"There is no removal of {name} that could be undone.", code="not_removed")
         return removal
 
-    async def undo(self, hostname: str, workspace_id: str = "", *, actor: str) -> Domain:
+    async def undo(self, hostname: str, workspace_id: str = "", *, actor: str, at_most: int | None = None) -> Domain:
         """Brings a removed domain back, the last one of the name, or that of a workspace. It is looked at afresh, and served
-        meanwhile if it was proven before. Raises NotFound and Conflict."""
+        meanwhile if it was proven before. `at_most` is how many domains the workspace may have. Raises NotFound and
+        Conflict."""
         removal, now = await self.removal_of(hostname, workspace_id), self._clock()
-        back = await self._store.restore_domain(removal, _restored(removal, now), actor=actor, now=now)
+        back = await self._store.restore_domain(removal, _restored(removal, now), actor=actor, now=now, at_most=at_most)
         self._reconciler.wake()
         return back
 

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.sqlite import insert
 from edgeproxy.control.store.base import Part, fields, page
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.domain_config import domain_of, told
-from edgeproxy.control.store.domains import COLUMNS, audited, destroy_keys_of, end, put, register
+from edgeproxy.control.store.domains import COLUMNS, audited, destroy_keys_of, end, put, register, within
 from edgeproxy.control.store.outbox import emitted
 from edgeproxy.control.store.rows.domains import Domain, Holder, Removal
 from edgeproxy.control.store.schema import domains, holders, removals
@@ -113,15 +113,19 @@ class DomainLife(Part):
             await end(write, before, actor, now)
         return before
 
-    async def restore_domain(self, removal: Removal, domain: Domain, *, actor: str, now: float) -> Domain:
-        """Brings back a removed domain, as `domain` says. Raises Conflict where the name is registered again by now, and
-        NotFound where its time is over."""
+    async def restore_domain(
+        self, removal: Removal, domain: Domain, *, actor: str, now: float, at_most: int | None = None
+    ) -> Domain:
+        """Brings back a removed domain, as `domain` says. Raises Conflict where the name is registered again by now, or (code
+        `too_many_domains`) the workspace would have more than `at_most` domains, and NotFound where its time is over."""
         hostname, workspace = domain.hostname, domain.workspace_id
         mine = (removals.c.hostname == hostname) & (removals.c.workspace_id == workspace)
         async with self.database.write() as write:
             there = delete(removals).where(mine, removals.c.removed_at == removal.removed_at, removals.c.final_at > now)
             if not (await write.connection.execute(there)).rowcount:
                 raise NotFound(f"{hostname} cannot be brought back any more. Register it again.")
+            if at_most is not None:
+                await within(write, workspace, at_most)
             await put(write, domain)
             held = (holders.c.hostname == hostname) & (holders.c.workspace_id == workspace)
             await write.connection.execute(delete(holders).where(held, holders.c.ended_at == removal.removed_at))

@@ -95,3 +95,15 @@ async def test_a_domain_that_is_none_of_a_pair_goes_and_comes_alone(world: World
     assert await pairing.remove(await world.get(name), actor="t") == ""
     assert (await pairing.undo(name, "", actor="t"))[1] == ""
     assert await there(world) == [APEX, name, WWW]
+
+
+async def test_a_name_that_is_anothers_by_now_is_not_removed_with_the_registration_before(
+    world: World, pairing: Pairing
+) -> None:
+    name = "gallery.client-domain.com"
+    before = await world.register(name)
+    await pairing.remove(before, actor="t")
+    await world.register(name, "two")
+    with pytest.raises(NotFound):
+        await pairing.remove(before, actor="t")
+    assert (await world.get(name)).workspace_id == "two"

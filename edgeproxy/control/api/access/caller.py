@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 READERS: Final = frozenset((TokenScope.OPERATOR_READ, TokenScope.OPERATOR_WRITE))
 WRITERS: Final = frozenset((TokenScope.OPERATOR_WRITE,))
+TENANTS: Final = frozenset((TokenScope.PLATFORM, TokenScope.TENANT))
 NOBODY: Final[frozenset[TokenScope]] = frozenset()
 
 MAKES: Final[Mapping[TokenScope, frozenset[TokenScope]]] = {
@@ -47,6 +48,11 @@ class Caller:
     def is_operator(self) -> bool:
         """Whether this is the operator's own word, which passes where no token's does (origins on private addresses)."""
         return self.scope is None
+
+    @property
+    def acts_for_customers(self) -> bool:
+        """Whether a workspace has to be entitled to what this does for it; not to what the operator does."""
+        return self.scope in TENANTS
 
     def may(self, scopes: frozenset[TokenScope]) -> bool:
         """Whether one of these suffices."""
