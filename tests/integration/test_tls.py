@@ -34,10 +34,52 @@ def test_ciphers_without_forward_secrecy_or_authenticated_encryption_are_refused
     assert "Cipher is (NONE)" in _s_client(edge, "-tls1_2", "-cipher", f"{cipher}@SECLEVEL=0")
 
 
-def _s_client(edge, *options):
+def test_early_data_is_not_taken_and_the_connection_goes_on(edge, tmp_path):
+    """It could be sent again by anybody (RFC 8446 section 8): not even by a client that sends some uninvited."""
+    session, early = tmp_path / "session.pem", tmp_path / "early"
+    asking = f"GET {{}} HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n"
+    options = ("-tls1_3", "-ign_eof")
+    first = _s_client(edge, *options, "-sess_out", session, said=asking.format("/seen"))
+    assert "Max Early Data: 0" in first
+    assert "HTTP/1.1 200" in first
+    session.write_text(_with_early_data(session.read_text()))
+    early.write_text(asking.format("/seen?early"))
+    second = _s_client(edge, *options, "-sess_in", session, "-early_data", early, said=asking.format("/seen?second"))
+    assert "Early data was rejected" in second
+    assert "Reused, TLSv1.3" in second
+    assert second.count("HTTP/1.1 200") == 1
+    assert "target: /seen?second" in second
+    assert "seen?early" not in second
+
+
+def _with_early_data(pem):
+    """The session, as if its ticket had allowed 16 KiB of early data: field 15 of OpenSSL's SSL_SESSION."""
+    der = ssl.PEM_cert_to_DER_cert(pem.replace("SSL SESSION PARAMETERS", "CERTIFICATE"))
+    fields, allowed = [], b"\xaf\x04\x02\x02\x40\x00"
+    at = _content(der, 0)[0]
+    while at < len(der):
+        end = _content(der, at)[1]
+        fields.append(der[at:end])
+        at = end
+    place = next((number for number, field in enumerate(fields) if field[0] > allowed[0]), len(fields))
+    content = b"".join((*fields[:place], allowed, *fields[place:]))
+    der = b"\x30\x82" + len(content).to_bytes(2, "big") + content
+    return ssl.DER_cert_to_PEM_cert(der).replace("CERTIFICATE", "SSL SESSION PARAMETERS")
+
+
+def _content(der, at):
+    """Where the content of a DER element begins and ends."""
+    octets = der[at + 1] - 0x80
+    if octets < 0:
+        return at + 2, at + 2 + der[at + 1]
+    begin = at + 2 + octets
+    return begin, begin + int.from_bytes(der[at + 2 : begin], "big")
+
+
+def _s_client(edge, *options, said=""):
     command = ["openssl", "s_client", "-connect", f"{edge.host}:{edge.https_port}", "-servername", NAME]
     command += ["-CAfile", str(edge.state / "internal-ca.pem"), "-verify_hostname", NAME, *options]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(command, input=said.encode(), capture_output=True, timeout=PATIENCE, check=False)
     return (done.stdout + done.stderr).decode(errors="replace")
 
 
