@@ -100,7 +100,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": TenantError, "d
 async def register(request: Request, body: RegisterIn) -> RegisterOut:
     """Registers a domain. It verifies by itself once its DNS record is there; GET verify looks at once. 409 where it is
     registered, with `dns_records` where it is the same workspace's; where another one registered it and never proved it,
-    `message` names the TXT record with which it is had all the same."""
+    `dns_records` is the TXT record with which it is had all the same."""
     context = context_of(request)
     plane = context.open_plane()
     try:
@@ -199,11 +199,13 @@ def standing(
 
 
 async def _conflict(context: Context, error: AlreadyRegistered) -> JSONResponse:
-    """To its own workspace with its records; to another one, where it was never proven, with the record that would."""
-    message = f"{ALREADY_REGISTERED}. {error.way_out}" if error.way_out else ALREADY_REGISTERED
-    answer: dict[str, Any] = {"status": "error", "message": message}
+    """To its own workspace with its records; to another one, where it was never proven, with the record by which it is had all
+    the same. The message stays what dashboards know."""
+    answer: dict[str, Any] = {"status": "error", "message": ALREADY_REGISTERED}
     if error.domain is not None:
         answer["dns_records"] = await _shown(context, error.domain)
+    elif error.proofs:
+        answer["dns_records"] = [each.shown() for each in error.proofs]
     return JSONResponse(answer, status_code=409)
 
 

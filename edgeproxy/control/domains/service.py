@@ -50,15 +50,19 @@ TRIES = 3
 """How often a step is tried whose row somebody else changes at the same moment."""
 
 
+WAY_OUT = (
+    "Another workspace registered this name and never proved that it is theirs. If it is yours, set this record and register "
+    "it again."
+)
+
+
 class AlreadyRegistered(Conflict):
     """The name is registered. `domain` is the registration, where it is the same workspace's."""
 
     code = "already_registered"
 
     def __init__(self, hostname: str, domain: Domain | None = None, proofs: Sequence[DnsRecord] = ()) -> None:
-        self.way_out = _way_out(proofs)
-        """A sentence: how the name is had all the same. Empty: it is not."""
-        super().__init__(f"{hostname} is registered already. {self.way_out}".rstrip(), retryable=bool(proofs))
+        super().__init__(f"{hostname} is registered already. {_way_out(proofs)}".rstrip(), retryable=bool(proofs))
         self.domain = domain
         self.proofs = tuple(proofs)
         """The TXT records, one for each name that another workspace registered and never proved: once they are there, the same
@@ -255,11 +259,12 @@ class Domains:
         return found
 
     def _claimable(self, wanted: Sequence[Domain]) -> AlreadyRegistered:
-        return AlreadyRegistered(wanted[0].hostname, proofs=[self._text_record(each) for each in wanted])
+        return AlreadyRegistered(wanted[0].hostname, proofs=[self._text_record(each, WAY_OUT) for each in wanted])
 
-    def _text_record(self, domain: Domain) -> DnsRecord:
+    def _text_record(self, domain: Domain, reason: str = "") -> DnsRecord:
         """What proves a name for its workspace."""
-        return record("ownership", "TXT", wanted_of(domain, self._config).text_name, domain.proof, required=True)
+        text_name = wanted_of(domain, self._config).text_name
+        return record("ownership", "TXT", text_name, domain.proof, required=True, reason=reason)
 
     # Verifying
 
