@@ -23,7 +23,7 @@ from edgeproxy.control.dns.pointing import Points
 from edgeproxy.control.domains.lifecycle import Event, Said, heard, next_move
 from edgeproxy.control.domains.looking import Desk, Live, Looker, Prober, Silence, Verdict, suffices
 from edgeproxy.control.domains.noting import Notes
-from edgeproxy.control.domains.schedule import EAGER_PAUSE, SLOWEST_PAUSE, next_look
+from edgeproxy.control.domains.schedule import EAGER_PAUSE, EAGER_SECONDS, SLOWEST_PAUSE, next_look
 from edgeproxy.control.issuance.scheduler import SET_BACK_SECONDS, Queued
 from edgeproxy.control.store import Domain, Lease, Note, Store
 from edgeproxy.errors import EdgeError, Fault, IssuanceError
@@ -170,7 +170,7 @@ class Reconciler:
         if room <= 0:
             return REST_SECONDS  # whoever is ready wakes us
         most = min(room, self._begun)
-        found = await self._store.claim_due_domains(self._lease(now), now, most)
+        found = await self._store.claim_due_domains(self._lease(now), now, most, young=now - EAGER_SECONDS)
         for domain in found:
             if domain.hostname not in self._visits:
                 self._start(domain.hostname, domain)

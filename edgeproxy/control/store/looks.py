@@ -6,6 +6,7 @@ is one short transaction (`Database.note`), and one of them has the notes of man
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,13 +47,21 @@ class Note(msgspec.Struct, frozen=True):
 class Looks(Part):
     """Hostnames are normalised (`model.hostname`) by the caller."""
 
-    async def claim_due_domains(self, lease: Lease, now: float, limit: int) -> list[Domain]:
+    async def claim_due_domains(self, lease: Lease, now: float, limit: int, *, young: float = math.inf) -> list[Domain]:
         """Takes domains whose next look is due, the longest due first, so that nobody else looks at them until the lease
-        ends. `lease.name` does not matter."""
-        query = select(*COLUMNS).where(domains.c.next_look <= now, ~_leased(now)).order_by(domains.c.next_look)
+        ends. `lease.name` does not matter. Half of them, if there are so many, are those whose looks began after `young`: they
+        do not stand behind thousands that have waited for days."""
+        query = select(*COLUMNS).where(domains.c.next_look <= now)
+        first = query.where(domains.c.looking_since > young, ~_leased(now)).order_by(domains.c.next_look)
 
         def claim(connection: Connection) -> list[Domain]:
-            found = [domain_of(row) for row in connection.execute(query.limit(page(limit)))]
+            found = []
+            if young < now:
+                found = [domain_of(row) for row in connection.execute(first.limit(page((limit + 1) // 2)))]
+            others = query.where(domains.c.hostname.not_in([each.hostname for each in found]), ~_leased(now))
+            if limit > len(found):
+                rest = others.order_by(domains.c.next_look).limit(page(limit - len(found)))
+                found += [domain_of(row) for row in connection.execute(rest)]
             _put_leases(connection, [domain.hostname for domain in found], lease)
             return found
 

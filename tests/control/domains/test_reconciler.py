@@ -342,8 +342,8 @@ async def test_of_three_hundred_due_domains_a_round_begins_some_and_their_looks_
     taken, commits = [], []
     claim, write = world.store.claim_due_domains, world.store.note_looks
 
-    async def claimed(*given):
-        found = await claim(*given)
+    async def claimed(*given, **more):
+        found = await claim(*given, **more)
         taken.append(len(found))
         return found
 

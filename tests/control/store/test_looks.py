@@ -62,6 +62,23 @@ async def test_a_clock_that_was_ahead_puts_off_no_look_for_ever(store: Store) ->
     assert [domain.hostname for domain in await store.claim_due_domains(lease(), NOW, 9)] == [NAME]
 
 
+async def test_those_that_were_just_registered_do_not_stand_behind_all_others(store: Store) -> None:
+    for number in range(6):
+        await registered(store, f"old{number}.example.com", next_look=NOW - 90 + number, looking_since=NOW - 9_000)
+    for number in range(6):
+        await registered(store, f"new{number}.example.com", next_look=NOW - 9 + number, looking_since=NOW - 20)
+    taken = [
+        [domain.hostname.partition(".")[0] for domain in await store.claim_due_domains(lease(), NOW, 5, young=NOW - 60)]
+        for _ in range(4)
+    ]
+    assert taken == [
+        ["new0", "new1", "new2", "old0", "old1"],
+        ["new3", "new4", "new5", "old2", "old3"],
+        ["old4", "old5"],
+        [],
+    ]
+
+
 # What is noted
 
 
