@@ -347,6 +347,13 @@ class Connection(asyncio.BufferedProtocol):
         if tls is not None and not self.closing:
             self.transport.writelines(tls.seal_all(data))
 
+    @property
+    def untaken(self) -> int:
+        """Bytes that were sent and that the client's end has not acknowledged."""
+        queued = array.array("i", [0])
+        fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
+        return queued[0] + self.transport.get_write_buffer_size()
+
     def expect(self, seconds: float) -> None:
         """What the client must do next it must do within this time; else `front.expired`."""
         self.deadline = self.worker.now + seconds
@@ -425,9 +432,7 @@ class Connection(asyncio.BufferedProtocol):
     def _still_takes(self) -> bool:
         """Whether the client has yet to take some of what was sent, and has taken some since this was last asked. What the
         kernel holds counts: there a whole download may lie."""
-        queued = array.array("i", [0])
-        fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
-        before, self._sent_left = self._sent_left, queued[0] + self.transport.get_write_buffer_size()
+        before, self._sent_left = self._sent_left, self.untaken
         return 0 < self._sent_left < before
 
     # towards the origin

@@ -171,7 +171,12 @@ class Reception:
         of an answer, is not idle."""
         for connection in itertools.islice(self.connections, SHED_LOOK):
             if _state(connection) == "idle" and not connection.closing and not connection.transport.get_write_buffer_size():
-                connection.close()
+                if isinstance(connection, Connection) and connection.untaken:
+                    # The kernel still has the end of an answer, which a reset would take along, and a client of HTTP/2 speaks
+                    # as long as it reads.
+                    connection.close(linger=True)
+                else:
+                    connection.close()
                 connection.deadline = min(connection.deadline, self._worker.now + SHED_SECONDS)
                 return True
         return False

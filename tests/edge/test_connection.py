@@ -25,7 +25,7 @@ from edgeproxy.link.messages import Obtain
 from edgeproxy.units import Duration
 from tests.edge.client1 import answers_in, half_closed, request
 from tests.edge.client2 import get
-from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, fields, refused, until
+from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, edge_with, fields, refused, until
 from tests.http2_peer import PREFACE, parse_frames
 
 GET = b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n"
@@ -310,6 +310,31 @@ async def test_who_still_speaks_when_the_connection_is_closed_gets_all_that_was_
     assert answered.count(b"x") >= len(LARGE) - 1
     assert b"!" in answered[-100:]
     await until(lambda: not edge.worker.connections)
+
+
+async def test_who_makes_room_while_the_kernel_has_the_end_of_an_answer_gets_it_though_he_speaks(
+    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess
+):
+    script, port = origin
+    script.response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(LARGE) + LARGE
+    edge = edge_with(tmp_path, maps, port, limits=Limits(connections=1))
+    async with edge.running():
+        closing = threading.Event()
+        asking = PREFACE + WIDE + b"\0\0%c\1\5\0\0\0\1" % len(HPACK) + HPACK
+        context = edge.client_context("h2")
+        visit = asyncio.ensure_future(asyncio.to_thread(slow_visit, edge.port, context, asking, closing, PING))
+        await until(lambda: script.heads)
+        (connection,) = cast(list[Connection], list(edge.worker.connections))
+        await until(lambda: connection.front is not None and connection.front.idle)
+        await until(lambda: not connection.transport.get_write_buffer_size())
+        assert connection.untaken
+        _, writer = await edge.connect("gallery.test")
+        assert connection.closing
+        closing.set()
+        answered = await asyncio.wait_for(visit, 30)
+        assert answered.count(b"x") >= len(LARGE) - 1
+        assert b"!" in answered[-100:]
+        writer.close()
 
 
 _DATA_SEGMENTS_IN = 152
