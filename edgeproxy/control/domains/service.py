@@ -136,7 +136,7 @@ class Domains:
         `at_most` is how many domains the workspace may have.
 
         Without `verify` it is the operator's word: served at once. Raises InvalidName for what cannot be registered,
-        AlreadyRegistered, and Conflict (too_many_domains).
+        AlreadyRegistered, and Conflict (too_many_domains, contended).
         """
         name = checked_hostname(hostname, wildcard=True)
         check_reserved(name, self._config)
@@ -182,7 +182,7 @@ class Domains:
                 domain, actor=actor, now=now, at_most=at_most, proven=given_up.keys(), partner=beside
             )
         except Conflict as error:
-            if error.code == "too_many_domains":
+            if error.code in ("too_many_domains", "contended"):
                 raise
             raise await self._refusal(wanted) from None
         for each, loser in given_up.items():

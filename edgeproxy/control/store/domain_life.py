@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import Select, delete, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields, page
@@ -20,7 +20,7 @@ from edgeproxy.control.store.domains import COLUMNS, audited, destroy_keys_of, e
 from edgeproxy.control.store.outbox import emitted
 from edgeproxy.control.store.rows.domains import Domain, Holder, Removal
 from edgeproxy.control.store.schema import domains, holders, removals
-from edgeproxy.errors import Fault, NotFound
+from edgeproxy.errors import Conflict, Fault, NotFound
 
 _PUBLISHED = ("workspace_id", "origin", "redirect_to", "maintenance", "state")
 """Fields that workers may have to know."""
@@ -47,8 +47,8 @@ class DomainLife(Part):
         partner: Domain | None = None,
     ) -> Domain:
         """Registers a domain as it is given, and with it its `partner`, both or neither. Raises Conflict where a name is
-        registered already, or (code `too_many_domains`) the workspace would have more than `at_most` domains, and InvalidName
-        for a `redirect_to` that is not possible.
+        registered already, or (code `too_many_domains`) the workspace would have more than `at_most` domains, or (code
+        `contended`) `must_prove` is not set and should be by now, and InvalidName for a `redirect_to` that is not possible.
 
         `proven`: those of the names whose TXT record was seen for the workspace. Registrations of them by others that were
         never verified give way; whose they were is told.
@@ -60,6 +60,8 @@ class DomainLife(Part):
                 if each.hostname in proven:
                     await _give_way(write, each, actor, now)
                 await register(write, each, actor, now, at_most)
+                if each.method and not each.must_prove:
+                    await _check_nobody_held(write, each)
                 if each.hostname in proven:
                     await audited(write, now, actor, "domain.state", each.hostname, f"{each.state.value}, proven by TXT record")
                     await emitted(write, now, "domain.verified", each.hostname, each.workspace_id, told(each))
@@ -117,7 +119,8 @@ class DomainLife(Part):
         self, removal: Removal, domain: Domain, *, actor: str, now: float, at_most: int | None = None
     ) -> Domain:
         """Brings back a removed domain, as `domain` says. Raises Conflict where the name is registered again by now, or (code
-        `too_many_domains`) the workspace would have more than `at_most` domains, and NotFound where its time is over."""
+        `too_many_domains`) the workspace would have more than `at_most` domains, or (code `held_meanwhile`) another workspace
+        held the name since, and NotFound where its time is over."""
         hostname, workspace = domain.hostname, domain.workspace_id
         mine = (removals.c.hostname == hostname) & (removals.c.workspace_id == workspace)
         async with self.database.write() as write:
@@ -126,6 +129,7 @@ class DomainLife(Part):
                 raise NotFound(f"{hostname} cannot be brought back any more. Register it again.")
             if at_most is not None:
                 await within(write, workspace, at_most)
+            await _check_nobody_held_since(write, removal)
             await put(write, domain)
             held = (holders.c.hostname == hostname) & (holders.c.workspace_id == workspace)
             await write.connection.execute(delete(holders).where(held, holders.c.ended_at == removal.removed_at))
@@ -166,6 +170,28 @@ class DomainLife(Part):
                 )
                 for row in await connection.execute(query)
             ]
+
+
+async def _check_nobody_held(write: Write, domain: Domain) -> None:
+    """Whoever registers a name at the moment at which it is removed has looked for its holders too early. Raises Conflict."""
+    others = or_(holders.c.was_active, holders.c.workspace_id != domain.workspace_id)
+    query = select(holders.c.hostname).where(holders.c.hostname == domain.hostname, others).limit(1)
+    if await write.connection.scalar(query) is not None:
+        raise Conflict(f"{domain.hostname} was removed at this moment. Try again.", code="contended", retryable=True)
+
+
+async def _check_nobody_held_since(write: Write, removal: Removal) -> None:
+    """What proved a name before its removal says nothing after another workspace proved it: its record may still be there.
+    Raises Conflict."""
+    name, workspace = removal.domain.hostname, removal.domain.workspace_id
+    since = (holders.c.workspace_id != workspace) & (holders.c.ended_at >= removal.removed_at)
+    query = select(holders.c.hostname).where(holders.c.hostname == name, since).limit(1)
+    if await write.connection.scalar(query) is not None:
+        raise Conflict(
+            f"{name} cannot be brought back: another workspace has proved since that it is its own, and removed it. Register "
+            "it again, and prove it by its TXT record.",
+            code="held_meanwhile",
+        )
 
 
 async def _give_way(write: Write, to: Domain, actor: str, now: float) -> None:

@@ -136,6 +136,26 @@ async def test_what_another_workspace_held_needs_a_text_record_though_it_leads_h
     assert (await world.register(NAME, "two")).state is S.ACTIVE
 
 
+async def test_who_registers_at_the_moment_of_a_removal_needs_a_text_record_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.zone.says[NAME] = HERE
+    await world.register(NAME, "one")
+    unproven = world.domains._unproven
+
+    async def removed_meanwhile(wanted: Any) -> dict[str, str]:
+        if await world.store.get_domain(NAME) is not None:
+            await world.domains.remove(NAME, actor="t")
+        return await unproven(wanted)
+
+    monkeypatch.setattr(world.domains, "_unproven", removed_meanwhile)
+    with pytest.raises(Conflict) as caught:
+        await world.domains.register(NAME, "two", actor="t")
+    assert (caught.value.code, caught.value.retryable) == ("contended", True)
+    assert await world.store.get_domain(NAME) is None
+    assert (await world.register(NAME, "two")).must_prove
+
+
 async def test_what_was_seen_of_an_earlier_registration_is_not_shown_to_the_next(world: World) -> None:
     before = await world.register(NAME, "one")
     assert world.domains.verdict(before) is NOTHING
@@ -364,6 +384,23 @@ async def test_a_removal_is_not_undone_for_another_workspace_nor_too_late(world:
     world.clock.now += DAY
     with pytest.raises(NotFound):
         await world.domains.undo(NAME, "one", actor="t")
+
+
+@pytest.mark.parametrize("seen", [HERE, NOTHING])
+async def test_a_removal_is_not_undone_after_another_workspace_held_the_name(world: World, seen: Said) -> None:
+    world.zone.says[NAME] = seen
+    await world.register(NAME, "one")
+    await world.domains.remove(NAME, actor="t")
+    world.clock.now += 1
+    world.zone.says[NAME] = TEXT_HERE
+    assert (await world.register(NAME, "two")).state is S.ACTIVE
+    await world.domains.remove(NAME, actor="t")
+    world.zone.says[NAME] = HERE  # what the other one's customer left
+    with pytest.raises(Conflict) as caught:
+        await world.domains.undo(NAME, "one", actor="t")
+    assert caught.value.code == "held_meanwhile"
+    assert await world.store.get_domain(NAME) is None
+    assert (await world.domains.undo(NAME, "two", actor="t")).workspace_id == "two"
 
 
 async def test_a_suspended_domain_stays_suspended_over_its_removal(world: World) -> None:

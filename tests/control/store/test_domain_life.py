@@ -201,7 +201,7 @@ async def test_keys_stay_where_the_name_is_registered_again(store: Store) -> Non
     domain = await registered(store, state=ACTIVE, verified_at=NOW)
     await store.add_certificate(certificate("c1", NAME), NOW)
     await store.withdraw_domain(domain, actor="u", now=NOW + 5, final_at=NOW + 50)
-    await registered(store, workspace="two")
+    await registered(store, workspace="two", must_prove=True)
     [removal] = await store.removals_ending(NOW + 50, 10)
     assert await store.end_removal(removal, keep_keys=False, now=NOW + 50)
     assert await store.get_certificate("c1") is not None
@@ -209,9 +209,9 @@ async def test_keys_stay_where_the_name_is_registered_again(store: Store) -> Non
 
 async def test_that_a_name_was_active_is_never_forgotten_and_who_never_proved_it_never_held_it(store: Store) -> None:
     for active_at in (NOW, None):
-        domain = await registered(store, state=VERIFIED, verified_at=NOW, active_at=active_at)
+        domain = await registered(store, state=VERIFIED, verified_at=NOW, active_at=active_at, must_prove=True)
         await store.withdraw_domain(domain, actor="u", now=NOW + 5, final_at=NOW + 50)
-    await store.withdraw_domain(await registered(store, workspace="two"), actor="u", now=NOW, final_at=NOW)
+    await store.withdraw_domain(await registered(store, workspace="two", must_prove=True), actor="u", now=NOW, final_at=NOW)
     assert [(each.workspace_id, each.was_active) for each in await store.holders_of(NAME)] == [("one", True)]
 
 
