@@ -41,7 +41,7 @@ def test_a_providers_row_is_what_the_edge_says_of_it(name):
 def test_the_common_providers_are_there_and_what_is_to_be_minded():
     assert len(TABLE) >= 25
     [dots] = re.findall(r"(?m)^- (.*): write the value with a dot", PAGE)
-    assert {name for name in TABLE if DOT in KNOWN[name].note} <= set(dots.strip("*").split(", "))
+    assert {name for name in TABLE if DOT in KNOWN[name].note} == set(dots.strip("*").split(", "))
     assert "**Cloudflare**: set *Proxy status* to **DNS only**" in PAGE
 
 

@@ -242,7 +242,7 @@ class Supervisor:
         detail = {"detail": child.failure.detail} if child.failure else {}
         # Whoever sends SIGTERM to all processes of a group has them drain and end, some before this one has read its own.
         tell, what = (self.log.info, "ended by itself") if status == 0 else (self.log.error, "died")
-        tell(f"{what} and is replaced", child=child.name, child_pid=child.pid, how=how, after=delay, **detail)
+        tell(f"{what} and is replaced", child=child.name, child_pid=child.pid, how=how, after=round(delay, 3), **detail)
 
     def _give_up(self, child: Child, how: str) -> None:
         """Before anything was served, a fault that stays is better told than repeated."""
@@ -278,7 +278,9 @@ class Supervisor:
         for child in list(self.family.children.values()):
             silent = signs.silence(child, self.family.table, now)
             if silent > signs.longest(child) and not child.draining and now > self._trust_beats:
-                self.log.error("gives no sign of life and is killed", child=child.name, child_pid=child.pid, silent=silent)
+                self.log.error(
+                    "gives no sign of life and is killed", child=child.name, child_pid=child.pid, silent=round(silent, 3)
+                )
                 self.family.kill(child)
 
     # messages
@@ -296,7 +298,7 @@ class Supervisor:
             self._asked(child, message)
 
     def _is_ready(self, child: Child) -> None:
-        self.log.debug("ready", child=child.name, child_pid=child.pid, took=time.monotonic() - child.born)
+        self.log.debug("ready", child=child.name, child_pid=child.pid, took=round(time.monotonic() - child.born, 3))
         if self._reload is not None and all(each.ready for each in self._reload.workers.values()):
             self._commit()
         elif (
@@ -312,7 +314,7 @@ class Supervisor:
             f"edgeproxy {edgeproxy.__version__} serves",
             listening=", ".join(self._listeners.roles),
             workers=len(self._workers),
-            took=time.time() - self.family.started_at,
+            took=round(time.time() - self.family.started_at, 3),
         )
         self._notifier.ready(self._status_line())
         if self._ready is not None:

@@ -31,6 +31,8 @@ def test_a_killed_worker_is_replaced_and_the_others_connections_go_on(edge: Runn
     assert workers[witness].ask("who")["pid"] == witness
     line = edge.wait_logged("died and is replaced")
     assert (line["child_pid"], line["how"], line["after"]) == (victim, "killed by SIGKILL", 0.0)
+    took = edge.wait_logged(" serves")["took"]
+    assert 0 < took == round(took, 3)
     with_each_worker(edge, talk)
     assert status(edge)["restarts"] == {"workers": 1, "controller": 0}
     assert ask(edge, "about")["pid"] != victim

@@ -1,11 +1,12 @@
 """DNS providers that are known by their name servers: what their forms call a record's name. Pure.
 
 Compared on 2026-11-21 with what is published. The name servers: the providers' own pages (Cloudflare's on nameservers and
-Foundation DNS; OVHcloud's on DNS zones: ovh.net, ovh.ca, anycast.me; DNSimple's; Hostinger's), and what public zones and other
-programs' catalogues show of the others. The fields: Microsoft's guides "Create DNS records at …" (Amazon, Bluehost, DNS Made
-Easy, DreamHost, Hover, IONOS, Name.com, Network Solutions, OVHcloud, Wix), the providers' own guides for the rest. The records
-that stand for a CNAME at the top of a zone: DNSControl's table of providers, and Cloudflare's and Hostinger's pages. Where the
-form's words were not found, `field` is empty, and none are claimed.
+Foundation DNS; OVHcloud's on DNS zones: ovh.net, ovh.ca, anycast.me; DNSimple's; Hostinger's), and what public zones and
+other programs' catalogues show of the others. The fields: Microsoft's guides "Create DNS records at …" (Amazon, Bluehost, DNS
+Made Easy, DreamHost, Hover, IONOS, Name.com, Network Solutions, OVHcloud, Wix), the providers' own guides for the rest; that
+Gandi takes a value without a final dot as a name within the zone, its wiki. The records that stand for a CNAME at the top of
+a zone: DNSControl's table of providers, and Cloudflare's and Hostinger's pages. Where the form's words were not found,
+`field` is empty, and none are claimed.
 
 Not here, because their name servers do not tell them from others: Shopify (it uses several providers' servers), resellers
 under names of their own, and servers that people run themselves.
@@ -70,7 +71,7 @@ PROVIDERS = (
     Provider("Squarespace", (".squarespacedns.com",), "Host"),
     Provider("Hostinger", (".dns-parking.com",), "Name", alias="CNAME"),
     Provider("OVHcloud", (".ovh.net", ".ovh.ca", ".anycast.me"), "Sub-domain", apex="", note=DOT),
-    Provider("Gandi", (".gandi.net",), "Name", alias="ALIAS"),
+    Provider("Gandi", (".gandi.net",), "Name", alias="ALIAS", note=DOT),
     Provider(
         "Hetzner",
         (".ns.hetzner.com", ".ns.hetzner.de", ".first-ns.de", ".second-ns.de", ".second-ns.com", ".your-server.de"),
