@@ -29,10 +29,10 @@ class DnsRecordOut(BaseModel):
     """One of `dns_records`."""
 
     purpose: Literal["routing", "ownership", "acme"]
-    type: str = Field(description="CNAME, A, AAAA or TXT")
-    name: str = Field(description="In full, without the dot at its end")
+    type: str = Field(description="CNAME, A, AAAA or TXT; by method file also FILE: `value` is what it holds, `name` its URL")
+    name: str = Field(description="In full, without the dot at its end; of a FILE its URL")
     host_field: str = Field(
-        description='The name as it is typed at a DNS provider, who adds the domain. "@": the domain itself'
+        description='The name as it is typed at a DNS provider, who adds the domain. "@": the domain itself. Of a FILE its path'
     )
     value: str
     ttl: int = Field(description="Proposed, in seconds")
@@ -43,7 +43,7 @@ class DnsRecordOut(BaseModel):
     )
     ok: bool | None = Field(description="Whether it is right; null: nobody has looked, or the DNS did not answer")
     reason: str = Field(description="What is wrong with it and what to change; empty: nothing is")
-    zone_line: str = Field(description="The record as a line of a zone file")
+    zone_line: str = Field(description="The record as a line of a zone file; of a FILE empty")
     hint: str = Field(description="What to type where at the DNS provider, if its name servers tell which it is; else empty")
 
 

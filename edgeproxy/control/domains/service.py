@@ -162,9 +162,7 @@ class Domains:
                 await self._store.register_domain(domain, actor=actor, now=now), tuple(cautions(name, self._config))
             )
         if method not in METHODS:
-            raise InvalidName(
-                f"{method[:40]!r} is no method of verification; write one of {', '.join(METHODS)}.", code="invalid_method"
-            )
+            raise _no_method(method)
         await asyncio.to_thread(load)  # of public suffixes, which takes 80 ms once
         check_claimable(name, self._config)
         domain = await self._to_prove(domain, method)
@@ -314,9 +312,7 @@ class Domains:
         """Has a domain that is not verified yet proven in another way. Raises NotFound, InvalidName, and Conflict
         (proof_needed) where only the TXT record will do."""
         if method not in METHODS:
-            raise InvalidName(
-                f"{method[:40]!r} is no method of verification; write one of {', '.join(METHODS)}.", code="invalid_method"
-            )
+            raise _no_method(method)
         for _ in range(TRIES):
             domain = await self.get(hostname)
             if domain.method == method or not domain.method or domain.verified_at is not None:
@@ -417,6 +413,19 @@ def _restored(removal: Removal, now: float) -> Domain:
         event = Event.RESTORED_SUSPENDED
     gone = msgspec.structs.replace(was, state=DomainState.REMOVED, version=was.version + 1, updated_at=now)
     return moved(gone, event, now)
+
+
+def _no_method(method: str) -> InvalidName:
+    """The answer to what is none of METHODS. By mail a domain is registered only where the APIs have found that it can be."""
+    if method == "email":
+        detail = (
+            "Proofs by e-mail are not set up here: that is for the platform's operator to do ([mail] of the configuration). "
+            f"Until then, write one of {', '.join(METHODS)}."
+        )
+        return InvalidName(detail, code="mail_not_set")
+    return InvalidName(
+        f"{method[:40]!r} is no method of verification; write one of {', '.join(METHODS)}.", code="invalid_method"
+    )
 
 
 def _contended(hostname: str) -> Conflict:

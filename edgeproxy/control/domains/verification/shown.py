@@ -9,8 +9,8 @@ from edgeproxy.control.domains.records import DnsRecord, record
 from edgeproxy.control.domains.verification.case import Case, printable, readable
 from edgeproxy.control.domains.verification.providers import Provider
 from edgeproxy.control.domains.verification.reading import Leads, Text
-from edgeproxy.control.domains.verification.seen import Problem, Proof, Seen, State, View
-from edgeproxy.control.domains.verification.wanted import Wanted
+from edgeproxy.control.domains.verification.seen import FileSaid, Problem, Proof, Seen, State, View
+from edgeproxy.control.domains.verification.wanted import PATH, Wanted
 
 ROUTED = (Proof.CNAME, Proof.WORKSPACE_CNAME, Proof.ADDRESS)
 
@@ -35,7 +35,31 @@ def records(case: Case, proven: frozenset[Proof], problem: Problem | None, *, lo
         found.append(_owning(case, problem, required=required, looked=looked))
     if case.own_offered and not owned:
         found.append(_own(case, proven, required=by_own, looked=looked))
+    if wanted.method == "file" and not owned:
+        found.append(_file(case, problem, looked=looked))
     return tuple(found)
+
+
+def _file(case: Case, problem: Problem | None, *, looked: bool) -> DnsRecord:
+    """The file that was asked for in place of a DNS record: among the records, so that it is shown with them. Its name
+    is where it goes, and its value what it holds."""
+    wanted = case.wanted
+    found = {each.said for each in case.seen.files}
+    ok = None if not looked or not found or FileSaid.FAILED in found else found == {FileSaid.FOUND}
+    put = f"Put a file at {wanted.file_url}, with nothing in it but {wanted.proof}."
+    told = "" if problem is None else problem.detail
+    return DnsRecord(
+        purpose="ownership",
+        type="FILE",
+        name=wanted.file_url,
+        host_field=f"{PATH}{wanted.proof}",
+        value=wanted.proof,
+        ttl=0,
+        required=True,
+        ok=ok,
+        reason="" if ok else told if wanted.proof in told else f"{told} {put}".strip(),
+        zone_line="",
+    )
 
 
 def _routing(case: Case, *, required: bool) -> list[DnsRecord]:

@@ -8,7 +8,7 @@ from edgeproxy.control.dns.lookup import Said
 from edgeproxy.control.dns.pointing import Points
 from edgeproxy.control.domains.records import record
 from edgeproxy.control.domains.verification.providers import provider_of
-from edgeproxy.control.domains.verification.seen import Proof, State
+from edgeproxy.control.domains.verification.seen import Fetched, FileSaid, Proof, State
 from edgeproxy.control.domains.verification.shown import compared, wanted_records
 from tests.control.domains.verification.cases import (
     HOST,
@@ -47,6 +47,7 @@ def test_before_anybody_has_looked_the_records_are_known():
     [
         (HOST, "cname", Platform(cname_target=TARGET)),
         (HOST, "dns", Platform(cname_target=TARGET)),
+        (HOST, "file", Platform(cname_target=TARGET)),
         (f"*.{ZONE}", "dns", Platform(cname_target=TARGET)),
         (ZONE, "cname", Platform(cname_target=TARGET, addresses=(OURS, OURS6))),
         (ZONE, "cname", Platform(cname_target=TARGET)),
@@ -174,3 +175,21 @@ def test_a_record_of_the_ca_shows_what_a_server_said_of_it():
     found = compared(wanted_one, answer("TXT", "other", "ca.example"), provider_of(["ns01.domaincontrol.com"]))
     assert (found.ok, found.seen) == (True, ("other", "ca.example"))
     assert found.hint == "At GoDaddy: Name: _validation-persist.gallery, without the domain."
+
+
+def test_a_file_that_was_asked_for_says_where_it_goes_until_it_is_there():
+    url = f"http://{HOST}/.well-known/edgeproxy-verify/{PROOF}"
+    *_, before = wanted_records(wanted(method="file"))
+    assert (before.purpose, before.type, before.name, before.value, before.zone_line) == ("ownership", "FILE", url, PROOF, "")
+    assert (before.required, before.ok) == (True, None)
+    assert before.reason == f"Put a file at {url}, with nothing in it but {PROOF}."
+    files = (Fetched(FileSaid.MISSING, f"{url} answers 404."),)
+    *_, missing = verdict(seen(view(STRANGE), resolvers=[view(STRANGE)], files=files), method="file").records
+    assert (missing.type, missing.ok) == ("FILE", False)
+    assert missing.reason.startswith(f"{url} answers 404. Put a file at")
+    *_, nowhere = verdict(seen(NOTHING), method="file").records
+    assert nowhere.ok is None
+    assert "has no address yet" in nowhere.reason
+    assert nowhere.reason.endswith(before.reason)
+    found = verdict(seen(view(STRANGE), resolvers=[view(STRANGE)], files=(Fetched(FileSaid.FOUND),)), method="file").records
+    assert "FILE" not in [each.type for each in found]
