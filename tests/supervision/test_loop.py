@@ -137,6 +137,7 @@ def test_nothing_is_left_of_children_that_died(edge: Running) -> None:
         for pid in list(edge.children()):
             edge.kill(pid)
         wait_for(lambda number=number: sum(status(edge)["restarts"].values()) == 3 * number, "everybody replaced")  # type: ignore[misc]
+        wait_for(lambda: len(edge.children()) == 3, "who takes their places")  # after a death is counted, another one is born
     wait_for(lambda: len(edge.children()) == 3 and descriptors() == before, "as many descriptors as before")
     assert len({worker["pid"] for worker in status(edge)["workers"]}) == 2
 

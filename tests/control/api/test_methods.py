@@ -10,9 +10,9 @@ REGISTER = "/api/domains/register"
 
 async def registered(world, api: str, method: str):
     if api == "tenant":
-        body = {"subdomain": "gallery", "domain": "client.com", "workspaceId": "acme", "method": method}
-        return await world.client.post(REGISTER, json=body)
-    body = {"domain": "gallery.client.com", "workspace_id": "acme", "verify": True, "method": method}
+        asked = {"subdomain": "gallery", "domain": "client.com", "workspaceId": "acme", "method": method}
+        return await world.client.post(REGISTER, json=asked)
+    body: dict[str, object] = {"domain": "gallery.client.com", "workspace_id": "acme", "verify": True, "method": method}
     return await world.client.post(DOMAINS, json=body)
 
 
