@@ -20,6 +20,7 @@ import structlog
 from edgeproxy.config.structs import Config
 from edgeproxy.control import events
 from edgeproxy.control.dns.pointing import Points
+from edgeproxy.control.domains.doubting import leads_here_anyway
 from edgeproxy.control.domains.lifecycle import Event, Said, heard, next_move
 from edgeproxy.control.domains.looking import Desk, Live, Looker, Prober, Silence, Verdict, suffices
 from edgeproxy.control.domains.noting import Notes
@@ -276,9 +277,9 @@ class _Work:
         """Notes what was seen and moves the domain on; None where there is nothing left to do for it."""
         of, now, domain = self._of, self._of._clock(), before
         sure, here = verdict.state != "unsure", of.leads_here(verdict)
-        if sure and domain.looks == 0 and of._settings.preset == "prove" and here:
-            # it pointed here before anybody registered it, so that it proves nothing of who did, whatever the method is now
-            domain = msgspec.structs.replace(domain, must_prove=True)
+        unproven = sure and here and not domain.must_prove and domain.verified_at is None
+        if unproven and await leads_here_anyway(domain, of._store, of._settings.preset):
+            domain = msgspec.structs.replace(domain, must_prove=True)  # whatever the method is now
         said = cast("Said", suffices(domain, verdict))
         event = heard(domain.state, said, leads_here=here)
         code, detail, fault = wrong_with(domain, verdict, said, leads_here=here)
@@ -459,9 +460,7 @@ def wrong_with(domain: Domain, verdict: Verdict, said: str, *, leads_here: bool 
         return "awaiting_cutover", f"{domain.hostname} is verified, but {rest}", customer
     if domain.state is DomainState.PENDING_VALIDATION:
         if verdict.state == "verified":
-            rest = (
-                "it did so before it was registered, so that this does not show whose it is. Set the TXT record that is listed."
-            )
+            rest = "did so without its registration, so that this does not show whose it is. Set the TXT record that is listed."
             return "proof_needed", f"{domain.hostname} leads here, but {rest}", customer
         return verdict.code, verdict.detail, verdict.fault.value
     if leads_here is False and said != "unsure":

@@ -187,6 +187,19 @@ async def test_wildcards_need_a_text_record_and_so_do_names_beneath_anothers(wor
     assert (await world.register("other.client-domain.com", "two")).must_prove is True
 
 
+async def test_a_name_registered_before_anothers_wildcard_is_not_proven_by_the_wildcards_record(world: World) -> None:
+    assert (await world.register("login.client-domain.com", "two")).must_prove is False
+    assert (await world.register("shop.client-domain.com", "one")).must_prove is False
+    await world.register("*.client-domain.com", "one")
+    for label in ("login", "shop"):
+        world.zone.says[f"{label}.client-domain.com"] = HERE  # as all names beneath the wildcard's record are
+    domain = await world.look("login.client-domain.com")
+    assert (domain.state, domain.must_prove, domain.error_code) == (S.PENDING_VALIDATION, True, "proof_needed")
+    assert (await world.look("shop.client-domain.com")).state is S.ACTIVE
+    world.zone.says["login.client-domain.com"] = TEXT_HERE
+    assert (await world.look("login.client-domain.com")).state is S.ACTIVE
+
+
 async def refused(world: World, workspace: str, name: str = NAME, **more: Any) -> AlreadyRegistered:
     with pytest.raises(AlreadyRegistered) as caught:
         await world.domains.register(name, workspace, actor="t", **more)
