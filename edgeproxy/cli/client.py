@@ -32,7 +32,7 @@ SILENT = "admin_silent"
 """The code of AdminUnavailable where somebody listens and does not answer in time."""
 
 
-_IN_REQUEST = re.compile(r"(?<!\S)(?:body|query)\.(?=\w+: )")
+_IN_REQUEST = re.compile(r"(?<!\S)(?:body|query)\.(?=[\w.]+: )")
 """Where in a request a field is at fault; whoever typed a command has written none."""
 
 

@@ -60,7 +60,8 @@ def zone_lines(values: Mapping[str, Any]) -> None:
     for record in records:
         need = "required" if record["required"] else "optional"
         what = "file" if record.get("type") == "FILE" else "DNS record"
-        typer.echo(f"\n{need} {what}: {text_of(record['reason'])}\n  {text_of(record['zone_line'] or record['name'])}")
+        reason = f" {text_of(record['reason'])}" if record["reason"] else ""
+        typer.echo(f"\n{need} {what}:{reason}\n  {text_of(record['zone_line'] or record['name'])}")
         if record.get("ok") is not None or record.get("seen"):
             there = text_of(record.get("seen") or "nothing")
             typer.echo(f"  Now: {there}{', as it must be' if record.get('ok') else ''}")

@@ -117,6 +117,10 @@ resolvers = ["127.0.0.1:{dns_port}"]
 [verification]
 localhost = true
 
+# Receivers of webhooks may run on this machine too.
+[webhooks]
+allow = ["127.0.0.0/8", "::1/128"]
+
 [timeouts]
 drain = "5s"
 """

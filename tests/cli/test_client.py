@@ -158,6 +158,7 @@ def test_the_socket_is_found_by_environment_then_configuration_then_default(tmp_
     [
         ("body.max_domains: input should be less.", "max_domains: input should be less."),
         ("query.limit: too many. body.a: no.", "limit: too many. a: no."),
+        ("body.events.0: 'x' is no event.", "events.0: 'x' is no event."),
         ("The body.x of this is somebody.else: so.", "The body.x of this is somebody.else: so."),
     ],
 )

@@ -37,6 +37,8 @@ def test_dns_records_are_lines_of_a_zone_file_the_required_ones_first(capsys):
     assert capsys.readouterr().out == (
         "\nrequired DNS record: Set once.\n  a. IN CNAME b.·[2J\n\noptional DNS record: If you like.\n  b. IN TXT x\n"
     )
+    show.zone_lines({"dns_records": [{"required": True, "reason": "", "zone_line": "a. IN CNAME b."}]})
+    assert capsys.readouterr().out == "\nrequired DNS record:\n  a. IN CNAME b.\n"
     show.zone_lines({})
     assert capsys.readouterr().out == ""
 

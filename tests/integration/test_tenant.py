@@ -208,6 +208,7 @@ def test_the_apex_a_wildcard_and_its_www(world):
     status, answer = register(world, "@", "apex-domain.com", includeWww=True)
     assert status == 200
     assert answer["dns_records"][0]["host_field"] == "@"
+    assert [each["host_field"] for each in answer["dns_records"] if each["required"]] == ["@", "www"]
     assert verify(world, "www.apex-domain.com")[0] == 200
     status, answer = register(world, "*", "wild-domain.com")
     assert status == 200

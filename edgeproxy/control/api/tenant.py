@@ -100,7 +100,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": TenantError, "d
 async def register(request: Request, body: RegisterIn) -> RegisterOut:
     """Registers a domain. It verifies by itself once its DNS record is there; GET verify looks at once. 409 where it is
     registered, with `dns_records` where it is the same workspace's; where another one registered it and never proved it,
-    `dns_records` is the TXT record with which it is had all the same."""
+    `dns_records` is the TXT record with which it is had all the same. With `includeWww` the records of both names are there."""
     context = context_of(request)
     plane = context.open_plane()
     try:
@@ -135,7 +135,7 @@ async def register(request: Request, body: RegisterIn) -> RegisterOut:
     mailed = by_mail and await _mailed(plane, registered.domain, actor_of(request))
     return RegisterOut(
         message=MAILED if mailed else REGISTERED,
-        dns_records=await _shown(context, registered.domain),
+        dns_records=[*await _shown(context, registered.domain), *await _partners(context, partner)],
         warnings=list(registered.warnings) or None,
     )
 
@@ -207,6 +207,16 @@ async def _conflict(context: Context, error: AlreadyRegistered) -> JSONResponse:
     elif error.proofs:
         answer["dns_records"] = [each.shown() for each in error.proofs]
     return JSONResponse(answer, status_code=409)
+
+
+async def _partners(context: Context, partner: str) -> list[dict[str, Any]]:
+    """The records of the other name of a pair just registered, which its customer has to set as well; none without one."""
+    if not partner:
+        return []
+    try:
+        return await _shown(context, await context.open_plane().domains.get(partner))
+    except NotFound:  # removed in this very moment
+        return []
 
 
 async def _shown(context: Context, domain: Domain, *, compare: bool = False) -> list[dict[str, Any]]:

@@ -41,6 +41,8 @@ def diagnose(facts: Facts) -> Report:
     # Several resolvers that see the same wrong record are one thing to change.
     by_subject = {(change.what, change.present): change for change in reversed(list(changes))}
     kept = [change for change in changes if by_subject[change.what, change.present] is change]
+    if facts.standing.unproven and any(change.who is Fault.CUSTOMER_DNS for change in kept):
+        kept = [change for change in kept if change.what != _ours(facts)]  # it follows by itself
     return Report(tuple(kept), tuple(part for part in parts if isinstance(part, Finding)))
 
 
@@ -50,11 +52,15 @@ def _standing(facts: Facts) -> Iterator[Change | Finding]:
     if not standing.admitted and standing.cure:
         yield Change(
             who=Fault.OPERATOR,
-            what=f"what this edge knows of {facts.hostname}",
+            what=_ours(facts),
             present="not admitted",
             wanted="admitted",
             why=f"{standing.reason} {standing.cure}",
         )
+
+
+def _ours(facts: Facts) -> str:
+    return f"what this edge knows of {facts.hostname}"
 
 
 def _pointing(facts: Facts, view: View) -> list[Change | Finding]:
@@ -175,6 +181,8 @@ def _by_target(facts: Facts, view: View) -> list[Change | Finding]:
 def _why(facts: Facts, view: View, strange: list[str]) -> str:
     """What is wrong with where a name points, in a sentence or two."""
     if not view.addresses:
+        if not view.decides:
+            return "Whoever asks that one does not find it."
         led = f"Its CNAME leads to {view.chain[-1]}, which has no address. " if view.chain else ""
         return f"{led}Visitors do not find it, and no CA can check it."
     if len(strange) < len(view.addresses):

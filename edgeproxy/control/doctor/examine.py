@@ -241,6 +241,7 @@ async def _standing(
     admission = await _admission(config, store, hostname)
     name = admission.certificate or hostname
     failure = (await failed(name) if failed is not None else None) or await store.failure(name)
+    unproven = domain is not None and domain.state in (DomainState.PENDING_VALIDATION, DomainState.PARKED)
     admitted, reason, cure = admission.verdict is Verdict.ALLOWED, admission.reason, ""
     if admission.verdict is Verdict.ASK_GATE:
         admitted = await store.get_gate_route(hostname) is not None
@@ -251,6 +252,8 @@ async def _standing(
         cure = "Nothing is served for it until that changes."
         if admission.reason == not_registered(hostname):
             cure = f"Register it: edgeproxy domains add {hostname} --workspace W."
+        elif unproven:
+            cure = f"It is served once its records prove it: edgeproxy domains verify {hostname} looks at once."
     elif domain is not None:
         reason = (
             f"{domain.hostname} is registered for workspace {domain.workspace_id} and {domain.state.value.replace('_', ' ')}."
@@ -259,6 +262,7 @@ async def _standing(
         admitted=admitted or admission.verdict is Verdict.ASK_GATE,
         reason=reason,
         cure=cure,
+        unproven=unproven,
         workspace_id=domain.workspace_id if domain is not None else "",
         has_certificate=stored is not None,
         unissuable=_unissuable(config, name),

@@ -100,6 +100,8 @@ class Standing:
     """By what, or why not; one sentence."""
     cure: str = ""
     """What the operator would do about it."""
+    unproven: bool = False
+    """Whether its owner has yet to prove it, after which it is admitted by itself."""
     workspace_id: str = ""
     """Whose it is; empty: nobody's."""
     has_certificate: bool = False

@@ -175,6 +175,23 @@ def test_a_name_that_is_not_admitted_is_told_with_its_cure():
     assert change.why.endswith("Register it.")
 
 
+def test_a_name_that_is_not_proven_yet_asks_for_its_record_and_for_nothing_of_the_operator():
+    standing = Standing(admitted=False, unproven=True, reason=f"{HOST} is not verified yet.", cure="Look again.")
+    change = only_change(diagnose(facts(view(), standing=standing)))
+    assert (change.who, change.wanted) == (Fault.CUSTOMER_DNS, f"CNAME {TARGET}")
+    change = only_change(diagnose(facts(standing=standing)))
+    assert change.who is Fault.OPERATOR, "its record is right, and somebody has to look"
+    report = diagnose(facts(view(), standing=dataclasses.replace(standing, unproven=False)))
+    assert [change.who for change in report.changes] == [Fault.OPERATOR, Fault.CUSTOMER_DNS]
+
+
+def test_a_resolver_that_does_not_decide_is_not_said_to_be_all_that_visitors_ask():
+    report = diagnose(facts(GOOD, view(who="another resolver", decides=False)))
+    assert report.well
+    [note] = [found.text for found in report.findings if found.level is Level.NOTE]
+    assert note == f"Another resolver knows no address of {HOST}. Whoever asks that one does not find it."
+
+
 def test_the_last_error_is_told_and_counts_while_there_is_no_certificate():
     failed = Standing(admitted=True, reason="It is registered.", error="The CA says no.", error_at=900.0, next_try=1100.0)
     report = diagnose(facts(standing=failed))
