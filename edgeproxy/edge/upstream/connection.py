@@ -162,6 +162,8 @@ class OriginConnection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         self._ended = True
+        if self._state == _IDLE:  # `connection_lost` comes in the loop's next turn: until then it would be lent
+            self._unusable()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -473,6 +473,32 @@ async def test_a_request_on_a_kept_connection_is_not_its_first(edge: Edge, origi
     assert not connection.alive  # what cannot be written to is not kept
 
 
+async def test_nobody_gets_a_connection_whose_end_has_come_and_is_not_told_yet(
+    edge: Edge, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def handler(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        writer.write(script.response)
+        await asyncio.sleep(0.1)
+        writer.close()
+
+    script.handler = handler
+    to_be_had: list[bool] = []
+    ends = OriginConnection.eof_received
+
+    def ended(connection: OriginConnection) -> bool:
+        was_idle = connection in connection.pool.idle
+        more = ends(connection)
+        to_be_had.append(was_idle and connection in connection.pool.idle)
+        return more
+
+    monkeypatch.setattr(OriginConnection, "eof_received", ended)
+    async with connected(edge) as client:
+        assert (await client.get(get())).status == 200
+        await until(lambda: to_be_had and not pool_of(edge).open)
+    assert to_be_had == [False]
+
+
 async def test_a_switch_that_was_asked_for_makes_a_tunnel_of_it(edge: Edge, origin: tuple[Script, int]) -> None:
     script, port = origin
 
