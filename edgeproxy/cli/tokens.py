@@ -15,6 +15,9 @@ from edgeproxy.units import Duration
 
 TOKENS = "/api/v1/tokens"
 
+SHORTEST = 60
+"""Seconds; the API takes no less."""
+
 app = typer.Typer(help="Bearer tokens for the API under api.hostname.", no_args_is_help=True)
 
 
@@ -61,6 +64,10 @@ def create(
     socket: Socket = None,
 ) -> None:
     """Make a token. It is shown this once; only a digest is stored."""
+    if scope is TokenScope.TENANT and not workspace:
+        raise typer.BadParameter("it is missing; a tenant's token is for one workspace.", param_hint="--workspace")
+    if scope is TokenScope.DOMAIN_READ and not domain:
+        raise typer.BadParameter("it is missing; a token to show one domain needs to know which.", param_hint="--domain")
     wanted = {
         "scope": scope.value,
         "workspace_id": workspace,
@@ -114,6 +121,9 @@ def _seconds(text: str) -> int | None:
     if not text:
         return None
     try:
-        return int(Duration.parse(text))
+        seconds = int(Duration.parse(text))
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} cannot be read: {error}.", param_hint="--expires") from None
+    if seconds < SHORTEST:
+        raise typer.BadParameter(f"{text!r} is too short; a token is valid for 1m at least.", param_hint="--expires")
+    return seconds

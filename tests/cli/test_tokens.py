@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from edgeproxy.cli import main
 
 BASE = "/api/v1/tokens"
@@ -44,6 +46,20 @@ def test_mistakes_on_the_command_line_ask_nobody(cli, edge):
     status, _, err = cli("tokens", "create", "--scope", "platform", "--expires", "soon")
     assert (status, edge.asked) == (main.USAGE, [])
     assert "a duration is a string with a unit" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--scope", "tenant"), "--workspace"),
+        (("--scope", "domain:read"), "--domain"),
+        (("--scope", "platform", "--expires", "1s"), "'1s' is too short; a token is valid for 1m at least"),
+    ],
+)
+def test_what_the_edge_would_refuse_is_told_by_the_name_of_the_option(cli, edge, options, told):
+    status, _, err = cli("tokens", "create", *options)
+    assert (status, edge.asked) == (main.USAGE, [])
+    assert told in err
 
 
 def test_list_shows_a_table_or_json(cli, edge):

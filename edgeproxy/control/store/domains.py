@@ -237,9 +237,9 @@ def _told(value: Any) -> str:
 async def within(write: Write, workspace_id: str, at_most: int) -> None:
     """Raises Conflict where a workspace may not have one more domain."""
     query = select(func.count()).select_from(domains).where(domains.c.workspace_id == workspace_id)
-    if int(await write.connection.scalar(query) or 0) >= at_most:
+    if int(await write.connection.scalar(query) or 0) >= at_most:  # it may have far more: allowed less lately, or half a pair
         raise Conflict(
-            f"The workspace {workspace_id} has {at_most} domains already, which is as many as it may have. Remove one first.",
+            f"The workspace {workspace_id} may have {at_most} domains at most; this would be one too many. Remove one first.",
             code="too_many_domains",
         )
 

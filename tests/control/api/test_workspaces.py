@@ -48,7 +48,7 @@ async def test_what_is_set_counts_until_it_is_taken_back(world):
     problem_of(await world.client.post(DOMAINS, json=both), 409, "too_many_domains")
     assert await world.store.get_domain("example.net") is None, "half a pair is none"
     document = problem_of(more, 409, "too_many_domains")
-    assert "2 domains already" in document["detail"]
+    assert "may have 2 domains at most" in document["detail"]
     view = (await world.client.delete(f"{WORKSPACES}/acme")).json()
     assert (view["source"], view["max_domains"], view["domains"]) == ("default", 1000, 2)
     problem_of(await world.client.delete(f"{WORKSPACES}/acme"), 404, "not_found")
