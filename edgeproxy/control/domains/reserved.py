@@ -11,6 +11,7 @@ from edgeproxy.config.check import own_socket
 from edgeproxy.config.nameservers import beneath
 from edgeproxy.config.structs import Config
 from edgeproxy.config.values import RULES
+from edgeproxy.control.issuance.origins import address_allowed
 from edgeproxy.control.issuance.registered import is_public_suffix
 from edgeproxy.errors import InvalidName
 from edgeproxy.model import covers, workspace_id
@@ -123,19 +124,10 @@ def check_token_origin(url: str, config: Config) -> str:
         return normal
     with contextlib.suppress(ValueError):
         ip = ipaddress.ip_address(host)
-        listed = any(ip in ipaddress.ip_network(each) for each in config.origin.allow if _is_network(each))
-        if listed or (ip.is_global and not ip.is_multicast and getattr(ip, "ipv4_mapped", None) is None):
+        if address_allowed(ip, config) and getattr(ip, "ipv4_mapped", None) is None:
             return normal
     raise InvalidName(
         f"With a token {normal} cannot be made an origin: a public IP address can, and what the operator lists in "
         "origin.allow. Ask the operator to list it, or to add the domain on the admin socket.",
         code="origin_not_allowed",
     )
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text)
-    except ValueError:
-        return False
-    return True
