@@ -20,10 +20,10 @@ PACKAGE = Path(__file__).parents[2] / "edgeproxy"
 
 def test_every_event_of_certificates_that_is_told_can_be_chosen() -> None:
     told = {
-        name
+        f"certificate.{name}"
         for path in (PACKAGE / "control").rglob("*.py")
-        for call in re.findall(r"events\.publish\(([^*]*)", path.read_text())
-        for name in re.findall(r'"(certificate\.[a-z_]+)"', call)
+        for what in re.findall(r"\bhappening\(([^,]*),", path.read_text())
+        for name in re.findall(r'"([a-z_]+)"', what)
     }
     assert len(told) >= 8
     assert told <= set(CERTIFICATE_EVENTS)

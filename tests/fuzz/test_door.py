@@ -15,6 +15,7 @@ from edgeproxy.config.visitors import Listen
 from edgeproxy.control.api.access import secret
 from edgeproxy.control.api.access.door import Door
 from edgeproxy.control.api.access.uses import Uses
+from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.store import Token
 from edgeproxy.model import TokenScope
 
@@ -41,6 +42,9 @@ class Store:
         return TOKEN if token_id == ID else None
 
 
+METRICS = Metrics("1", 10)
+
+
 class Behind:
     """What must not be reached."""
 
@@ -54,7 +58,7 @@ def answer(headers: list[tuple[bytes, bytes]], path: str) -> tuple[int, dict[str
     """Status and document, and how often what is behind was reached."""
     plane = SimpleNamespace(store=Store())
     config = Config(listen=Listen(trusted_proxies=("10.0.0.0/8",)))
-    context: Any = SimpleNamespace(config=config, now=lambda: 1.0, open_plane=lambda: plane)
+    context: Any = SimpleNamespace(config=config, now=lambda: 1.0, open_plane=lambda: plane, metrics=METRICS)
     behind = Behind()
     sent: list[Any] = []
 

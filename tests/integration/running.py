@@ -193,6 +193,16 @@ class Running:
 
     def api(self, method: str, path: str, body: object = None, timeout: float = PATIENCE) -> tuple[int, Any]:
         """A request to the admin socket: status, and the JSON body (or its text where it is none)."""
+        try:
+            return self._ask(method, path, body, timeout)
+        except ConnectionError:
+            if method not in ("GET", "PUT"):
+                raise
+            # After a reload the controller before may take a connection and end. What may be asked twice is asked again, as
+            # any client of HTTP does (RFC 9110 section 9.2.2).
+            return self._ask(method, path, body, timeout)
+
+    def _ask(self, method: str, path: str, body: object, timeout: float) -> tuple[int, Any]:
         connection = _UnixConnection(str(self.socket), timeout)
         try:
             data = None if body is None else json.dumps(body)
@@ -287,7 +297,9 @@ class Visitor:
     def __init__(self, edge: Running, host: str) -> None:
         self.host = host
         self._port = edge.https_port
-        context = ssl.create_default_context(cafile=str(edge.state / "internal-ca.pem"))
+        root = edge.state / "internal-ca.pem"  # on a first start it is there soon after the first domain
+        wait_for(root.exists, "the internal CA's root")
+        context = ssl.create_default_context(cafile=str(root))
         plain = socket.create_connection((edge.host, edge.https_port), timeout=PATIENCE)
         try:
             self.sock = context.wrap_socket(plain, server_hostname=host)
