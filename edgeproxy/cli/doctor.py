@@ -35,7 +35,7 @@ def doctor(
     json: Json = False,
     socket: Socket = None,
 ) -> int:
-    """Say what the world sees of a name, and what has to be changed. Exit status 0: all is well; 1: something is to change."""
+    """Say what the world sees of a name, and what has to be changed. Exit status 0: nothing; 1: something."""
     path = f"/api/v1/infrastructure/doctor/{quote(host, safe='')}"
     query = {"resolvers": ",".join(resolver or ()) or None, "public": "true" if public else None}
     with Progress(f"Looking at {host}"):
@@ -50,7 +50,9 @@ def doctor(
 def _tell(found: dict[str, Any]) -> None:
     """Whole sentences, in an order in which they can be read aloud."""
     name, changes = text_of(found.get("domain")), found.get("changes", [])
-    if found.get("well"):
+    if found.get("well") and any(finding.get("level") == "unknown" for finding in found.get("findings", [])):
+        typer.echo(f"{name}: nothing wrong was found, but not everything could be looked at.")
+    elif found.get("well"):
         typer.echo(f"{name}: all is well.")
     elif not changes:
         typer.echo(f"{name}: something is wrong.")

@@ -23,6 +23,14 @@ def test_a_name_that_is_well_ends_with_status_zero(cli, edge):
     assert out == "shop.example.com: all is well.\n\nWhat was looked at:\n- Good: It points here.\n"
 
 
+def test_what_could_not_be_looked_at_is_not_called_well(cli, edge):
+    finding = {"about": "dns", "level": "unknown", "text": "No resolver answers."}
+    edge.answers[PATH] = (200, {"domain": "shop.example.com", "well": True, "changes": [], "findings": [finding]})
+    status, out, _ = cli("doctor", "shop.example.com")
+    assert status == main.DONE
+    assert out.startswith("shop.example.com: nothing wrong was found, but not everything could be looked at.\n")
+
+
 def test_what_is_to_be_changed_is_told_in_sentences_with_status_one(cli, edge):
     edge.answers[PATH] = (200, {"domain": "shop.example.com", "well": False, "changes": [CHANGE], "findings": [FINDING]})
     status, out, _ = cli("doctor", "shop.example.com")

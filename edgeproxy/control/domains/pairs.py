@@ -24,7 +24,7 @@ def partner_of(hostname: str, registered_domain: Callable[[str], str]) -> str:
         return apex
     raise InvalidName(
         f"{hostname} has no www beside it: only a domain like {apex}, or www.{apex}, is one of a pair. "
-        "Leave include_www out, and register the other name by itself.",
+        "Register it alone, and the other name by itself.",
         code="no_pair",
     )
 

@@ -13,15 +13,13 @@ import socket
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from edgeproxy.addresses import Address, is_public
 from edgeproxy.config.structs import Config
 from edgeproxy.errors import InvalidName
 from edgeproxy.model import covers, wire_hostname
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._\-\[\]:]{1,300}/?\Z")
 _RESOLVE_TIMEOUT = 2.0
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def check_origin(url: str, config: Config) -> str:
@@ -89,20 +87,6 @@ def in_networks(address: Address, entries: Iterable[str]) -> bool:
         if address.version == network.version and address in network:
             return True
     return False
-
-
-def is_public(address: Address) -> bool:
-    """Whether an address is everybody's, and not one of a private or special network."""
-    if isinstance(address, ipaddress.IPv6Address):
-        # an IPv4 address in IPv6 clothes is as private as it is without them
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None and not inner.is_global:
-            return False
-        if address.is_site_local or (address.is_reserved and address not in _NAT64):
-            return False  # ::127.0.0.1 and fec0::/10, which `is_global` lets pass
-    return address.is_global and not address.is_multicast
 
 
 def name_allowed(name: str, config: Config) -> bool:

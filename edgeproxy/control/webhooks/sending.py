@@ -20,8 +20,9 @@ import anyio
 import httpx2
 from anyio.to_thread import run_sync
 
+from edgeproxy.addresses import is_public
 from edgeproxy.config.rules.urls import receiver
-from edgeproxy.control.issuance.origins import in_networks, is_public, name_listed
+from edgeproxy.control.issuance.origins import in_networks, name_listed
 from edgeproxy.control.store import Endpoint
 from edgeproxy.control.unreachable import reason
 from edgeproxy.control.webhooks.outcome import Sent

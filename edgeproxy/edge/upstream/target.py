@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from edgeproxy.addresses import is_public
 from edgeproxy.errors import InvalidName
 from edgeproxy.model import hostname
 
@@ -77,4 +78,4 @@ def address_allowed(address: str, allow: Sequence[ipaddress.IPv4Network | ipaddr
         ip = ip.ipv4_mapped
     if any(ip in network for network in allow):
         return True
-    return ip.is_global and not ip.is_multicast
+    return is_public(ip)

@@ -67,6 +67,9 @@ def test_routing_by_subdomain_changes_the_host_alone():
         "0.0.0.0",
         "224.0.0.1",
         "100.64.0.1",
+        "::127.0.0.1",
+        "fec0::1",
+        "64:ff9b::a00:1",
     ],
 )
 def test_private_addresses_need_permission(address: str):
@@ -76,3 +79,4 @@ def test_private_addresses_need_permission(address: str):
 def test_permission_is_by_network():
     assert address_allowed("10.0.0.1", [ipaddress.ip_network("10.0.0.0/8")])
     assert address_allowed("93.184.216.34", [])
+    assert address_allowed("64:ff9b::5db8:d822", [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 
 from edgeproxy.control.dns.lookup import Answer
@@ -11,8 +13,12 @@ from edgeproxy.control.domains.verification.providers import Provider
 from edgeproxy.control.domains.verification.reading import Leads, Text
 from edgeproxy.control.domains.verification.seen import FileSaid, Problem, Proof, Seen, State, View
 from edgeproxy.control.domains.verification.wanted import PATH, Wanted
+from edgeproxy.errors import Fault
 
 ROUTED = (Proof.CNAME, Proof.WORKSPACE_CNAME, Proof.ADDRESS)
+
+NOT_THEIRS = "It could not be checked just now, which is no fault of yours. It is checked again by itself."
+"""For who owns the name, where the operator alone can mend what hinders: he is told more, in the domain's `error`."""
 
 SEEN = 8
 """Values that are shown as seen."""
@@ -26,6 +32,8 @@ def wanted_records(wanted: Wanted, seen: Seen | None = None) -> tuple[DnsRecord,
 def records(case: Case, proven: frozenset[Proof], problem: Problem | None, *, looked: bool = True) -> tuple[DnsRecord, ...]:
     """All of them. One is required: of a name that is proven by TXT or a file, where it points is only once it is proven; of
     one that is proven by its CNAME to the workspace's own target, that one."""
+    if problem is not None and problem.state is State.UNSURE and problem.fault is Fault.OPERATOR:
+        problem = dataclasses.replace(problem, detail=NOT_THEIRS)
     wanted = case.wanted
     owned = {"dns": Proof.TXT in proven, "file": Proof.FILE in proven}.get(wanted.method, True)
     by_own = case.own_offered and not owned and Proof.WORKSPACE_CNAME in proven

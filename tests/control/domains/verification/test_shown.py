@@ -3,13 +3,15 @@
 import msgspec
 import pytest
 
+from edgeproxy.config.dns import Dns
 from edgeproxy.config.platform import Platform
 from edgeproxy.control.dns.lookup import Said
 from edgeproxy.control.dns.pointing import Points
 from edgeproxy.control.domains.records import record
 from edgeproxy.control.domains.verification.providers import provider_of
 from edgeproxy.control.domains.verification.seen import Fetched, FileSaid, Proof, State
-from edgeproxy.control.domains.verification.shown import compared, wanted_records
+from edgeproxy.control.domains.verification.shown import NOT_THEIRS, compared, wanted_records
+from edgeproxy.errors import Fault
 from tests.control.domains.verification.cases import (
     HOST,
     NOTHING,
@@ -40,6 +42,12 @@ def test_before_anybody_has_looked_the_records_are_known():
     assert (owning.purpose, owning.type, owning.required, owning.ok) == ("ownership", "TXT", False, None)
     assert owning.zone_line == f'_edgeproxy-verify.{HOST}. 300 IN TXT "{PROOF}"'
     assert msgspec.json.encode([routing.shown(), owning.shown()])
+
+
+def test_who_owns_the_name_is_not_told_what_the_operator_alone_can_mend():
+    found = verdict(seen(SILENT, resolvers=[RIGHT]), dns=Dns())
+    assert (found.fault, "dns.resolvers" in found.detail) == (Fault.OPERATOR, True)
+    assert found.records[0].reason == NOT_THEIRS
 
 
 @pytest.mark.parametrize(
