@@ -22,6 +22,7 @@ from edgeproxy.control.domains.probing import Visitor
 from edgeproxy.control.domains.reconciler import Reconciler
 from edgeproxy.control.domains.removing import Removals
 from edgeproxy.control.domains.service import Domains
+from edgeproxy.control.domains.telling import describing
 from edgeproxy.control.domains.verification.ca import Directories
 from edgeproxy.control.domains.verification.looker import Looker
 from edgeproxy.control.instance import machine_id
@@ -106,6 +107,8 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
     authorities = Directories(config, store, now)
     looker = Looker(config, now, authorities)
     reconciler = Reconciler(config, store, looker, issuance, Visitor(config, store, now), now, machine=machine)
+    domains = Domains(config, store, looker, reconciler, now, proof_key=keys.derive(root, "proofs"))
+    store.database.describe = describing(config, domains, issuance)
     mailer = Mailer(config)
     return Plane(
         store=store,
@@ -118,7 +121,7 @@ async def open_plane(start: ChildStart, metrics: Metrics, *, now: Callable[[], f
         probe=Probe(config, store, now),
         webhooks=Webhooks(config, store, now),
         entitlements=Entitlements(config, store, now, wake=reconciler.wake),
-        domains=Domains(config, store, looker, reconciler, now, proof_key=keys.derive(root, "proofs")),
+        domains=domains,
         looker=looker,
         authorities=authorities,
         reconciler=reconciler,

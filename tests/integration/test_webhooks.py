@@ -120,6 +120,9 @@ async def test_endpoints_of_the_configuration_are_told_of_certificates_and_of_re
             assert isinstance(data, dict)
             assert (data["domain"], data["workspace_id"]) == ("shop.example.test", "acme-store")
             assert got.verified()
+            shown = await api(edge, "GET", "/api/v1/infrastructure/domains/shop.example.test")
+            assert shown["certificate_id"]
+            assert {name: data[name] for name in shown} == shown, "an event says of a domain what the API says"
             edge.configure({"webhooks": {"endpoints": [{"url": other.url, "secret": SECRET}]}})
             assert (await asyncio.to_thread(edge.cli, "reload")).returncode == 0
             await asyncio.to_thread(

@@ -14,7 +14,7 @@ from edgeproxy.control.api.context import Context, actor_of, context_of
 from edgeproxy.control.api.forms import DomainPath
 from edgeproxy.control.api.preconditions import etag_of, versions_of
 from edgeproxy.control.api.problems import FieldFault, Refused
-from edgeproxy.control.api.records import proving, records_of
+from edgeproxy.control.api.records import records_of
 from edgeproxy.control.api.shapes import (
     DomainAdded,
     DomainChanged,
@@ -378,7 +378,7 @@ def _shown(context: Context, plane: Plane, domain: Domain, sheet: Sheet | None, 
         metadata=msgspec.json.decode(domain.metadata) if domain.metadata else {},
         created_at=certain_moment(domain.created_at),
         verified_at=moment(domain.verified_at),
-        dns_records=[record.shown() for record in (*proving(context, plane, domain), *acme)],
+        dns_records=[record.shown() for record in (*plane.domains.records(domain), *acme)],
         certificate_id=certificate,
         error=_error(context, domain, None if sheet is None else sheet.failure, certificate),
     )

@@ -3,7 +3,6 @@ other answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from fastapi import APIRouter, Request
@@ -14,8 +13,6 @@ from edgeproxy.control.api.context import Context, context_of
 from edgeproxy.control.api.forms import DomainPath
 from edgeproxy.control.api.shapes import moment
 from edgeproxy.control.domains.records import DnsRecord
-from edgeproxy.control.domains.verification.shown import wanted_records
-from edgeproxy.control.domains.verification.wanted import wanted_of
 from edgeproxy.model import DomainState
 
 if TYPE_CHECKING:
@@ -76,12 +73,4 @@ async def records_of(context: Context, plane: Plane, domain: Domain, *, compare:
     """`dns_records` of a domain: what its owner has to set, and what was seen of it if that is remembered. With `compare` those
     of the CA's challenges too have what is there, for which a few seconds may be waited."""
     acme = (await plane.issuance.records([domain.hostname]))[domain.hostname]
-    return [*proving(context, plane, domain), *(await plane.domains.compared(acme) if compare else acme)]
-
-
-def proving(context: Context, plane: Plane, domain: Domain) -> Sequence[DnsRecord]:
-    """The same without the CA's."""
-    if not domain.method:
-        return ()
-    verdict = plane.domains.verdict(domain)
-    return (() if verdict is None else verdict.records) or wanted_records(wanted_of(domain, context.config))
+    return [*plane.domains.records(domain), *(await plane.domains.compared(acme) if compare else acme)]

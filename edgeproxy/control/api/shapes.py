@@ -190,7 +190,9 @@ class DomainOut(BaseModel):
     created_at: str
     verified_at: str | None = None
     certificate_id: str | None = None
-    queued: str | None = Field(default=None, description="Where its certificate's order stands in the queue. Not in listings")
+    queued: str | None = Field(
+        default=None, description="Where its certificate's order stands in the queue. Not in listings and events"
+    )
     dns_records: list[dict[str, Any]] = []
     error: ErrorOut | None = None
 

@@ -20,6 +20,7 @@ from edgeproxy.control.domains.looking import Looker, Verdict
 from edgeproxy.control.domains.reconciler import Reconciler, moved
 from edgeproxy.control.domains.records import DnsRecord, record
 from edgeproxy.control.domains.reserved import check_claimable, check_reserved, check_workspace
+from edgeproxy.control.domains.verification.shown import wanted_records
 from edgeproxy.control.domains.verification.wanted import wanted_of
 from edgeproxy.control.issuance.policy import not_registered
 from edgeproxy.control.issuance.registered import load
@@ -285,9 +286,19 @@ class Domains:
         return Checked(await self.get(name), self._reconciler.verdict(name))
 
     def verdict(self, domain: Domain) -> Verdict | None:
-        """What the last look at a domain brought, as long as it is remembered. What was seen of an earlier registration is not
-        the new one's: it shows the other workspace's proof."""
-        return None if domain.looked_at is None else self._reconciler.verdict(domain.hostname)
+        """What the last look at a domain brought, as long as it is remembered. What was seen of another registration is
+        not this one's: it shows the other workspace's proof."""
+        found = None if domain.looked_at is None else self._reconciler.verdict(domain.hostname)
+        if found is None or any(each.value != domain.proof for each in found.records if _is_proof(each)):
+            return None
+        return found
+
+    def records(self, domain: Domain) -> Sequence[DnsRecord]:
+        """What a domain's owner has to set, but for the CA's, with what the last look saw of it, if that is remembered."""
+        if not domain.method:
+            return ()
+        verdict = self.verdict(domain)
+        return (() if verdict is None else verdict.records) or wanted_records(wanted_of(domain, self._config))
 
     async def compared(self, records: Sequence[DnsRecord]) -> list[DnsRecord]:
         """Records of the CA's challenges with what is in their place, as it was seen at most some seconds ago; without it where
@@ -426,6 +437,10 @@ def _no_method(method: str) -> InvalidName:
     return InvalidName(
         f"{method[:40]!r} is no method of verification; write one of {', '.join(METHODS)}.", code="invalid_method"
     )
+
+
+def _is_proof(record: DnsRecord) -> bool:
+    return (record.purpose, record.type) == ("ownership", "TXT")
 
 
 def _contended(hostname: str) -> Conflict:

@@ -17,7 +17,7 @@ from edgeproxy.control.store.rows.issuance import (
     Waiting,
 )
 from edgeproxy.control.store.rows.publishing import LogEntry, Summary
-from edgeproxy.control.store.rows.telling import Alert, Delivery, Endpoint, Event, Tried
+from edgeproxy.control.store.rows.telling import Alert, Beside, Delivery, Endpoint, Event, Tried
 from edgeproxy.control.store.sheets import Sheet
 from edgeproxy.control.store.store import Store
 
@@ -27,6 +27,7 @@ __all__ = [
     "Alert",
     "AuditEntry",
     "Begun",
+    "Beside",
     "Companion",
     "Delivery",
     "Domain",

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, TableValuedAlias, func, literal
+from sqlalchemy import ColumnElement, ScalarSelect, TableValuedAlias, func, literal, select
 
 from edgeproxy.control.store.database import Database
+from edgeproxy.control.store.schema import certificate_names
 from edgeproxy.errors import InvalidName
 from edgeproxy.limits import Limits
 from edgeproxy.published import layout
@@ -73,6 +74,18 @@ def listed(names: Sequence[str] | ColumnElement[str]) -> TableValuedAlias:
 def wildcard(name: ColumnElement[str]) -> ColumnElement[str]:
     """`model.wildcard_of` as an expression."""
     return literal("*.") + func.substr(name, func.instr(name, ".") + 1)
+
+
+def newest_of(name: ColumnElement[str], now: float | ColumnElement[float]) -> ScalarSelect[str]:
+    """The id of the newest certificate of a name that outlives `now`, as a subquery."""
+    columns = certificate_names.c
+    query = select(columns.certificate_id).where(columns.name == name, columns.not_after > now)
+    return query.order_by(columns.number.desc()).limit(1).scalar_subquery()
+
+
+def covering(hostname: ColumnElement[str], now: float | ColumnElement[float]) -> ColumnElement[str]:
+    """The id of the certificate that a hostname is served under: its own first, else its wildcard's; or NULL."""
+    return func.coalesce(newest_of(hostname, now), newest_of(wildcard(hostname), now))
 
 
 def fields(row: Any, *without: str) -> dict[str, Any]:

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, func, select
+from sqlalchemy import Connection, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from edgeproxy.control.events import Event
-from edgeproxy.control.store.base import fields, listed, map_key, page, parent_of, wildcard
+from edgeproxy.control.store.base import covering, fields, listed, map_key, page, parent_of
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.history import History, counts_again, ended
 from edgeproxy.control.store.outbox import happened
@@ -178,19 +178,10 @@ async def remove(write: Write, certificate_id: str, now: float, *, by: str, why:
     return bool(names)
 
 
-def newest_of(name: ColumnElement[str], now: float | ColumnElement[float]) -> ScalarSelect[str]:
-    """The id of the newest certificate of a name that outlives `now`, as a subquery."""
-    columns = certificate_names.c
-    query = select(columns.certificate_id).where(columns.name == name, columns.not_after > now)
-    return query.order_by(columns.number.desc()).limit(1).scalar_subquery()
-
-
 def _chosen(hostnames: Sequence[str], now: float) -> Select[Any]:
     """For each hostname (`value`) the `id` of the certificate that covers it: its own first, else its wildcard's; or NULL."""
     names = listed(hostnames)
-    return select(
-        names.c.value, func.coalesce(newest_of(names.c.value, now), newest_of(wildcard(names.c.value), now)).label("id")
-    )
+    return select(names.c.value, covering(names.c.value, now).label("id"))
 
 
 async def _newest(connection: AsyncConnection, names: Iterable[str]) -> dict[str, str]:

@@ -8,8 +8,7 @@ import msgspec
 from sqlalchemy import ColumnElement, case, delete, func, select, union
 
 from edgeproxy.control.store import schema
-from edgeproxy.control.store.base import Part, fields, listed, page, wildcard
-from edgeproxy.control.store.certificates import newest_of
+from edgeproxy.control.store.base import Part, fields, listed, newest_of, page, wildcard
 from edgeproxy.control.store.rows.certificates import CUSTOM
 from edgeproxy.control.store.rows.publishing import LogEntry, SiteFacts, Summary
 from edgeproxy.published.records import Certificate, Challenge, Companion

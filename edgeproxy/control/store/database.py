@@ -7,7 +7,7 @@ import contextlib
 import sqlite3
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,12 +18,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from edgeproxy import disk
 from edgeproxy.control.store import schema
 from edgeproxy.control.store.quick import Quick
+from edgeproxy.control.store.rows.domains import Domain
 from edgeproxy.control.store.rows.publishing import Database as MapDatabase
+from edgeproxy.control.store.rows.telling import Beside
 from edgeproxy.errors import StateError
 
 T = TypeVar("T")
 
 Values = dict[str, Any] | None
+Describe = Callable[[Domain], Awaitable[Beside]]
 
 CONNECTIONS = 5
 """Connections to the file, each with a thread: four may read while one writes."""
@@ -48,10 +51,11 @@ CUT_EVERY = 1024
 class Write:
     """A writing transaction: a connection, and the keys of the published map that it concerns."""
 
-    __slots__ = ("_keys", "connection", "destroys", "number", "tells")
+    __slots__ = ("_keys", "connection", "describe", "destroys", "number", "tells")
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, describe: Describe | None = None) -> None:
         self.connection = connection
+        self.describe = describe
         self.number = 0
         """After the transaction: the number of its last change; 0 where it logged none."""
         self.destroys = False
@@ -105,6 +109,9 @@ class Database:
         self.told = asyncio.Event()
         """Set, and replaced by another one, after each commit that has something to deliver. Whoever waits takes it before it
         looks."""
+        self.describe: Describe | None = None
+        """What events tell of a domain beside its row; None: nothing is known of that. Asked within their transactions: it may
+        read the store, and waits for nobody else."""
         self._lock = asyncio.Lock()
         self._identity = _identity(path)
         url = sqlalchemy.URL.create("sqlite+aiosqlite", database=str(path))
@@ -165,7 +172,7 @@ class Database:
         with translated(self.path):
             async with self._lock, self._writing.begin() as connection:
                 self._check_there()
-                write = Write(connection)
+                write = Write(connection, self.describe)
                 yield write
                 await write.log()
         if write.number:

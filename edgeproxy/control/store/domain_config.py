@@ -9,6 +9,7 @@ import msgspec
 
 from edgeproxy.control.store.base import fields
 from edgeproxy.control.store.rows.domains import Domain
+from edgeproxy.control.store.rows.telling import Beside
 from edgeproxy.model import DomainState
 
 
@@ -17,8 +18,10 @@ def domain_of(row: Any) -> Domain:
     return Domain(**(fields(row, "parent") | {"state": DomainState(row.state)}))
 
 
-def told(domain: Domain) -> dict[str, Any]:
-    """The stable part of a domain_config: what events and answers say of a domain alike. Times are ISO 8601, UTC."""
+def told(domain: Domain, certificate_id: str | None = None, beside: Beside | None = None) -> dict[str, Any]:
+    """A domain_config, as events say it: with each field that answers have. `certificate_id` is that of the certificate that
+    the domain is served under, and `beside` what its row does not say. Times are ISO 8601, UTC."""
+    beside = beside or Beside()
     error = None
     if domain.error_code:
         retryable = domain.next_look is not None
@@ -33,12 +36,17 @@ def told(domain: Domain) -> dict[str, Any]:
         "workspace_id": domain.workspace_id,
         "state": domain.state.value,
         "origin": domain.origin,
+        "routing": beside.routing,
         "redirect_to": domain.redirect_to or None,
         "include_www": domain.include_www,
         "maintenance": domain.maintenance,
+        "policies": {},
         "metadata": msgspec.json.decode(domain.metadata) if domain.metadata else {},
         "created_at": _moment(domain.created_at),
         "verified_at": _moment(domain.verified_at),
+        "certificate_id": certificate_id,
+        "queued": None,
+        "dns_records": list(beside.dns_records),
         "error": error,
     }
 

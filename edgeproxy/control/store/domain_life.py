@@ -15,9 +15,9 @@ from sqlalchemy.dialects.sqlite import insert
 
 from edgeproxy.control.store.base import Part, fields, page
 from edgeproxy.control.store.database import Write
-from edgeproxy.control.store.domain_config import domain_of, told
+from edgeproxy.control.store.domain_config import domain_of
 from edgeproxy.control.store.domains import COLUMNS, audited, destroy_keys_of, end, put, register, within
-from edgeproxy.control.store.outbox import emitted
+from edgeproxy.control.store.outbox import became
 from edgeproxy.control.store.rows.domains import Domain, Holder, Removal
 from edgeproxy.control.store.schema import domains, holders, removals
 from edgeproxy.errors import Conflict, Fault, NotFound
@@ -64,7 +64,7 @@ class DomainLife(Part):
                     await _check_nobody_held(write, each)
                 if each.hostname in proven:
                     await audited(write, now, actor, "domain.state", each.hostname, f"{each.state.value}, proven by TXT record")
-                    await emitted(write, now, "domain.verified", each.hostname, each.workspace_id, told(each))
+                    await became(write, now, "domain.verified", each)
         return domain
 
     async def holders_of(self, hostname: str) -> list[Holder]:
@@ -95,7 +95,7 @@ class DomainLife(Part):
             if action:
                 await audited(write, now, actor, action, before.hostname, detail)
             if emits:
-                await emitted(write, now, emits, before.hostname, after.workspace_id, told(after))
+                await became(write, now, emits, after)
             if any(name in values for name in _PUBLISHED):
                 write.changed("sites", before.hostname)
         return after
@@ -134,7 +134,7 @@ class DomainLife(Part):
             held = (holders.c.hostname == hostname) & (holders.c.workspace_id == workspace)
             await write.connection.execute(delete(holders).where(held, holders.c.ended_at == removal.removed_at))
             await audited(write, now, actor, "domain.restored", hostname, f"workspace {workspace}, {domain.state.value}")
-            await emitted(write, now, "domain.registered", hostname, workspace, told(domain))
+            await became(write, now, "domain.registered", domain)
         return domain
 
     async def removals_of(self, hostname: str) -> list[Removal]:

@@ -12,8 +12,8 @@ from sqlalchemy.dialects.sqlite import insert
 from edgeproxy.control.store.base import Part, fields, map_key, page, parent_of
 from edgeproxy.control.store.certificates import remove
 from edgeproxy.control.store.database import Write
-from edgeproxy.control.store.domain_config import domain_of, told
-from edgeproxy.control.store.outbox import emitted
+from edgeproxy.control.store.domain_config import domain_of
+from edgeproxy.control.store.outbox import became
 from edgeproxy.control.store.redirects import check_redirect
 from edgeproxy.control.store.rows.access import AuditEntry
 from edgeproxy.control.store.rows.domains import Domain, DomainChange
@@ -205,7 +205,7 @@ async def register(write: Write, domain: Domain, actor: str, now: float, at_most
     if domain.redirect_to:  # by now it is there itself: a wildcard may redirect to a name that it covers
         await check_redirect(write, hostname, workspace_id, domain.redirect_to)
     await audited(write, now, actor, "domain.added", hostname, f"workspace {workspace_id}, {domain.state.value}")
-    await emitted(write, now, "domain.registered", hostname, workspace_id, told(domain))
+    await became(write, now, "domain.registered", domain)
 
 
 async def end(write: Write, domain: Domain, actor: str, now: float, detail: str = "") -> None:
@@ -215,7 +215,7 @@ async def end(write: Write, domain: Domain, actor: str, now: float, detail: str 
     await note_holder(write, domain, now)
     await audited(write, now, actor, "domain.removed", hostname, detail or f"workspace {domain.workspace_id}")
     removed = msgspec.structs.replace(domain, state=DomainState.REMOVED)
-    await emitted(write, now, "domain.removed", hostname, domain.workspace_id, told(removed))
+    await became(write, now, "domain.removed", removed)
     write.changed("sites", hostname)
 
 

@@ -8,16 +8,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import bindparam, select
 
 from edgeproxy.control.events import Event
+from edgeproxy.control.store.base import covering
 from edgeproxy.control.store.database import Write
 from edgeproxy.control.store.domain_config import domain_of, told
+from edgeproxy.control.store.rows.domains import Domain
 from edgeproxy.control.store.schema import domains, outbox
-from edgeproxy.model import wildcard_of
+from edgeproxy.model import ANSWERED, wildcard_of
 
 ID_BYTES = 16
+
+_CERTIFICATE = select(covering(bindparam("hostname"), bindparam("now")))
+"""Made once: it is asked at each event."""
 
 
 async def emitted(write: Write, now: float, type_: str, subject: str, workspace_id: str, data: Mapping[str, Any]) -> str:
@@ -30,6 +34,20 @@ async def emitted(write: Write, now: float, type_: str, subject: str, workspace_
     return event_id
 
 
+async def became(write: Write, now: float, type_: str, domain: Domain) -> None:
+    """Notes an event of a domain, as it is after what it tells, in the transaction of that."""
+    await emitted(write, now, type_, domain.hostname, domain.workspace_id, await config_of(write, now, domain))
+
+
+async def config_of(write: Write, now: float, domain: Domain) -> dict[str, Any]:
+    """The domain_config of a domain at this moment of a transaction."""
+    certificate_id = None
+    if domain.state in ANSWERED:
+        certificate_id = await write.connection.scalar(_CERTIFICATE, {"hostname": domain.hostname, "now": now})
+    beside = None if write.describe is None else await write.describe(domain)
+    return told(domain, certificate_id, beside)
+
+
 async def happened(write: Write, now: float, event: Event | None) -> None:
     """Notes what became of a certificate, in the transaction of what it tells: then neither is without the other, whenever the
     process dies. Whoever calls tells it in memory too, afterwards (`events.tell`). None: there is nothing to tell."""
@@ -37,21 +55,21 @@ async def happened(write: Write, now: float, event: Event | None) -> None:
         return
     fields = dict(event.fields)
     hostname = str(fields.pop("hostname", ""))
-    workspace, config = await of_its_domain(write.connection, hostname)
+    workspace, config = await of_its_domain(write, now, hostname)
     await emitted(write, now, event.name, hostname, workspace, {**config, "domain": hostname, **shown(fields)})
 
 
-async def of_its_domain(connection: AsyncConnection, hostname: str) -> tuple[str, dict[str, Any]]:
+async def of_its_domain(write: Write, now: float, hostname: str) -> tuple[str, dict[str, Any]]:
     """Whose a hostname is, and what is told of its registration, or of the wildcard's above it. Of nobody's there is nothing to
     tell: empty, and a `workspace_id` of None."""
     names = (hostname, wildcard_of(hostname))
     query = select(domains).where(domains.c.hostname.in_(names))
-    found = {row.hostname: row for row in await connection.execute(query)}
+    found = {row.hostname: row for row in await write.connection.execute(query)}
     row = found.get(names[0]) or found.get(names[1])
     if row is None:
         return "", {"workspace_id": None}
     domain = domain_of(row)
-    return domain.workspace_id, told(domain)
+    return domain.workspace_id, await config_of(write, now, domain)
 
 
 def shown(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, select
 
-from edgeproxy.control.store.base import Part, listed, wildcard
-from edgeproxy.control.store.certificates import newest_of
+from edgeproxy.control.store.base import Part, covering, listed
 from edgeproxy.control.store.domains import COLUMNS
 from edgeproxy.control.store.rows.domains import Domain
 from edgeproxy.control.store.rows.issuance import Failure
@@ -46,7 +45,7 @@ class Sheets(Part):
 def _sheets() -> Select[Any]:
     hostname: ColumnElement[str] = domains.c.hostname
     now: ColumnElement[float] = bindparam("now")
-    certificate = func.coalesce(newest_of(hostname, now), newest_of(wildcard(hostname), now)).label("certificate")
+    certificate = covering(hostname, now).label("certificate")
     beside = [column.label(f"failure_{column.name}") for column in failures.c]
     return select(*COLUMNS, certificate, *beside).outerjoin(failures, failures.c.name == hostname)
 

@@ -267,7 +267,7 @@ class Webhooks(Part):
         registration, or of the wildcard's above it, what its own events say; of what both have, `data` counts."""
         async with self.database.write() as write:
             for type_, subject, at, data in found:
-                workspace, config = await of_its_domain(write.connection, subject)
+                workspace, config = await of_its_domain(write, at, subject)
                 await emitted(write, at, type_, subject, workspace, {**config, **data})
 
     async def events_after(self, number: int, limit: int, *, subject: str = "", since: float = 0.0) -> list[Event]:

@@ -33,6 +33,7 @@ from edgeproxy.control.domains.paying import Entitlements
 from edgeproxy.control.domains.reconciler import Reconciler
 from edgeproxy.control.domains.records import acme_records
 from edgeproxy.control.domains.service import Domains
+from edgeproxy.control.domains.telling import describing
 from edgeproxy.control.domains.verification.looker import Looker
 from edgeproxy.control.faults import Faults
 from edgeproxy.control.issuance.authorities import AuthorityState
@@ -272,6 +273,7 @@ async def world(tmp_path):
         mail_proving=MailProving(config, store, Mailer(config), time.time, key=b"k" * 32, wake=reconciler.wake),
         looker=looker,
     )
+    store.database.describe = describing(config, plane.domains, issuance)
     context = Context(
         config=config,
         metrics=Metrics("1", 10),

@@ -162,6 +162,21 @@ async def test_what_was_seen_of_an_earlier_registration_is_not_shown_to_the_next
     assert world.domains.verdict(msgspec.structs.replace(before, workspace_id="two", looked_at=None)) is None
 
 
+async def test_who_brings_a_name_back_is_not_shown_the_proof_of_who_had_it_meanwhile(world: World) -> None:
+    def says(domain: Domain) -> Said:
+        return Said(records=(record("ownership", "TXT", f"_edgeproxy-verify.{NAME}", domain.proof, required=True),))
+
+    world.zone.says[NAME] = says
+    mine = await world.register(NAME, "one")
+    assert [each.value for each in world.domains.records(mine)] == [mine.proof]
+    await world.domains.remove(NAME, actor="t")
+    theirs = await world.register(NAME, "two")
+    await world.domains.remove(NAME, actor="t")
+    back = await world.domains.undo(NAME, "one", actor="t")
+    assert back.looked_at is not None
+    assert theirs.proof not in {each.value for each in world.domains.records(back)}
+
+
 async def test_a_record_from_an_earlier_time_proves_nothing_later(world: World) -> None:
     world.zone.says[NAME] = HERE
     first = await world.register(NAME)

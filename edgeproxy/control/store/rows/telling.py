@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from edgeproxy.control.store.rows.row import Row
 
 ANSWERED_GONE = "It answered 410: it wants no more events."
 """`Endpoint.disabled_why` of one whose receiver said so."""
+
+
+class Beside(Row, frozen=True, kw_only=True):
+    """What events tell of a domain that its row does not say."""
+
+    routing: str = ""
+    dns_records: Sequence[Mapping[str, Any]] = ()
+    """JSON-ready."""
 
 
 class Event(Row, frozen=True, kw_only=True):
