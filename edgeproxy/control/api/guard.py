@@ -78,7 +78,7 @@ class Guard:
                 except Refused as error:
                     await response(error, request_id, path=path)(scope, receive, send_with_id)
                     return
-                await self._app(scope, _replay(body, receive), send_with_id)
+                await self._app(scope, replaying(body, receive), send_with_id)
         except Exception as error:  # the last resort: logged once, counted, answered without internals
             self._unexpected("api")
             log.error(
@@ -125,7 +125,7 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes | None:
     raise Refused(408, detail, code="request_timeout", retryable=True)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replaying(body: bytes, receive: Receive) -> Receive:
     """A `receive` that gives the body first and then what really comes (a disconnect)."""
     given = False
 

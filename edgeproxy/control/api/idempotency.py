@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgeproxy.control.api.access.caller import caller_of
 from edgeproxy.control.api.context import Context
+from edgeproxy.control.api.guard import replaying
 from edgeproxy.control.api.problems import Refused, request_id_of, response
 from edgeproxy.control.store.idempotency import KEPT_SECONDS, Answer, KeyUse, use_id
 from edgeproxy.errors import EdgeError
@@ -70,10 +71,11 @@ class Idempotency:
 
     async def _answer(self, request: Request, key: str, receive: Receive, send: Send) -> Answer | None:
         """What was answered before; None where it was answered now. Raises Refused."""
-        body = await receive()
-        if body["type"] == "http.disconnect":
+        message = await receive()
+        if message["type"] == "http.disconnect":
             return None
-        digest, store = _digest(request.scope, body.get("body", b"")), self._context.open_plane().store
+        body: bytes = message.get("body", b"")
+        digest, store = _digest(request.scope, body), self._context.open_plane().store
         caller = caller_of(request)
         by = f"token:{caller.token_id}" if caller.token_id else caller.actor
         name = use_id(by, key)
@@ -83,7 +85,7 @@ class Idempotency:
         try:
             use = await store.begin_use(name, by, digest, holder=self._holder, now=self._context.now())
             if use is None:
-                await self._run(request.scope, _given(body, receive), send, name, digest)
+                await self._run(request.scope, replaying(body, receive), send, name, digest)
                 return None
         finally:
             del self._at_work[name]
@@ -192,20 +194,6 @@ def _digest(scope: Scope, body: bytes) -> bytes:
     for part in (*parts, body):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.digest()
-
-
-def _given(body: Message, receive: Receive) -> Receive:
-    """A `receive` that gives the body that was read already."""
-    given = False
-
-    async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return body
-
-    return again
 
 
 def _is_kept(start: Message) -> bool:
