@@ -190,7 +190,7 @@ class Publisher:
         if wildcards:
             # A certificate comes before the sites that name it and goes after them; the number is reached at the end.
             await run_sync(self._writer.apply, puts, [], self._reached)
-            await self._beneath(wildcards)
+            await self._beneath(wildcards, self._reached)
             puts = []
         await run_sync(self._writer.apply, puts, deletes, number)
         self._arrived(number)
@@ -198,21 +198,24 @@ class Publisher:
             await self._store.prune_changes(number, KEEP_CHANGES)
             self._log_from = number - KEEP_CHANGES
 
-    async def _beneath(self, wildcards: Sequence[str]) -> None:
-        """Publishes the names beneath wildcards anew: a certificate that came or went may be theirs too."""
+    async def _beneath(self, wildcards: Sequence[str], number: int) -> None:
+        """Publishes the names beneath wildcards anew: a certificate that came or went may be theirs too. `number`: the
+        one that the map has."""
         for wildcard in wildcards:
             # The platform's own names are in no table of the store.
-            await self._again([name for name in self._settings.edge_names if name != wildcard and covers(wildcard, name)])
+            await self._again(
+                [name for name in self._settings.edge_names if name != wildcard and covers(wildcard, name)], number
+            )
             after = ""
             while names := await self._store.names_beneath(wildcard[2:], after, BATCH):
-                await self._again(names)
+                await self._again(names, number)
                 after = names[-1]
 
-    async def _again(self, names: Sequence[str]) -> None:
+    async def _again(self, names: Sequence[str], number: int) -> None:
         """Publishes what is so now for some sites, at the number that the map has."""
         for start in range(0, len(names), BATCH):
             puts, deletes = await self._content.of("sites", names[start : start + BATCH])
-            await run_sync(self._writer.apply, puts, deletes, self._reached)
+            await run_sync(self._writer.apply, puts, deletes, number)
 
     async def _adopt(self, change: int) -> None:
         """Brings a map that was made under other settings to these: only the names that they concern."""
@@ -220,11 +223,10 @@ class Publisher:
         before = msgspec.msgpack.decode(noted, type=Settings) if noted else Settings()
         if before == self._settings:
             return
-        self._reached = change
         names = set(before.edge_names) ^ set(self._settings.edge_names)
         patterns = set(before.patterns) ^ set(self._settings.patterns)
-        await self._again(sorted(names | patterns))
-        await self._beneath(sorted(pattern for pattern in patterns if pattern.startswith("*.")))
+        await self._again(sorted(names | patterns), change)
+        await self._beneath(sorted(pattern for pattern in patterns if pattern.startswith("*.")), change)
         noted = msgspec.msgpack.encode(self._settings)
         await run_sync(lambda: self._writer.apply([], [], change, settings=noted))
 

@@ -8,6 +8,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,38 @@ async def test_a_start_under_other_settings_changes_only_what_they_concern(store
         "a.others.example": ("", "pattern"),
     }
     assert not (tmp_path / "published" / "1-2").exists()
+
+
+async def test_nobody_is_told_that_all_is_published_before_other_settings_are(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add(store, "old.example.net")
+    await publish_once(store, tmp_path, ("edge.example.net",))
+    applying, go_on = threading.Event(), threading.Event()
+    apply = MapWriter.apply
+
+    def late(*arguments: Any, **named: Any) -> None:
+        applying.set()
+        go_on.wait(60)
+        apply(*arguments, **named)
+
+    monkeypatch.setattr(MapWriter, "apply", late)
+    map_writer = MapWriter(tmp_path)
+    publisher = Publisher(store, map_writer, ("new.example.net",))
+    task = asyncio.create_task(publisher.run())
+    try:
+        await until(applying.is_set)
+        told = asyncio.create_task(up_to_date(publisher, store))
+        await asyncio.sleep(0.05)
+        assert not told.done()
+        go_on.set()
+        await told
+    finally:
+        go_on.set()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        map_writer.close()
+    assert "new.example.net" in content(tmp_path)["sites"]
 
 
 async def test_a_pattern_added_to_the_settings_finds_the_wildcard_certificate_that_is_there(

@@ -115,7 +115,9 @@ class Database:
         self._lock = asyncio.Lock()
         self._identity = _identity(path)
         url = sqlalchemy.URL.create("sqlite+aiosqlite", database=str(path))
-        self._reading: AsyncEngine = create_async_engine(url, pool_size=CONNECTIONS, max_overflow=0)
+        self._reading: AsyncEngine = create_async_engine(
+            url, pool_size=CONNECTIONS, max_overflow=0, connect_args={"factory": _Connection}
+        )
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         event.listen(self._reading.sync_engine, "connect", _prepare)
         event.listen(self._reading.sync_engine, "connect", self._remember)
@@ -202,6 +204,16 @@ class Database:
         if not done:
             self.destroyed.set()
         return done
+
+
+class _Connection(sqlite3.Connection):
+    """Ends its transaction before it closes. A statement of which not all rows were fetched, as one of a cancelled task,
+    keeps a closed connection and its locks alive for as long as anybody refers to it: nobody could write until then."""
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

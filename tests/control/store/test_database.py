@@ -134,6 +134,23 @@ async def test_a_cancelled_write_leaves_the_store_usable(store: Store) -> None:
     assert [entry.number for entry in await store.changes_after(0, 100)] == list(range(1, len(hosts) + 1))
 
 
+async def test_a_connection_given_up_in_the_middle_of_its_rows_keeps_no_lock(store: Store) -> None:
+    cursors = []
+
+    async def given_up() -> None:
+        async with store.database.write() as write:
+            raw = (await write.connection.get_raw_connection()).driver_connection
+            assert raw is not None
+            cursors.append(await raw.execute("UPDATE counters SET value = value RETURNING value"))
+            await write.connection.invalidate()  # as SQLAlchemy does where a task is cancelled
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await given_up()
+    await add(store, "last.example.com")
+    assert cursors
+
+
 def test_errors_are_told_apart_by_whether_trying_again_may_help() -> None:
     def raised(name: str) -> StateError:
         error = sqlite3.OperationalError("what sqlite says")
