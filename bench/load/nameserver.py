@@ -22,8 +22,8 @@ from edgeproxy.control.dns.wire import NS, SOA, UDP_SIZE, A, Answer, Labels, Que
 
 DELAY = 0.02
 CNAME = 5
-AUTHORITY, SILENT = "127.53.0.1", "127.53.0.2"
-"""Where the registry and the hoster answer on port 53, and where nobody does."""
+AUTHORITY, REGISTERED, SILENT = "127.53.0.1", "127.53.0.3", "127.53.0.2"
+"""Where the hoster and the registry answer on port 53, and where nobody does."""
 
 TARGET = "edge.platform.com"
 HOSTER, DEAD, REGISTRY = "ns.hoster.net", "ns.dead.net", "a.registry.net"
@@ -90,7 +90,7 @@ class World:
 
     def _records(self, name: str) -> list[tuple[str, int, bytes]]:
         if name in (TARGET, HOSTER, DEAD, REGISTRY):
-            address = {TARGET: "127.0.0.1", DEAD: SILENT}.get(name, AUTHORITY)
+            address = {TARGET: "127.0.0.1", DEAD: SILENT, REGISTRY: REGISTERED}.get(name, AUTHORITY)
             return [(name, A, ipaddress.ip_address(address).packed)]
         if name == "com":
             return [(name, NS, wire_name(_labels(REGISTRY)))] if self.has_authority else []
@@ -173,7 +173,8 @@ async def _run(resolver: int, control: int) -> None:
     silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         silent.bind((SILENT, 53))
-        await loop.create_datagram_endpoint(lambda: Answering(world, authoritative=True), local_addr=(AUTHORITY, 53))
+        for address in (AUTHORITY, REGISTERED):
+            await loop.create_datagram_endpoint(lambda: Answering(world, authoritative=True), local_addr=(address, 53))
         world.has_authority = True
     except OSError:
         sys.stderr.write("Port 53 cannot be had: the resolver decides alone.\n")

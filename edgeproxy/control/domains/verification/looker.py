@@ -15,8 +15,9 @@ from edgeproxy.config.structs import Config
 from edgeproxy.control.dns.caa import Ruling, rule
 from edgeproxy.control.dns.lookup import ALIASES, Answer, DnsUnavailable, Lookup, Said
 from edgeproxy.control.domains.records import DnsRecord
+from edgeproxy.control.domains.schedule import EAGER_SECONDS
 from edgeproxy.control.domains.verification.memory import Remembered
-from edgeproxy.control.domains.verification.pace import Pace
+from edgeproxy.control.domains.verification.pace import Pace, Rank, rank
 from edgeproxy.control.domains.verification.providers import provider_of
 from edgeproxy.control.domains.verification.reading import Leads, Text, route, text
 from edgeproxy.control.domains.verification.seen import Dnssec, Fetched, Seen, State, Verdict, View, Zone
@@ -116,6 +117,7 @@ class Looker:
         """What is said of a domain now, within LOOK_SECONDS whatever the DNS does. `urgent`: somebody waits for it, so that it
         does not stand in line behind the schedule's. Never raises for what others say or do."""
         wanted = wanted_of(domain, self._config)
+        rank.set(Rank.WAITED_FOR if urgent else Rank.YOUNG if _young(domain, self._now()) else Rank.DUE)
         try:
             async with asyncio.timeout(LOOK_SECONDS), self._urgent if urgent else self._looks:
                 return judge(wanted, await self._see(wanted), self._now())
@@ -347,3 +349,7 @@ class Looker:
                 return None, shown
             return rule(found, wanted.hostname, identities, self._config.issuance.challenges, account), shown
         return None, ()
+
+
+def _young(domain: Domain, now: float) -> bool:
+    return domain.looking_since is None or now - domain.looking_since < EAGER_SECONDS

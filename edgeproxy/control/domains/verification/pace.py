@@ -4,31 +4,93 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
+import heapq
+import itertools
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
+
+
+class Rank(enum.IntEnum):
+    """Who goes first where many want to ask the same server."""
+
+    WAITED_FOR = 0
+    """Somebody waits for the answer."""
+    YOUNG = 1
+    """A name registered a moment ago: its customer is about to make the record."""
+    DUE = 2
+    """It is time to look again."""
+
+
+rank: ContextVar[Rank] = ContextVar("rank", default=Rank.WAITED_FOR)
+"""For what this task asks. A variable of the context, since between who knows it and the servers that are asked there is much
+that need not know."""
 
 
 class Pace:
-    """Turns, at most `at_once` of them under way, and `rate` a second after a `burst` of them."""
+    """Turns, at most `at_once` of them under way, and `rate` a second after a `burst` of them; by `rank`, and within a rank in
+    the order in which they were wanted."""
 
     def __init__(self, *, rate: float, burst: int, at_once: int) -> None:
         self._step = 1.0 / rate
         self._burst = burst * self._step
         self._next = 0.0
-        self._places = asyncio.Semaphore(at_once)
+        self._places = at_once
+        self._line: list[tuple[Rank, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Waits for a turn and holds it. Whoever gives up waiting leaves a turn unused."""
-        if (delay := self.reserve(asyncio.get_running_loop().time())) > 0:
-            await asyncio.sleep(delay)
-        async with self._places:
+        """Waits for a turn and holds it. Whoever gives up waiting costs nobody a turn."""
+        await self._wait()
+        try:
             yield
+        finally:
+            self._give_back()
 
-    def reserve(self, now: float) -> float:
-        """Takes the next turn; seconds until it comes. `now` is monotonic."""
+    def delay(self, now: float) -> float:
+        """Seconds until the next turn, were there a place. `now` is monotonic."""
+        return max(0.0, max(self._next, now - self._burst) + self._step - now)
+
+    def take(self, now: float) -> None:
+        """Takes that turn."""
         self._next = max(self._next, now - self._burst) + self._step
-        return max(0.0, self._next - now)
+
+    async def _wait(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._line, (rank.get(), next(self._numbers), future))
+        self._grant()
+        try:
+            await future
+        except asyncio.CancelledError:
+            if not future.cancelled():  # it had come to the turn just before
+                self._give_back()
+            raise
+
+    def _give_back(self) -> None:
+        self._places += 1
+        self._grant()
+
+    def _grant(self) -> None:
+        """Gives turns to those who are first in line, as far as there are any now."""
+        loop = asyncio.get_running_loop()
+        while self._line and self._places:
+            future = self._line[0][-1]
+            if not future.done():
+                if (delay := self.delay(loop.time())) > 0:
+                    if self._timer is None:
+                        self._timer = loop.call_later(delay, self._come)
+                    return
+                self.take(loop.time())
+                self._places -= 1
+                future.set_result(None)
+            heapq.heappop(self._line)
+
+    def _come(self) -> None:
+        self._timer = None
+        self._grant()
 
 
 class Paces:

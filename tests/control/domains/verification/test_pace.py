@@ -1,15 +1,24 @@
 """How often one server is asked."""
 
 import asyncio
+import time
 
-from edgeproxy.control.domains.verification.pace import Pace, Paces, Silences
+import pytest
+
+from edgeproxy.control.domains.verification.pace import Pace, Paces, Rank, Silences, rank
 
 
 def test_after_a_burst_turns_come_at_the_rate():
     pace = Pace(rate=10, burst=3, at_once=1)
-    assert [round(pace.reserve(100.0), 3) for _ in range(6)] == [0, 0, 0, 0.1, 0.2, 0.3]
-    assert pace.reserve(100.6) == 0.0
-    assert [round(pace.reserve(200.0), 3) for _ in range(4)] == [0, 0, 0, 0.1]
+
+    def taken(now):
+        delay = pace.delay(now)
+        pace.take(now)
+        return round(delay, 3)
+
+    assert [taken(100.0) for _ in range(6)] == [0, 0, 0, 0.1, 0.2, 0.3]
+    assert taken(100.6) == 0.0
+    assert [taken(200.0) for _ in range(4)] == [0, 0, 0, 0.1]
 
 
 async def test_turns_under_way_are_bounded():
@@ -26,6 +35,41 @@ async def test_turns_under_way_are_bounded():
 
     await asyncio.gather(*(one() for _ in range(20)))
     assert most == 2
+
+
+async def asking(pace, what, order, *, hold=0.0):
+    rank.set(what)
+    async with pace.turn():
+        order.append(what)
+        await asyncio.sleep(hold)
+
+
+async def test_who_waits_for_an_answer_goes_before_what_is_due():
+    for pace in (Pace(rate=100, burst=1, at_once=9), Pace(rate=1e6, burst=100, at_once=1)):
+        order: list[Rank] = []
+        wanted = [Rank.DUE, Rank.DUE, Rank.DUE, Rank.YOUNG, Rank.YOUNG, Rank.WAITED_FOR]
+        await asyncio.gather(*(asyncio.create_task(asking(pace, what, order)) for what in wanted))
+        assert order == [Rank.DUE, *sorted(wanted[1:])]
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_who_gives_up_waiting_costs_nobody_a_turn(late):
+    pace = Pace(rate=20, burst=1, at_once=1)
+    order: list[Rank] = []
+    began = time.monotonic()
+    first = asyncio.create_task(asking(pace, Rank.DUE, order))
+    given_up = [asyncio.create_task(asking(pace, Rank.WAITED_FOR, order)) for _ in range(200)]
+    await first
+    if late:  # it has come to its turn, and does not know yet
+        while not any(future.done() for *_, future in pace._line) and pace._places:
+            await asyncio.sleep(0)
+    for task in given_up:
+        task.cancel()
+    await asyncio.gather(*given_up, return_exceptions=True)
+    await asyncio.gather(*(asyncio.create_task(asking(pace, Rank.YOUNG, order)) for _ in range(2)))
+    assert order[-2:] == [Rank.YOUNG] * 2
+    assert time.monotonic() - began < 5  # and not the ten seconds of two hundred turns
+    assert pace._places == 1
 
 
 def test_paces_of_servers_that_nobody_asks_any_more_are_forgotten():
