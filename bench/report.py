@@ -298,9 +298,15 @@ def as_data(results: Results) -> dict[str, Any]:
         SCALE: dataclasses.asdict(results.scale) if results.scale is not None else None,
         RUSH: dataclasses.asdict(results.rush) if results.rush is not None else None,
         DENIED: dataclasses.asdict(results.denied) if results.denied is not None else None,
-        PENDING: dataclasses.asdict(results.pending) if results.pending is not None else None,
+        PENDING: _pending_data(results.pending) if results.pending is not None else None,
         "targets": [dataclasses.asdict(outcome) for outcome in results.outcomes],
     }
+
+
+def _pending_data(pending: Pending) -> dict[str, Any]:
+    """Of ten thousand answers' seconds those at each percent, the fastest and the slowest among them."""
+    polls = {f"{share}%": round(percentile(pending.polls, share / 100), 4) for share in range(101)}
+    return dataclasses.asdict(pending) | {"polls": polls, "answers": len(pending.polls)}
 
 
 def write(results: Results, folder: Path) -> None:

@@ -150,7 +150,9 @@ def test_domains_that_wait_have_a_table_of_their_own():
     assert rows[3][1:] == ["0.600 s", "0.700 s", "2 names"]
     assert [row[1] for row in rows[7:]] == ["112.0 s", "4.0 ms", "1.9 ms", "2.5", "7.6", "300", "80"]
     assert "reached: pending: 10,000 domains looked at after 112 s, at most 300 s" in page(results(pending=pending))
-    assert as_data(results(pending=pending))["pending"]["busiest"] == 300
+    data = as_data(results(pending=pending))["pending"]
+    assert (data["busiest"], data["answers"], len(data["polls"])) == (300, 100, 101)
+    assert [data["polls"][share] for share in ("0%", "97%", "99%", "100%")] == [0.01, 0.01, 0.2, 0.2]
 
 
 def test_the_files_are_written_and_the_data_has_every_round(tmp_path: Path):
