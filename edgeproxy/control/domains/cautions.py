@@ -16,4 +16,9 @@ def cautions(hostname: str, config: Config) -> list[str]:
             "(dns.zone or dns.rfc2136, and issuance.challenges). Set it up, upload a certificate for it, or register the names "
             "one by one."
         )
+    if "_" in hostname and config.issuance.directory != "internal":
+        found.append(
+            f"No certificate can be obtained for {hostname}: public CAs give none for names with an underscore. Choose a name "
+            "without one, or upload a certificate for it."
+        )
     return found
