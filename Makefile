@@ -4,7 +4,7 @@ PYTHON3 := $(shell command -v python3 2>/dev/null || command -v python 2>/dev/nu
 PORT ?= 8443
 HTTP_PORT ?= 8080
 ARGS ?=
-JOBS ?= 3
+JOBS ?= 4
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
