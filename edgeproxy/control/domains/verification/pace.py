@@ -35,7 +35,7 @@ class Pace:
     def __init__(self, *, rate: float, burst: int, at_once: int) -> None:
         self._step = 1.0 / rate
         self._burst = burst * self._step
-        self._next = 0.0
+        self._last = 0.0
         self._places = at_once
         self._line: list[tuple[Rank, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
@@ -43,7 +43,7 @@ class Pace:
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Waits for a turn and holds it. Whoever gives up waiting costs nobody a turn."""
+        """Waits for a turn and holds it. Whoever gives up waiting costs nobody a turn, but for one that had just come."""
         await self._wait()
         try:
             yield
@@ -52,11 +52,15 @@ class Pace:
 
     def delay(self, now: float) -> float:
         """Seconds until the next turn, were there a place. `now` is monotonic."""
-        return max(0.0, max(self._next, now - self._burst) + self._step - now)
+        return max(0.0, self._after(now) - now)
 
     def take(self, now: float) -> None:
         """Takes that turn."""
-        self._next = max(self._next, now - self._burst) + self._step
+        self._last = self._after(now)
+
+    def _after(self, now: float) -> float:
+        """When the turn after the last one taken comes."""
+        return max(self._last, now - self._burst) + self._step
 
     async def _wait(self) -> None:
         future = asyncio.get_running_loop().create_future()
