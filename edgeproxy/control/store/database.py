@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from pathlib import Path
 from typing import Any, TypeVar
 
+import aiosqlite
 import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -34,7 +35,7 @@ CONNECTIONS = 5
 BUSY_SECONDS = 5.0
 """How long to wait for a lock that another process holds."""
 
-CLOSING_SECONDS = 5.0
+CLOSING_SECONDS = 2 * BUSY_SECONDS
 """How long the end waits for a connection that is still busy."""
 
 SCRUB_SECONDS = 0.25
@@ -116,11 +117,10 @@ class Database:
         self._identity = _identity(path)
         url = sqlalchemy.URL.create("sqlite+aiosqlite", database=str(path))
         self._reading: AsyncEngine = create_async_engine(
-            url, pool_size=CONNECTIONS, max_overflow=0, connect_args={"factory": _Connection}
+            url, pool_size=CONNECTIONS, max_overflow=0, async_creator=self._connect
         )
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         event.listen(self._reading.sync_engine, "connect", _prepare)
-        event.listen(self._reading.sync_engine, "connect", self._remember)
         event.listen(self._reading.sync_engine, "begin", _begin)
         self._writing = self._reading.execution_options(edgeproxy_writes=True)
         self._quick = Quick(path, _prepare)
@@ -133,10 +133,13 @@ class Database:
         for thread in list(self._threads):
             await asyncio.to_thread(thread.join, CLOSING_SECONDS)
 
-    def _remember(self, connection: Any, _record: object) -> None:
-        thread = getattr(connection.driver_connection, "_thread", None)  # aiosqlite has no public name for it
-        if thread is not None:
-            self._threads.add(thread)
+    async def _connect(self) -> aiosqlite.Connection:
+        """A connection for the pool. Its thread is remembered before it runs: whoever asked may be cancelled meanwhile."""
+        connection = aiosqlite.connect(self.path, factory=_Connection, check_same_thread=False)
+        thread = connection._thread  # aiosqlite has no public name for it
+        thread.daemon = True  # nobody waits for it where the process is to end at once
+        self._threads.add(thread)
+        return await connection
 
     async def look(self, work: Callable[[sqlalchemy.Connection], T]) -> T:
         """What `work` finds: a transaction as `read`, in one go in a thread, for what is asked often and quickly answered.

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -69,7 +70,39 @@ async def test_nothing_of_it_runs_on_behind_its_end(tmp_path: Path) -> None:
             task.cancel()
         await asyncio.wait(asked)
     # A thread that has its result only when the loop is closed would raise in vain.
-    assert {thread for thread in set(threading.enumerate()) - before if "connection_worker" in thread.name} == set()
+    assert not connecting(before)
+
+
+async def test_nor_does_a_connection_that_nobody_waits_for_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening, may_open = threading.Event(), threading.Event()
+
+    class Slow(database._Connection):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            opening.set()
+            may_open.wait(30)
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr(database, "_Connection", Slow)
+    before = set(threading.enumerate())
+    slow = database.Database(tmp_path / "edgeproxy.db")
+    waiting = asyncio.ensure_future(one_read(slow))
+    await asyncio.to_thread(opening.wait, 30)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    asyncio.get_running_loop().call_later(0.2, may_open.set)
+    await slow.close()
+    assert not connecting(before)
+
+
+def connecting(before: set[threading.Thread]) -> list[threading.Thread]:
+    """The threads of connections that are there now and were not before."""
+    return [thread for thread in set(threading.enumerate()) - before if "connection_worker" in thread.name]
+
+
+async def one_read(store: database.Database) -> None:
+    async with store.read():
+        pass
 
 
 async def test_a_full_disk_is_a_passing_error_and_what_was_saved_before_stays(store: Store) -> None:
