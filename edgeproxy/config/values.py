@@ -17,7 +17,7 @@ Rule = Callable[[str], str]
 RULES: dict[str, Rule] = {
     "listen.https": addresses.address_and_port,
     "listen.http": addresses.address_and_port,
-    "listen.proxy_protocol": words.not_built,
+    "listen.proxy_protocol": addresses.network,
     "listen.trusted_proxies": addresses.network,
     "process.user": words.user,
     "process.worker_user": words.user,

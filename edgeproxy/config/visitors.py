@@ -18,7 +18,9 @@ class Listen(Section, frozen=True):
     """Addresses for plain HTTP: ACME challenges and redirects to https, nothing else."""
 
     proxy_protocol: tuple[str, ...] = ()
-    """CIDRs that may send PROXY protocol v1 or v2. Not built yet: anything but an empty list is refused."""
+    """CIDRs of load balancers that send the PROXY protocol, version 1 or 2, on all ports. The address that it names is the
+    client's everywhere: in limits, the access log, forwarding headers and for the gate. Connections from here that do not
+    begin with it are closed, so health checks have to send it too (LOCAL will do); from elsewhere it is never believed."""
 
     trusted_proxies: tuple[str, ...] = ()
     """CIDRs whose x-forwarded-*, forwarded and x-request-id headers are believed and extended."""

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgeproxy.edge.accept import BATCH, Accepted, Acceptor, packed
 from edgeproxy.edge.connection import Connection
+from edgeproxy.edge.forwarding import is_trusted
 from edgeproxy.edge.plain import PlainConnection
+from edgeproxy.edge.preface import REFUSED, PlainPreface, Preface, TlsPreface
 from edgeproxy.link.table import Table
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ one packet lost on the way."""
 
 SAY_AGAIN_SECONDS = 60.0
 
-AnyConnection = Connection | PlainConnection
+AnyConnection = Connection | PlainConnection | Preface
 
 
 class Reception:
@@ -52,7 +54,7 @@ class Reception:
         self._emptied = emptied
         self._slots: dict[str, int] = {}
         self._acceptors: list[Acceptor] = []
-        self._exhausted_said = float("-inf")
+        self._exhausted_said = self._unannounced_said = float("-inf")
         self.connections: dict[AnyConnection, None] = {}
         """Oldest first."""
         self._silent: dict[AnyConnection, float] = {}
@@ -62,8 +64,10 @@ class Reception:
     def open(self, sockets: Mapping[str, socket.socket]) -> None:
         """Accepts from sockets keyed "https HOST:PORT" and "http HOST:PORT"."""
         for role, sock in sockets.items():
-            kind = Connection if role.startswith("https ") else PlainConnection
-            self._acceptors.append(Acceptor(self._worker.loop, sock, self._admission(kind), self._crowded, self._no_room))
+            admit = self._admission_of(Connection, TlsPreface)
+            if not role.startswith("https "):
+                admit = self._admission_of(PlainConnection, PlainPreface)
+            self._acceptors.append(Acceptor(self._worker.loop, sock, admit, self._crowded, self._no_room))
 
     def close(self) -> None:
         """Accepts no more; has every connection end as soon as it may."""
@@ -99,6 +103,31 @@ class Reception:
         self._silent.pop(connection, None)
         self._leave(connection.slot)
 
+    def moved(self, preface: Preface, address: str) -> int:
+        """A balancer's connection is of a client with this address: counts it there. -1 when there are too many."""
+        self._column.leave(preface.slot)
+        preface.slot = slot = self._slot(address)
+        if self._column.enter(slot) > self._worker.limits.connections_per_address:
+            self._worker.count_handshake("too_many_from_address")
+            return -1
+        return slot
+
+    def handed_over(self, preface: Preface) -> None:
+        """Another protocol has its transport, and will say `opened` and `closed`."""
+        self.connections.pop(preface, None)
+        self._silent.pop(preface, None)
+
+    def unannounced(self, preface: Preface, reason: str) -> None:
+        """A balancer's connection began with something else than a header of the PROXY protocol."""
+        worker = self._worker
+        worker.count_handshake(REFUSED)
+        if worker.now > self._unannounced_said + SAY_AGAIN_SECONDS:
+            self._unannounced_said = worker.now
+            worker.log.warning(
+                f"A connection from {preface.peer} was closed: {reason}. That address is in listen.proxy_protocol: have it "
+                "send the PROXY protocol on this port, or take it from the list."
+            )
+
     def states(self) -> dict[str, int]:
         """How many connections are in which state, for the metrics."""
         states = {"handshake": 0, "idle": 0, "active": 0}
@@ -106,15 +135,28 @@ class Reception:
             states[_state(connection)] += 1
         return states
 
-    def _admission(self, kind: type[AnyConnection]) -> Callable[[Accepted, str], None]:
-        worker, connect = self._worker, self._worker.loop.connect_accepted_socket
+    def _admission_of(self, kind: type[AnyConnection], behind_proxy: type[Preface]) -> Callable[[Accepted, str], None]:
+        """What takes in connections of a port. Where there are no balancers nobody is asked whether he is one."""
+        direct, balancers = self._admission(kind), self._worker.balancers
+        if not balancers:
+            return direct
+        announced = self._admission(behind_proxy)
 
         def admit(accepted: Accepted, peer: str) -> None:
-            slot = self._enter(accepted, peer)
+            (announced if is_trusted(peer, balancers) else direct)(accepted, peer)
+
+        return admit
+
+    def _admission(self, kind: type[AnyConnection]) -> Callable[[Accepted, str], None]:
+        worker, connect = self._worker, self._worker.loop.connect_accepted_socket
+        limited = not issubclass(kind, Preface)
+
+        def admit(accepted: Accepted, peer: str) -> None:
+            slot = self._enter(accepted, peer, limited=limited)
             if slot < 0:
                 return
             # What the loop calls a socket here need only look like one.
-            making = connect(functools.partial(kind, worker, peer, slot), accepted)  # type: ignore[arg-type]
+            making = connect(functools.partial(kind, worker, peer, slot), accepted)  # type: ignore[arg-type,type-var]
             try:
                 _drive(making)
             except OSError:  # gone before it was here
@@ -123,15 +165,18 @@ class Reception:
 
         return admit
 
-    def _enter(self, accepted: Accepted, peer: str) -> int:
-        """Counts a connection in; -1 when there is no room for it, and then it is closed."""
-        limits = self._worker.limits
-        slot = self._slots.get(peer)
+    def _slot(self, address: str) -> int:
+        slot = self._slots.get(address)
         if slot is None:
             if len(self._slots) >= SLOTS:
                 self._slots.clear()
-            slot = self._slots[peer] = self._table.slot(packed(peer))
-        if self._column.enter(slot) > limits.connections_per_address:
+            slot = self._slots[address] = self._table.slot(packed(address))
+        return slot
+
+    def _enter(self, accepted: Accepted, peer: str, *, limited: bool = True) -> int:
+        """Counts a connection in; -1 when there is no room for it, and then it is closed. `limited`: addresses have shares."""
+        slot = self._slot(peer)
+        if self._column.enter(slot) > self._worker.limits.connections_per_address and limited:
             self._worker.count_handshake("too_many_from_address")
         elif not self._room():
             self._worker.count_handshake("too_many_connections")

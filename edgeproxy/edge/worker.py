@@ -84,6 +84,7 @@ class Worker:
         self.response_lines = ResponseLines(unindexed)
         self.request_fields = RequestFields(self.request_lines, self.limits)
         self.trusted = networks(start.config.listen.trusted_proxies)
+        self.balancers = networks(start.config.listen.proxy_protocol)
         self.origin_networks = networks(start.config.origin.allow)
         self._start = start
         self.reception = Reception(self, Table(start.table), start.column, lambda: self._over.set())

@@ -80,8 +80,3 @@ def sender(text: str) -> str:
     if not _MAILBOX.match(address) or not name.isprintable():
         raise ValueError(f'{text!r} is not a sender; write "edge@example.com" or "Example <edge@example.com>"')
     return text
-
-
-def not_built(text: str) -> str:
-    """The rule of keys that nothing looks at yet: refused, so that nobody believes they work. Raises ValueError."""
-    raise ValueError("this is not built yet; leave it out")
