@@ -6,9 +6,10 @@ HTTP_PORT ?= 8080
 ARGS ?=
 JOBS ?= 4
 BIN := .venv/bin
+DIFFERENTIAL := tests/fuzz/test_http1_requests.py tests/fuzz/test_http1_responses.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types unit install dev packages format bench bench-quick fuzz docs lock clean
+.PHONY: help run test lint types unit install dev packages format bench bench-quick fuzz fuzz-diff docs lock clean
 
 help: ## this list
 	@echo "make:"
@@ -54,6 +55,9 @@ bench-quick: dev ## the same in two minutes, only what has a target
 
 fuzz: dev ## the property tests, and schemathesis against the API, with many more cases
 	@$(BIN)/python -m pytest tests/fuzz tests/conformance tests/integration/test_schemathesis.py --hypothesis-profile=fuzz $(ARGS)
+
+fuzz-diff: dev packages ## the same hostile bytes to our parsers and to others', with many more cases (ARGS="-k requests" picks some)
+	@$(BIN)/python -m pytest $(DIFFERENTIAL) --hypothesis-profile=fuzz --hypothesis-show-statistics $(ARGS)
 
 docs: config/edgeproxy.toml docs/commands.md ## what is generated: the configuration's sample, the commands' page, README's figures
 	@$(BIN)/python scripts/figures.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from edgeproxy.limits import WRITE_HIGH_WATER
 if TYPE_CHECKING:
     from edgeproxy.edge.connection import Connection
     from edgeproxy.edge.exchange import Fields
+
+_EMPTY_LINES = re.compile(rb"(?:\r\n)+").sub
 
 
 class Front1:
@@ -156,8 +159,10 @@ class Front1:
         """Starts the request at the beginning of `data`; what is left for another one."""
         connection = self.connection
         limits = connection.worker.limits
-        if data[0] == 0x0D and data[:2] == b"\r\n":  # RFC 9112 section 2.2: one empty line before a request is ignored
-            data = data[2:]
+        if data[0] == 0x0D and data[:2] == b"\r\n":
+            # RFC 9112 section 2.2 has at least one empty line before a request ignored. All of them: two must not be an error
+            # or none by whether they come in one read.
+            data = _EMPTY_LINES(b"", data, 1)
             if not data:
                 return b""
         end = data.find(b"\r\n\r\n")

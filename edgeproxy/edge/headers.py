@@ -211,7 +211,7 @@ class RequestLines(_Names):
             return REFUSE, b"", line
         meaning: Meaning | int = KEEP
         if name.meaning:
-            value = value.strip(b" \t")
+            value = value.strip(b" \t" if name.meaning != TRANSFER else b" ")  # see ResponseLines.classify
             # A Connection that only says keep-alive says nothing.
             silent = name.meaning == CONNECTION and not connection_options(value)
             meaning = DROP if silent else name.meaning, name.lower, value
@@ -264,7 +264,8 @@ class ResponseLines(_Names):
         elif meaning == CONNECTION:
             says = connection_options(value)
         elif meaning == TRANSFER:
-            says = value.lower()
+            # With a tab beside it others do not know `chunked` (llhttp), and read the body until the connection's end.
+            says = value.lower() if b"\t" not in line else b""
         field = name.lower, value
         if not name.left:
             return meaning, self._unindexed(field) if len(value) <= UNINDEXED_VALUE else field, says
