@@ -23,6 +23,7 @@ ELSEWHERE = {
     "control/store/migrations/versions/0004_companions.py": "control/store/test_migrate.py",
     "control/store/migrations/versions/0005_domains.py": "control/store/test_migrate.py",
     "control/store/migrations/versions/0006_idempotency.py": "control/store/test_migrate.py",
+    "control/store/migrations/versions/0007_policies.py": "control/store/test_migrate.py",
 }
 """Modules without a mirror, and the file that has their tests."""
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import typer
 
+from edgeproxy.cli import policies
 from edgeproxy.cli.completion import known_workspaces
 from edgeproxy.cli.events import again
 from edgeproxy.cli.options import Host, Json, Limit, NewHost, Socket, WorkspaceFilter, admin
@@ -62,6 +63,7 @@ def add(
         bool, typer.Option("--include-www", help="Add its www, or for a www its apex, too: it redirects to this one.")
     ] = False,
     metadata: _Metadata = None,
+    policy: policies.Typed = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Have it verified like a tenant's, and served once its owner has proven it.")
     ] = False,
@@ -78,6 +80,8 @@ def add(
         body["include_www"] = True
     if metadata:
         body["metadata"] = _pairs(metadata)
+    if policy:
+        body["policies"] = policies.change_of(policy, {})
     answer = admin(socket).post(DOMAINS, body)
     if json:
         as_json(answer)
@@ -208,6 +212,7 @@ def set_domain(
         typer.Option("--origin", metavar="URL", help="The domain's own origin; '' for the platform's.", show_default=False),
     ] = None,
     metadata: _Metadata = None,
+    policy: policies.Typed = None,
     json: Json = False,
     socket: Socket = None,
 ) -> None:
@@ -218,6 +223,10 @@ def set_domain(
     body = {name: value for name, value in body.items() if value is not None}
     if metadata:
         body["metadata"] = _pairs(metadata)
+    if policy:
+        body["policies"] = policies.change_of(policy, {})
+        if any("." in text.partition("=")[0] for text in policy):
+            body["policies"] = policies.change_of(policy, admin(socket).get(_path(host)).get("policies", {}))
     if not body:
         raise typer.BadParameter("nothing is to be changed; say what, like --maintenance.")
     answer = admin(socket).patch(_path(host), body)

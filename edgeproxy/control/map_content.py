@@ -9,6 +9,7 @@ import msgspec
 from edgeproxy.control.store.rows.publishing import SiteFacts
 from edgeproxy.control.store.store import Store
 from edgeproxy.model import ANSWERED, DomainState, covers
+from edgeproxy.policies import decode
 from edgeproxy.published.records import Site
 from edgeproxy.published.writer import Key, Put
 
@@ -29,8 +30,9 @@ def site_for(facts: SiteFacts, settings: Settings) -> Site | None:
     served state keeps its name from being served on other grounds.
     """
     certificate = facts.own_certificate or facts.wildcard_certificate or ""
+    since = facts.served_since or 0.0 if certificate else 0.0
     if facts.hostname in settings.edge_names:
-        return Site(certificate=certificate, source="edge")
+        return Site(certificate=certificate, source="edge", stable_since=since)
     if facts.state is not None:
         return _registered(facts, certificate)
     if facts.fresh_until is not None:
@@ -40,9 +42,10 @@ def site_for(facts: SiteFacts, settings: Settings) -> Site | None:
             certificate=certificate,
             source="gate",
             fresh_until=facts.fresh_until,
+            stable_since=since,
         )
     if facts.own_certificate and any(covers(pattern, facts.hostname) for pattern in settings.patterns):
-        return Site(certificate=certificate, source="pattern")
+        return Site(certificate=certificate, source="pattern", stable_since=since)
     return None
 
 
@@ -63,7 +66,21 @@ def _registered(facts: SiteFacts, certificate: str) -> Site | None:
         suspended=facts.state == DomainState.SUSPENDED,
         # Where the operator's word was enough there is nothing that it could become.
         new=bool(facts.method) and facts.state in _NOT_YET_ACTIVE,
+        policies=decode(facts.policies) if facts.policies else None,
+        stable_since=_stable_since(facts) if certificate else 0.0,
     )
+
+
+def _stable_since(facts: SiteFacts) -> float:
+    """Since when a registered name with a certificate has been in good order: active, or the operator's word; 0: it is not.
+
+    What is not right just now, a name whose DNS points elsewhere or whose workspace does not pay, may be about to leave, and a
+    browser that was told to insist on https could not follow it.
+    """
+    good = facts.state == DomainState.ACTIVE or (facts.state == DomainState.VERIFIED and not facts.method)
+    if not good or facts.served_since is None:
+        return 0.0
+    return max(facts.served_since, facts.created_at or 0.0, facts.active_at or 0.0)
 
 
 class MapContent:

@@ -19,6 +19,8 @@ from typing import Literal
 
 import msgspec
 
+from edgeproxy.policies import Policies
+
 SCHEMA = 1
 """Version of these records. A map of another schema lives in another folder."""
 
@@ -53,6 +55,10 @@ class Site(Record, frozen=True):
     new: bool = False
     """It was verified and is not active yet: where no origin answers, or `pages.setup_until_active` says so, visitors are told
     that it is being set up."""
+    policies: Policies | None = None
+    """Its own settings; None: all as the configuration says."""
+    stable_since: float = 0.0
+    """Unix time since which it has been served under a certificate in good order; 0: it is not, or not yet."""
 
 
 class Companion(Record, frozen=True):

@@ -10,6 +10,7 @@ from edgeproxy.control.map_content import MapContent, Settings, site_for
 from edgeproxy.control.store import Store
 from edgeproxy.control.store.rows.publishing import SiteFacts
 from edgeproxy.model import ANSWERED, SERVED, DomainState
+from edgeproxy.policies import Policies
 from edgeproxy.published.records import Challenge, Site, Tickets
 from tests.control.publishing import EDGE, PATTERNS, add
 from tests.control.store.making import DAY, NOW, certificate
@@ -41,6 +42,42 @@ def test_a_registered_name_is_served_in_the_states_for_it_and_on_no_other_ground
     suspended = state is DomainState.SUSPENDED
     expected = Site(workspace="one", origin="http://o", certificate="c", suspended=suspended) if served else None
     assert site_for(known, Settings(patterns=PATTERNS)) == expected
+
+
+@pytest.mark.parametrize("state", sorted(ANSWERED))
+def test_a_registered_name_is_in_good_order_while_it_is_active_or_the_operators_word(state: DomainState) -> None:
+    known = {"workspace_id": "one", "state": state.value, "created_at": 10.0, "served_since": 30.0}
+    for method, good in (("cname", state is DomainState.ACTIVE), ("", state in (DomainState.ACTIVE, DomainState.VERIFIED))):
+        site = site_for(facts("a.test", **known, method=method, active_at=20.0, own_certificate="c"), Settings())
+        assert site is not None
+        assert site.stable_since == (30.0 if good else 0.0)
+    late = site_for(facts("a.test", **known, method="", active_at=40.0, own_certificate="c"), Settings())
+    assert late is not None
+    assert late.stable_since == (40.0 if state in (DomainState.ACTIVE, DomainState.VERIFIED) else 0.0)
+    without = site_for(facts("a.test", **known, method="", active_at=20.0), Settings())
+    assert without is not None
+    assert without.stable_since == 0.0
+
+
+def test_names_that_nobody_registered_are_in_good_order_since_their_first_certificate() -> None:
+    for known, settings in (
+        ({"wildcard_certificate": "c"}, Settings(edge_names=("*.edge.test",))),
+        ({"own_certificate": "c"}, Settings(patterns=("*.edge.test",))),
+        ({"own_certificate": "c", "fresh_until": 9.0}, Settings()),
+    ):
+        name = next(iter((*settings.edge_names, "a.edge.test")))
+        for since in (30.0, None):
+            site = site_for(facts(name, **known, served_since=since), settings)
+            assert site is not None
+            assert site.stable_since == (since or 0.0)
+
+
+def test_own_settings_are_published_and_none_are_nothing() -> None:
+    known = {"state": "active", "workspace_id": "one"}
+    for stored, published in ((None, None), ("", None), ('{"hsts":"1d","later":1}', Policies(hsts="1d"))):
+        site = site_for(facts("a.test", **known, policies=stored), Settings())
+        assert site is not None
+        assert site.policies == published
 
 
 def test_a_name_that_awaits_its_cut_over_is_served_once_it_has_its_certificate_and_gets_none_by_a_visit() -> None:
@@ -94,7 +131,7 @@ async def test_what_the_store_has_is_written_and_what_it_has_not_is_removed(stor
     challenge = Challenge(hostname="a.example.com", token="t")
     await store.put_challenge("http:a/t", challenge, NOW)
     asked = content(store)
-    site = Site(workspace="one", certificate="c1")
+    site = Site(workspace="one", certificate="c1", stable_since=NOW)
     assert await asked.of("sites", ["a.example.com", "gone.example.com", "pending.example.com"]) == (
         [("sites", "a.example.com", site)],
         [("sites", "gone.example.com"), ("sites", "pending.example.com")],

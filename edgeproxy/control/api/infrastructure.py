@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from edgeproxy import policies
 from edgeproxy.control.api.access.caller import Caller, caller_of
 from edgeproxy.control.api.context import Context, actor_of, context_of
 from edgeproxy.control.api.forms import DomainPath
+from edgeproxy.control.api.policy_shapes import PoliciesIn
 from edgeproxy.control.api.preconditions import etag_of, versions_of
 from edgeproxy.control.api.problems import FieldFault, Refused
 from edgeproxy.control.api.records import records_of
@@ -80,6 +82,7 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
     state = DomainState.PENDING_VALIDATION if body.verify else DomainState.VERIFIED
     redirect_to = hostname(body.redirect_to) if body.redirect_to else ""
     metadata = _metadata(body.metadata)
+    own = policies.merged("", body.policies.given())
     if body.verify:
         at_most = await plane.entitlements.allowance(workspace)
         registered = await plane.domains.register(
@@ -88,6 +91,7 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
             origin=origin,
             redirect_to=redirect_to,
             metadata=metadata,
+            policies=own,
             partner=partner,
             at_most=at_most,
             method="cname" if body.method in (None, "email") else body.method,
@@ -101,6 +105,7 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
             origin=origin,
             redirect_to=redirect_to,
             metadata=metadata,
+            policies=own,
             partner=partner,
             state=state,
             actor=actor_of(request),
@@ -179,6 +184,7 @@ async def change_domain(
         redirect_to=(hostname(body.redirect_to) if body.redirect_to else "") if "redirect_to" in given else None,
         maintenance=body.maintenance if "maintenance" in given else None,
         metadata=_metadata(body.metadata or {}) if "metadata" in given else None,
+        policies=_policies(body.policies) if "policies" in given else None,
     )
     versions = versions_of(if_match, existing)  # last: RFC 9110 section 13.2.1
     changed = await plane.store.change_domain(
@@ -375,6 +381,7 @@ def _shown(context: Context, plane: Plane, domain: Domain, sheet: Sheet | None, 
         redirect_to=domain.redirect_to or None,
         include_www=domain.include_www,
         maintenance=domain.maintenance,
+        policies=policies.shown(domain.policies),
         metadata=msgspec.json.decode(domain.metadata) if domain.metadata else {},
         created_at=certain_moment(domain.created_at),
         verified_at=moment(domain.verified_at),
@@ -387,6 +394,11 @@ def _shown(context: Context, plane: Plane, domain: Domain, sheet: Sheet | None, 
 def _metadata(given: dict[str, str]) -> str:
     """As the store has it."""
     return msgspec.json.encode(given).decode() if given else ""
+
+
+def _policies(given: PoliciesIn | None) -> dict[str, Any]:
+    """As a change: of all of them, where none is given."""
+    return dict.fromkeys(PoliciesIn.model_fields) if given is None else given.given()
 
 
 def _error(context: Context, domain: Domain, failure: Failure | None, certificate: str | None) -> ErrorOut | None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeproxy.control.api.forms import HOSTNAME, NAME, NAME_CURSOR, SERIAL, URL, WORKSPACE, NameCursor, or_empty
+from edgeproxy.control.api.policy_shapes import PoliciesIn
 from edgeproxy.control.api.problems import Refused
 from edgeproxy.model import DomainState, RevocationReason
 
@@ -74,6 +75,7 @@ class DomainIn(Body):
         default=False, description="Whether www.DOMAIN, or for www.DOMAIN the apex, is added too, and redirects to this one"
     )
     metadata: Metadata = Field(default={}, description="The workspace's own strings, echoed in events")
+    policies: PoliciesIn = Field(default=PoliciesIn(), description="Its own settings, beside the configuration's")
 
 
 class DomainPatch(Body):
@@ -85,6 +87,9 @@ class DomainPatch(Body):
     )
     maintenance: bool = Field(default=False, description="Whether visitors get 503 and a page that says to come back later")
     metadata: Metadata | None = Field(default=None, description="Replaces all that was there. null: none")
+    policies: PoliciesIn | None = Field(
+        default=None, description="What is left out of it stays as it is. null: all as the configuration says"
+    )
 
 
 class VerifyIn(Body):
@@ -185,7 +190,7 @@ class DomainOut(BaseModel):
     redirect_to: str | None = None
     include_www: bool = False
     maintenance: bool = False
-    policies: dict[str, Any] = {}
+    policies: dict[str, Any] = Field(default={}, description="What was set of its own settings, by the names that PATCH takes")
     metadata: dict[str, str] = {}
     created_at: str
     verified_at: str | None = None

@@ -128,13 +128,14 @@ class Domains:
         origin: str = "",
         redirect_to: str = "",
         metadata: str = "",
+        policies: str = "",
         partner: str = "",
         verify: bool = True,
         at_most: int | None = None,
     ) -> Registered:
         """Registers a hostname or wildcard as a person wrote it; with it `partner` (its www, or its apex), which redirects to
-        it. `origin`, `redirect_to`, `metadata` (a JSON object) and `partner` are checked and normalised by the caller;
-        `at_most` is how many domains the workspace may have.
+        it. `origin`, `redirect_to`, `metadata` and `policies` (JSON objects) and `partner` are checked and normalised by the
+        caller; `at_most` is how many domains the workspace may have.
 
         Without `verify` it is the operator's word: served at once. Raises InvalidName for what cannot be registered,
         AlreadyRegistered, and Conflict (too_many_domains, contended).
@@ -149,6 +150,7 @@ class Domains:
             origin=origin,
             redirect_to=redirect_to,
             metadata=metadata,
+            policies=policies,
             include_www=bool(partner),
             state=DomainState.VERIFIED,
             created_at=now,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import ColumnElement, case, delete, func, select, union
+from sqlalchemy import ColumnElement, ScalarSelect, case, delete, func, select, union
 
 from edgeproxy.control.store import schema
 from edgeproxy.control.store.base import Part, fields, listed, newest_of, page, wildcard
@@ -29,6 +29,20 @@ def _redirects() -> ColumnElement[bool]:
         for name in (wanted, wildcard(wanted))
     )
     return (wanted != "") & (func.coalesce(own, above) == domains.c.workspace_id)
+
+
+def _served_since(name: ColumnElement[str]) -> ScalarSelect[float]:
+    """When the first certificate of a name was added, as a subquery: of those that had not ended before it was registered,
+    since what its former owner had says nothing of it."""
+    history, registered = schema.certificate_history.c, schema.domains.c.created_at
+    return (
+        select(func.min(history.added_at))
+        .where(
+            history.name.in_((name, wildcard(name))),
+            func.coalesce(history.ended_at, history.not_after) > func.coalesce(registered, 0.0),
+        )
+        .scalar_subquery()
+    )
 
 
 class ChangeLog(Part):
@@ -96,11 +110,15 @@ class ChangeLog(Part):
             domains.c.method,
             case((_redirects(), domains.c.redirect_to), else_=""),
             domains.c.maintenance,
+            domains.c.policies,
             routes.c.workspace_id,
             routes.c.origin,
             routes.c.fresh_until,
             newest_of(names.c.value, now),
             newest_of(wildcard(names.c.value), now),
+            domains.c.created_at,
+            domains.c.active_at,
+            _served_since(names.c.value),
         ).select_from(
             names.outerjoin(domains, domains.c.hostname == names.c.value).outerjoin(routes, routes.c.hostname == names.c.value)
         )
@@ -115,11 +133,15 @@ class ChangeLog(Part):
                 method=row[4],
                 redirect_to=row[5],
                 maintenance=row[6],
-                gate_workspace_id=row[7],
-                gate_origin=row[8],
-                fresh_until=row[9],
-                own_certificate=row[10],
-                wildcard_certificate=row[11],
+                policies=row[7],
+                gate_workspace_id=row[8],
+                gate_origin=row[9],
+                fresh_until=row[10],
+                own_certificate=row[11],
+                wildcard_certificate=row[12],
+                created_at=row[13],
+                active_at=row[14],
+                served_since=row[15],
             )
             for row in rows
         ]

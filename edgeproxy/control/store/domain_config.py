@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from edgeproxy import policies
 from edgeproxy.control.store.base import fields
 from edgeproxy.control.store.rows.domains import Domain
 from edgeproxy.control.store.rows.telling import Beside
@@ -40,7 +41,7 @@ def told(domain: Domain, certificate_id: str | None = None, beside: Beside | Non
         "redirect_to": domain.redirect_to or None,
         "include_www": domain.include_www,
         "maintenance": domain.maintenance,
-        "policies": {},
+        "policies": policies.shown(domain.policies),
         "metadata": msgspec.json.decode(domain.metadata) if domain.metadata else {},
         "created_at": _moment(domain.created_at),
         "verified_at": _moment(domain.verified_at),

@@ -22,7 +22,7 @@ from edgeproxy.control.store.rows.domains import Domain, Holder, Removal
 from edgeproxy.control.store.schema import domains, holders, removals
 from edgeproxy.errors import Conflict, Fault, NotFound
 
-_PUBLISHED = ("workspace_id", "origin", "redirect_to", "maintenance", "state")
+_PUBLISHED = ("workspace_id", "origin", "redirect_to", "maintenance", "policies", "state")
 """Fields that workers may have to know."""
 
 _UNTOLD = ("looks", "next_look", "looking_since", "looked_at", "updated_at", "version")

@@ -20,6 +20,7 @@ from edgeproxy.control.store.rows.domains import Domain, DomainChange
 from edgeproxy.control.store.schema import audit, certificate_names, domains, gate_routes, holders
 from edgeproxy.errors import Conflict, NotFound, Outdated
 from edgeproxy.model import SERVED, DomainState, wildcard_of
+from edgeproxy.policies import merged
 
 COLUMNS = [column for column in domains.c if column.name != "parent"]
 
@@ -38,6 +39,7 @@ class Domains(Part):
         origin: str = "",
         redirect_to: str = "",
         metadata: str = "",
+        policies: str = "",
         partner: str = "",
         state: DomainState,
         actor: str,
@@ -53,6 +55,7 @@ class Domains(Part):
             origin=origin,
             redirect_to=redirect_to,
             metadata=metadata,
+            policies=policies,
             include_www=bool(partner),
             state=state,
             created_at=now,
@@ -76,6 +79,8 @@ class Domains(Part):
             if versions is not None and before.version not in versions:
                 raise Outdated(f"{hostname} was changed meanwhile. Look at what it is now, and decide anew.")
             wished = msgspec.structs.asdict(change)
+            if change.policies is not None:
+                wished["policies"] = merged(before.policies, change.policies)
             values = {name: new for name, new in wished.items() if new is not None and new != getattr(before, name)}
             if not values:
                 return before
@@ -88,7 +93,7 @@ class Domains(Part):
                 .values(**values, version=after.version, updated_at=after.updated_at)
             )
             await audited(write, now, actor, "domain.changed", hostname, _changes(before, values))
-            if values.keys() & {"origin", "redirect_to", "maintenance"}:
+            if values.keys() & {"origin", "redirect_to", "maintenance", "policies"}:
                 write.changed("sites", hostname)
         return after
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
     true,
 )
 
-VERSION = 6
+VERSION = 7
 """The schema that this program writes. Equals the number of the newest migration."""
 
 READABLE_FROM = 1
@@ -75,6 +75,7 @@ domains = Table(
     Column("proof", String, nullable=False, server_default=""),
     Column("redirect_to", String, nullable=False, server_default=""),
     Column("metadata", String, nullable=False, server_default=""),
+    Column("policies", String, nullable=False, server_default=""),
     Column("error_code", String, nullable=False, server_default=""),
     Column("error_detail", String, nullable=False, server_default=""),
     Column("error_fault", String, nullable=False, server_default=""),

@@ -109,6 +109,29 @@ async def test_the_facts_of_a_site_are_all_that_the_store_knows(store: Store) ->
     assert (expired.own_certificate, expired.wildcard_certificate) == (None, None)
 
 
+async def test_a_name_is_served_since_its_registration_had_a_certificate_whoever_held_it_before(store: Store) -> None:
+    async def since(hostname: str) -> float | None:
+        (facts,) = await store.site_facts([hostname], NOW + 9 * DAY)
+        return facts.served_since
+
+    assert await since("a.example.com") is None
+    await store.add_certificate(certificate("one", "a.example.com"), NOW)
+    await store.add_certificate(certificate("two", "a.example.com"), NOW + DAY)  # by which the first ends
+    await add(store, "a.example.com")
+    assert await since("a.example.com") == NOW  # the first outlived it
+    await store.remove_domain("a.example.com", actor="t", now=NOW + 2 * DAY)
+    await store.add_domain("a.example.com", "two", state=VERIFIED, actor="t", now=NOW + 3 * DAY)
+    assert await since("a.example.com") == NOW + DAY  # the second lasts; how long it has been theirs is another fact
+    await store.add_certificate(certificate("three", "a.example.com"), NOW + 4 * DAY)
+    assert await since("a.example.com") == NOW + DAY  # renewed, and not new
+    await store.add_domain("b.other.net", "two", state=VERIFIED, actor="t", now=NOW + 3 * DAY)
+    await store.add_certificate(certificate("wild", "*.other.net"), NOW + 5 * DAY)
+    await store.add_certificate(certificate("own", "b.other.net"), NOW + 6 * DAY)
+    assert await since("b.other.net") == NOW + 5 * DAY
+    (facts,) = await store.site_facts(["b.other.net"], NOW)
+    assert (facts.created_at, facts.active_at) == (NOW + 3 * DAY, None)
+
+
 async def test_names_beneath_a_wildcard_come_from_wherever_a_site_may(store: Store) -> None:
     await add(store, "b.example.com")
     await add(store, "*.example.com")

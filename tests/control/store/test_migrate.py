@@ -16,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from cryptography import x509
 
-from edgeproxy.control.store import opening, schema
+from edgeproxy.control.store import DomainChange, opening, schema
 from edgeproxy.control.store.migrate import migrate
 from edgeproxy.errors import StateError
 from tests.certificates import self_signed
@@ -51,6 +51,7 @@ def test_the_version_is_the_number_of_the_newest_migration() -> None:
         ("0004_companions.py", "65638b67c449de09f92eaae96c4d495b307538e9a7f30315deda2dd3ec4250d1"),
         ("0005_domains.py", "6e889f6405146fe7ebb2d79c844fc5addccb17831745d04924a01e9c8480611c"),
         ("0006_idempotency.py", "5ca5b652f080af4c5109852d08ba1c9aeecc9fb5b5d583d1c5558dbe9f260996"),
+        ("0007_policies.py", "735946b1dff8f08e8f8b744e64250ca99e0370ffde9da69e9a132422d91e0a28"),
     ],
 )
 def test_a_migration_that_stores_have_behind_them_is_never_changed(script: str, digest: str) -> None:
@@ -142,14 +143,47 @@ def test_a_full_disk_is_told_in_one_sentence_with_its_cure(tmp_path: Path, monke
     )
 
 
+def migrated_to(version: int, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the store that a former version of the program would have made."""
+    with monkeypatch.context() as patch:
+        upgrade = alembic.command.upgrade
+        patch.setattr(alembic.command, "upgrade", lambda config, _head: upgrade(config, f"{version:04}"))
+        patch.setattr(schema, "VERSION", version)
+        migrate(path)
+
+
+async def test_domains_from_before_there_were_policies_have_none(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "edgeproxy.db"
+    migrated_to(6, path, monkeypatch)
+    insert = (
+        "INSERT INTO domains (hostname, parent, workspace_id, origin, state, created_at, updated_at) "
+        "VALUES ('a.example.com', 'example.com', 'one', '', 'verified', 1.0, 1.0)"
+    )
+    connection = sqlite3.connect(path)
+    connection.execute(insert)
+    connection.commit()
+    connection.close()
+    migrate(path)
+    async with opened(tmp_path) as store:
+        before = await store.get_domain("a.example.com")
+        assert before is not None
+        assert before.policies == ""
+        change = DomainChange(policies={"hsts": "1d"})
+        assert (await store.change_domain("a.example.com", change, actor="test", now=2.0)).policies == '{"hsts":"1d"}'
+        # The version before goes on with this store, and adds domains without knowing of the column.
+        connection = sqlite3.connect(path)
+        connection.execute(insert.replace("a.example.com", "b.example.com"))
+        connection.commit()
+        connection.close()
+        after = await store.get_domain("b.example.com")
+        assert after is not None
+        assert after.policies == ""
+
+
 def test_certificates_of_the_first_schema_get_their_serials_and_a_history(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "edgeproxy.db"
     chain, _ = self_signed("a.example.com")
-    with monkeypatch.context() as patch:
-        upgrade = alembic.command.upgrade
-        patch.setattr(alembic.command, "upgrade", lambda config, _head: upgrade(config, "0001"))
-        patch.setattr(schema, "VERSION", 1)
-        migrate(path)
+    migrated_to(1, path, monkeypatch)
     connection = sqlite3.connect(path)
     columns = "(id, chain, sealed_key, not_before, not_after, issuer, added_at, superseded_at)"
     rows = [("c1", chain, b"k", 1.0, 2.0, "internal", 3.0, 4.0), ("c2", b"junk", b"k", 1.0, 2.0, "internal", 5.0, None)]

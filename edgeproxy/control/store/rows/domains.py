@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from edgeproxy.control.store.rows.row import Row
 from edgeproxy.model import DomainState
@@ -35,6 +35,8 @@ class Domain(Row, frozen=True, kw_only=True):
     is a wildcard."""
     metadata: str = ""
     """The workspace's own strings, as a JSON object. Empty: none."""
+    policies: str = ""
+    """Its own settings (`edgeproxy.policies`), as a JSON object. Empty: all as the configuration says."""
     error_code: str = ""
     """What is wrong with it now; empty: nothing."""
     error_detail: str = ""
@@ -75,12 +77,14 @@ class Removal(Row, frozen=True, kw_only=True):
 
 
 class DomainChange(Row, frozen=True, kw_only=True):
-    """What is to be changed of a domain; None: it stays. Names and meanings are those of `Domain`."""
+    """What is to be changed of a domain; None: it stays. Names and meanings are those of `Domain`, but for `policies`, of which
+    each member replaces the one of its name (`policies.merged`)."""
 
     origin: str | None = None
     redirect_to: str | None = None
     maintenance: bool | None = None
     metadata: str | None = None
+    policies: dict[str, Any] | None = None
 
 
 class Workspace(Row, frozen=True, kw_only=True):

@@ -46,6 +46,7 @@ class SiteFacts(Row, frozen=True, kw_only=True):
     redirect_to: str | None
     """Empty, too, where its workspace has no such domain (any more)."""
     maintenance: bool | None
+    policies: str | None
     gate_workspace_id: str | None
     gate_origin: str | None
     fresh_until: float | None
@@ -54,3 +55,7 @@ class SiteFacts(Row, frozen=True, kw_only=True):
     """The newest certificate still valid that names the hostname itself."""
     wildcard_certificate: str | None
     """The same for its wildcard."""
+    created_at: float | None = None
+    active_at: float | None = None
+    served_since: float | None = None
+    """When the first certificate was added that its registration had, its own or its wildcard's."""

@@ -1,0 +1,80 @@
+"""A domain's own settings as the operator API takes them: `edgeproxy.policies`, checked and described."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from edgeproxy.config.rules import addresses
+from edgeproxy.policies import HEADER_NAME, HEADER_VALUE, HEADERS, HSTS, NETWORKS, NOT_SET, header, parse_hsts
+
+
+def _headers(given: dict[str, str]) -> dict[str, str]:
+    return dict(header(name, value) for name, value in given.items())
+
+
+def _hsts(text: str) -> str:
+    if text:
+        parse_hsts(text)
+    return text
+
+
+_CIDR: dict[str, Any] = {
+    "anyOf": [
+        {"pattern": r"^((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])(/(3[0-2]|[12]?[0-9]))?$"},
+        {"pattern": r"^[0-9A-Fa-f:.]{2,45}(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?$"},
+    ]
+}
+Networks = Annotated[
+    list[
+        Annotated[
+            str, Field(max_length=49, examples=["192.0.2.0/24"], json_schema_extra=_CIDR), AfterValidator(addresses.network)
+        ]
+    ],
+    Field(max_length=NETWORKS),
+]
+Headers = Annotated[
+    dict[
+        Annotated[str, Field(pattern=HEADER_NAME)],
+        Annotated[str, Field(max_length=HEADER_VALUE, json_schema_extra={"pattern": "^([!-~]([ -~]*[!-~])?)?$"})],
+    ],
+    Field(
+        max_length=HEADERS,
+        examples=[{"x-frame-options": "DENY"}],
+        json_schema_extra={"additionalProperties": False, "propertyNames": {"not": {"enum": sorted(NOT_SET)}}},
+    ),
+    AfterValidator(_headers),
+]
+HstsText = Annotated[
+    str,
+    Field(
+        max_length=64, examples=["365d; includeSubDomains"], json_schema_extra={"anyOf": [{"maxLength": 0}, {"pattern": HSTS}]}
+    ),
+    AfterValidator(_hsts),
+]
+
+
+class PoliciesIn(BaseModel):
+    """A domain's own settings. What is left out stays as it is; null, or empty: as the configuration says."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    headers: Headers | None = Field(
+        default=None,
+        description="Header fields that answers get where the origin's have none of that name, by lower-case name; they go "
+        "before those of `http.headers`. An empty value: none of this name, though `http.headers` has it",
+    )
+    allow: Networks | None = Field(
+        default=None, description="The only networks whose clients are answered, instead of `http.allow`; others get 403"
+    )
+    deny: Networks | None = Field(default=None, description="Networks whose clients get 403, beside those of `http.deny`")
+    hsts: HstsText | None = Field(
+        default=None,
+        description='Strict-Transport-Security, instead of `tls.hsts`: for how long, with "; includeSubDomains" and '
+        '"; preload" where they are wanted. "off": none; "0s": browsers are to forget',
+    )
+
+    def given(self) -> dict[str, Any]:
+        """What was sent, by name."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
