@@ -44,6 +44,10 @@ class Origin(Section, frozen=True):
     ca_bundle: str = ""
     """A PEM file with the roots that https origins are verified against. Empty: the system's."""
 
+    proxy_protocol: Literal["", "v1", "v2"] = ""
+    """The version of the PROXY protocol with which connections to `url` begin; "": none. Such a connection is one client's, and
+    not lent for another's requests: more of them are made. Domains' own origins never get it."""
+
     allow: tuple[str, ...] = ()
     """CIDRs and names that domains' own origins may point at. Empty: public addresses only. The operator's word here and
     on the admin socket passes. Where a domain is verified, its file and its name servers are asked at these CIDRs too."""

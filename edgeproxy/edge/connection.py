@@ -23,6 +23,7 @@ from edgeproxy.edge.hello import (
     alert_record,
     parse,
 )
+from edgeproxy.edge.proxy_protocol import Endpoints
 from edgeproxy.edge.respond import plain_http_answer
 from edgeproxy.edge.route import Route
 from edgeproxy.edge.tls import STEP, TlsLayer
@@ -95,6 +96,7 @@ class Connection(asyncio.BufferedProtocol):
         "hello",
         "peer",
         "protocol",
+        "proxied",
         "server_name",
         "slot",
         "tls_version",
@@ -110,6 +112,8 @@ class Connection(asyncio.BufferedProtocol):
         """The client's address, an IP literal."""
         self.slot = slot
         """Its place in the shared table."""
+        self.proxied: Endpoints | None = None
+        """What a balancer said about it (preface)."""
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # before connection_made
         self.front: Front | None = None
         self.server_name = ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.plain import PlainConnection
-from edgeproxy.edge.proxy_protocol import Header, ProxyError, parse
+from edgeproxy.edge.proxy_protocol import Endpoints, Header, ProxyError, parse
 
 if TYPE_CHECKING:
     from edgeproxy.edge.worker import Worker
@@ -90,9 +90,9 @@ class Preface:
                 return
         self.worker.reception.handed_over(self)
         self.closing = True
-        self.begin(peer, slot, rest)
+        self.begin(peer, slot, header.endpoints, rest)
 
-    def begin(self, peer: str, slot: int, rest: bytes) -> None:
+    def begin(self, peer: str, slot: int, endpoints: Endpoints | None, rest: bytes) -> None:
         """Makes the connection what it is to be, of this client; `rest` are its first bytes."""
         raise NotImplementedError
 
@@ -106,8 +106,9 @@ class TlsPreface(Preface, asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self.came(bytes(self.worker.buffer[:nbytes]))
 
-    def begin(self, peer: str, slot: int, rest: bytes) -> None:
+    def begin(self, peer: str, slot: int, endpoints: Endpoints | None, rest: bytes) -> None:
         connection = Connection(self.worker, peer, slot)
+        connection.proxied = endpoints
         connection.deadline = self.deadline
         self.transport.set_protocol(connection)
         connection.connection_made(self.transport)
@@ -122,7 +123,7 @@ class PlainPreface(Preface, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.came(data)
 
-    def begin(self, peer: str, slot: int, rest: bytes) -> None:
+    def begin(self, peer: str, slot: int, endpoints: Endpoints | None, rest: bytes) -> None:
         connection = PlainConnection(self.worker, peer, slot)
         self.transport.set_protocol(connection)
         connection.connection_made(self.transport)

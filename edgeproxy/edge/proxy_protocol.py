@@ -154,3 +154,19 @@ def _port(text: str) -> int:
     if port > 0xFFFF:
         raise ValueError(text)
     return port
+
+
+def build(version: str, endpoints: Endpoints) -> bytes:
+    """The header with which a connection to an origin begins, of version "v1" or "v2": whose connection it is."""
+    source, destination = ipaddress.ip_address(endpoints.source), ipaddress.ip_address(endpoints.destination)
+    ports = endpoints.source_port, endpoints.destination_port
+    if source.version != destination.version:  # both must be of one family
+        source, destination = _wide(source), _wide(destination)
+    if version == "v1":
+        return b"PROXY TCP%d %b %b %d %d\r\n" % (source.version, str(source).encode(), str(destination).encode(), *ports)
+    kind, layout = (_TCP4, _IPV4) if source.version == 4 else (_TCP6, _IPV6)
+    return _FIXED.pack(SIGNATURE, _PROXY, kind, layout.size) + layout.pack(source.packed, destination.packed, *ports)
+
+
+def _wide(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv6Address:
+    return ipaddress.IPv6Address(f"::ffff:{address}") if isinstance(address, ipaddress.IPv4Address) else address

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from edgeproxy.config.check import own_socket
+from edgeproxy.config.platform import Origin
 from edgeproxy.config.structs import Config
 from edgeproxy.edge.instead import Instead, instead_of
 from edgeproxy.edge.upstream.target import Target, for_workspace, parse_target
@@ -69,6 +70,12 @@ class Route:
         self.epoch = 0
 
 
+def platform_target(origin: Origin) -> Target:
+    """Where `origin.url` is. Where `[origin]` speaks of the platform's own origin it has connections of its own: domains'
+    origins are others' servers, which know nothing of that."""
+    return parse_target(origin.url)._replace(platform=bool(origin.proxy_protocol))
+
+
 class Routes:
     """The routes that one worker knows. Reads the map, never the store.
 
@@ -79,7 +86,7 @@ class Routes:
         self._config = config
         self._site = site
         self._count = count
-        self._default = parse_target(config.origin.url)
+        self._default = platform_target(config.origin)
         self._api = Target("", 0, False, config.admin.api_socket)
         self._known: dict[str, Route] = {}
         self.hits = 0

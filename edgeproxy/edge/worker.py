@@ -29,6 +29,7 @@ from edgeproxy.edge.obtain import Obtaining
 from edgeproxy.edge.presenting import Presenting
 from edgeproxy.edge.reception import Reception
 from edgeproxy.edge.route import Route, Routes
+from edgeproxy.edge.upstream.client_pool import ClientPool
 from edgeproxy.edge.upstream.pool import Pool, networks
 from edgeproxy.edge.upstream.target import Target
 from edgeproxy.errors import EdgeError, LinkError, MapError
@@ -331,7 +332,8 @@ class Worker:
         """The connections to an origin."""
         pool = self._pools.get(target)
         if pool is None:
-            pool = self._pools[target] = Pool(self, target)
+            kind = ClientPool if target.platform and self.config.origin.proxy_protocol else Pool
+            pool = self._pools[target] = kind(self, target)
         return pool
 
     def origin_tls(self) -> ssl.SSLContext:

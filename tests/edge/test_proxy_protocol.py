@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from edgeproxy.edge.proxy_protocol import SIGNATURE, V1_MAX, V2_MAX, Endpoints, Header, ProxyError, parse
+from edgeproxy.edge.proxy_protocol import SIGNATURE, V1_MAX, V2_MAX, Endpoints, Header, ProxyError, build, parse
 
 LONGEST = b"PROXY TCP6 " + b"ffff:" * 7 + b"ffff " + b"ffff:" * 7 + b"ffff 65535 65535\r\n"
 
@@ -119,3 +119,16 @@ def test_the_longest_header_of_version_1_is_as_long_as_it_may_be():
     assert parse(longest) == Header(V1_MAX, None)
     with pytest.raises(ProxyError, match="no end"):
         parse(longest[:-2] + b"f\r\n")
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("said", [CLIENT4, CLIENT6, Endpoints("203.0.113.7", 0, "2001:db8::1", 65535)])
+def test_what_is_told_is_what_is_read(version: str, said: Endpoints):
+    data = build(version, said)
+    assert parse(data) == Header(len(data), said)
+    assert (data[:6] == b"PROXY ") == (version == "v1")
+
+
+def test_both_ends_are_told_in_one_family():
+    mixed = Endpoints("203.0.113.7", 5000, "2001:db8::1", 443)
+    assert build("v1", mixed) == b"PROXY TCP6 ::ffff:203.0.113.7 2001:db8::1 5000 443\r\n"

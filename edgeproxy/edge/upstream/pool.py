@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
-import socket
 import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from edgeproxy.edge.beginning import Beginning
 from edgeproxy.edge.upstream.connection import OriginConnection
-from edgeproxy.edge.upstream.target import Target, address_allowed
-from edgeproxy.edge.upstream.tls import TlsTransport
+from edgeproxy.edge.upstream.dialing import Dialer
+from edgeproxy.edge.upstream.target import Target
 
 if TYPE_CHECKING:
     from edgeproxy.edge.worker import Worker
@@ -39,6 +39,7 @@ class Pool:
         self._worker = worker
         self._idle_limit = worker.limits.origin_idle
         self.target = target
+        self._dialer = Dialer(worker, target)
         self.idle: list[OriginConnection] = []
         """Last used last. Take one from the end, so that the rest can grow old and go; where there is none, `wait`."""
         self.open: set[OriginConnection] = set()
@@ -97,73 +98,66 @@ class Pool:
             task.cancel()
 
     def _connect_for_waiting(self) -> None:
-        room = self._worker.limits.origin_connections - len(self.open) - len(self._connecting)
-        for _ in range(min(room, len(self._waiting) - len(self._connecting))):
-            task = self._worker.loop.create_task(self._connect())
-            self._connecting.add(task)
-            task.add_done_callback(self._attempted)
+        for _ in range(min(self._room(), len(self._waiting) - len(self._connecting))):
+            self._begin(OriginConnection(self._worker, self))
 
-    def _attempted(self, task: asyncio.Task[None]) -> None:
+    def _room(self) -> int:
+        """Further connections that may be made."""
+        return self._worker.limits.origin_connections - len(self.open) - len(self._connecting)
+
+    def _begin(self, connection: OriginConnection, preface: bytes = b"") -> None:
+        task = self._worker.loop.create_task(self._connect(connection, preface))
+        self._connecting.add(task)
+        task.add_done_callback(functools.partial(self._attempted, connection))
+
+    def _attempted(self, connection: OriginConnection, task: asyncio.Task[None]) -> None:
         """An attempt has ended. Who began to wait while it counted as one under way has none yet."""
         self._connecting.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._worker.log.error(f"An unexpected error while {self.target} was connected to: {error!r}")
-            self._failed(f"{self.target} cannot be reached", timeout=False)  # or it would be tried again without a pause
+            self._failed(
+                connection, f"{self.target} cannot be reached", timeout=False
+            )  # or it would be tried again without a pause
+        self._ended(connection)
         if self._waiting and not self.closed:
             self._connect_for_waiting()
 
-    async def _connect(self) -> None:
-        connection = OriginConnection(self._worker, self)
+    async def _connect(self, connection: OriginConnection, preface: bytes) -> None:
         try:
             async with asyncio.timeout(self._worker.timeouts.origin_connect):
-                await self._dial(connection)
+                await self._dialer.dial(connection, preface)
         except TimeoutError:
-            self._failed(f"{self.target} did not accept a connection in time", timeout=True)
+            self._failed(connection, f"{self.target} did not accept a connection in time", timeout=True)
         except ssl.SSLError as error:
             detail = getattr(error, "verify_message", "") or getattr(error, "reason", "") or error.strerror or str(error)
-            self._failed(f"TLS with {self.target} failed: {detail}", timeout=False)
+            self._failed(connection, f"TLS with {self.target} failed: {detail}", timeout=False)
         except OSError as error:
-            self._failed(f"{self.target} cannot be reached: {error.strerror or error}", timeout=False)
+            self._failed(connection, f"{self.target} cannot be reached: {error.strerror or error}", timeout=False)
         else:
             if connection.alive:
                 self.open.add(connection)
-                self.release(connection)
+                self._offer(connection)
             else:
-                self._failed(f"{self.target} closed the connection at once", timeout=False)
+                self._failed(connection, f"{self.target} closed the connection at once", timeout=False)
 
-    async def _dial(self, connection: OriginConnection) -> None:
-        target, loop = self.target, self._worker.loop
-        if target.unix:
-            await loop.create_unix_connection(lambda: connection, target.unix)
-            return
-        host = target.host
-        if target.restricted:
-            host = await self._checked_address(target)
-        elif host == "localhost" or host.endswith(".localhost"):
-            host = "127.0.0.1"  # RFC 6761 section 6.3; the system's resolver may not know
-        if not target.tls:
-            await loop.create_connection(lambda: connection, host, target.port)
-            return
-        over = TlsTransport(loop, connection, self._worker.origin_tls(), target.host, self._worker.ciphertext)
-        await loop.create_connection(lambda: over, host, target.port)
-        try:
-            await over.ready
-        except BaseException:
-            over.abort()
-            raise
-
-    async def _checked_address(self, target: Target) -> str:
-        found = await self._worker.loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        networks = self._worker.origin_networks
-        for *_, address in found:
-            if address_allowed(str(address[0]), networks) or target.host in self._worker.config.origin.allow:
-                return str(address[0])
-        raise OSError(f"{target.host} resolves to no public address and is not in origin.allow")
-
-    def _failed(self, reason: str, *, timeout: bool) -> None:
+    def _failed(self, connection: OriginConnection, reason: str, *, timeout: bool) -> None:
         # One failed attempt fails one waiter: the others have attempts of their own.
-        if self._waiting:
-            self._waiting.popleft()[1].not_connected(reason, timeout=timeout)
+        waiter = self._next_for(connection)
+        if waiter is not None:
+            waiter.not_connected(reason, timeout=timeout)
+
+    # what a pool does otherwise that keeps clients apart
+
+    def _offer(self, connection: OriginConnection) -> None:
+        """A connection on which nothing was asked yet."""
+        self.release(connection)
+
+    def _ended(self, connection: OriginConnection) -> None:
+        """The attempt to make this connection is over."""
+
+    def _next_for(self, connection: OriginConnection) -> Waiter | None:
+        """Whom the failure to make this connection is told, taken from the queue."""
+        return self._waiting.popleft()[1] if self._waiting else None
 
 
 def networks(allow: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:

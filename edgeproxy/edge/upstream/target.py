@@ -26,6 +26,8 @@ class Target(NamedTuple):
     restricted: bool = False
     """Named by somebody whose word does not suffice for private addresses: what the name resolves to is checked when dialled,
     since a name can change its addresses after it was registered."""
+    platform: bool = False
+    """It is `origin.url`, and `[origin]` says what is for the platform's own origin alone: see `route.platform_target`."""
 
     @property
     def authority(self) -> str:

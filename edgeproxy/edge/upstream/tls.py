@@ -48,13 +48,20 @@ class Reader(Protocol):
 class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
     """The protocol of the TCP transport, and the reader's transport. `await ready` first: raises ssl.SSLError or OSError.
 
-    `buffer` is where ciphertext lands, one for all; not the one of the plaintext.
+    `buffer` is where ciphertext lands, one for all; not the one of the plaintext. `preface` goes before TLS, in clear.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, reader: Reader, context: ssl.SSLContext, hostname: str, buffer: memoryview
+        self,
+        loop: asyncio.AbstractEventLoop,
+        reader: Reader,
+        context: ssl.SSLContext,
+        hostname: str,
+        buffer: memoryview,
+        preface: bytes = b"",
     ) -> None:
         super().__init__()
+        self._preface = preface
         self._loop = loop
         self._reader = reader
         self._tls = TlsLayer(context, server_side=False, server_hostname=hostname)
@@ -76,6 +83,8 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._below = cast(asyncio.Transport, transport)
+        if self._preface:
+            self._below.write(self._preface)
         self._shake_hands(memoryview(b""))
 
     def get_buffer(self, sizehint: int) -> memoryview:

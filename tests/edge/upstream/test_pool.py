@@ -11,6 +11,7 @@ import pytest
 from edgeproxy.config.platform import Origin
 from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge.upstream.connection import REST, OriginConnection
+from edgeproxy.edge.upstream.dialing import Dialer
 from edgeproxy.edge.upstream.pool import Pool, networks
 from edgeproxy.edge.upstream.target import Target
 from edgeproxy.limits import Limits
@@ -105,11 +106,11 @@ async def test_what_nobody_foresaw_fails_one_request_and_is_not_tried_again_and_
 ):
     tried: list[OriginConnection] = []
 
-    async def dial(_pool: Pool, connection: OriginConnection) -> None:
+    async def dial(_dialer: Dialer, connection: OriginConnection, preface: bytes) -> None:
         tried.append(connection)
         raise ValueError("something odd")
 
-    monkeypatch.setattr(Pool, "_dial", dial)
+    monkeypatch.setattr(Dialer, "dial", dial)
     assert fields(await edge.exchange("gallery.test", GET))[0] == 502
     assert len(tried) == 1
     assert "something odd" in capfd.readouterr().err
