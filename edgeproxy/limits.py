@@ -125,3 +125,27 @@ CHANNEL_QUEUE = 1_000
 LISTEN_BACKLOG = 4_096
 """Connections that may wait to be accepted, per listening address; the kernel takes the lower of this and
 net.core.somaxconn."""
+
+HTTP2_MALFORMED = 100
+"""Requests on one HTTP/2 connection that the client makes us reset: malformed ones that only we find, and those that went on
+to the origin before they turned out to be malformed (CVE-2025-8671). Above it the connection ends with ENHANCE_YOUR_CALM. A
+client that works sends none."""
+
+HTTP2_RESETS = (500, 33)
+"""RST_STREAM from the client of an HTTP/2 connection: burst and rate per second (CVE-2023-44487). A browser that leaves a page
+resets what is open, a hundred streams at most, so that somebody may leave four pages at once and one every three seconds."""
+
+HTTP2_GLITCHES = (1_000, 100)
+"""What only hostile or broken clients send often on an HTTP/2 connection: malformed messages, empty DATA, unknown and PRIORITY
+frames. Burst and rate per second; none of them costs more than a head's parsing."""
+
+HTTP2_CHATTER = (20_000, 20_000)
+"""Frames of an HTTP/2 connection that bring neither a request nor content, and that no other bound is for: WINDOW_UPDATE, PING,
+SETTINGS, GOAWAY, padding. Burst and rate per second; each costs 0.2 to 2 µs. A client that acknowledges every frame of a
+download twice, for its stream and for the connection, stays below it: see HTTP2_CHATTER_PER."""
+
+HTTP2_CHATTER_PER = 1024
+"""Bytes of content taken from us for which a client has one such frame more."""
+
+HTTP2_CRUMBS = 1024
+"""Fields of a head as HTTP/2 brings them, cookie crumbs included (RFC 9113 section 8.2.3): browsers send one per cookie."""

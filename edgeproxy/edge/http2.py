@@ -22,7 +22,15 @@ import ngh2
 from edgeproxy.edge.headers import Field, RequestHead, trailer_lines
 from edgeproxy.edge.http1 import Refusal
 from edgeproxy.edge.http2_fields import Malformed, Repeated, RequestFields
-from edgeproxy.limits import Limits
+from edgeproxy.limits import (
+    HTTP2_CHATTER,
+    HTTP2_CHATTER_PER,
+    HTTP2_CRUMBS,
+    HTTP2_GLITCHES,
+    HTTP2_MALFORMED,
+    HTTP2_RESETS,
+    Limits,
+)
 
 NO_ERROR: Final = 0x0
 PROTOCOL_ERROR: Final = 0x1
@@ -38,24 +46,14 @@ CONNECTION_WINDOW: Final = 96 * 1024
 """The same over all streams: the part of a connection's 256 KiB that uploads have (see front2)."""
 MAX_FRAME: Final = 16 * 1024
 """The largest frame: MAX_FRAME_SIZE's default, which is left alone."""
-MAX_MALFORMED: Final = 100
-"""Malformed requests on one connection that are answered by a stream error each; then the connection ends. Each one costs a
-head's parsing and nothing else (the engine bounds those that it finds itself: CVE-2025-8671)."""
-MAX_CRUMBS: Final = 1024
-"""Fields of a head as the engine counts them, cookie crumbs included (RFC 9113 section 8.2.3): browsers send one per cookie."""
-RESETS: Final = (500, 33)
-"""RST_STREAM from the client: burst and rate per second (CVE-2023-44487). A browser that leaves a page resets what is open."""
-GLITCHES: Final = (1_000, 100)
-"""What only hostile or broken clients send often: malformed messages, empty DATA, unknown and PRIORITY frames."""
-CHATTER: Final = (20_000, 20_000)
-"""Frames that bring neither a request nor content, and that no other bound is for: WINDOW_UPDATE, PING, SETTINGS, GOAWAY,
-padding. Burst and rate per second; each costs 0.2 to 2 µs. A client that acknowledges every frame of a download twice, for
-its stream and for the connection, stays below it: see CHATTER_PER."""
-CHATTER_PER: Final = 1024
-"""Bytes of content taken from us for which a client has one such frame more."""
 
 _GOAWAY = b"\x07\0\0\0\0\0"
 _LAST_STREAM = b"\x7f\xff\xff\xff"
+_FLOODED = {
+    INTERNAL_ERROR: "too many streams were reset",
+    ENHANCE_YOUR_CALM: "too many malformed messages or frames without effect",
+}
+"""With which code the engine ends a connection beyond HTTP2_RESETS and HTTP2_GLITCHES, and the reason, which it leaves out."""
 _SETTINGS_FIXED = {
     ngh2.Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
     ngh2.Setting.ENABLE_CONNECT_PROTOCOL: 1,
@@ -170,12 +168,12 @@ class Http2Server:
         """The connection is over: send what `data_to_send` has left, then close."""
         self.failed = False
         """It is over since the client broke the protocol or went beyond a bound: it may still be sending."""
-        self._chatter, self._chatter_at = float(CHATTER[0]), 0.0
-        """Frames of CHATTER that the client may still send, and when that was worked out."""
+        self._chatter, self._chatter_at = float(HTTP2_CHATTER[0]), 0.0
+        """Frames of HTTP2_CHATTER that the client may still send, and when that was worked out."""
         self._granted = 65535
         """Bytes of content that the client has ever let us send, over all streams."""
         self._taken = 0
-        """Of those, the ones that were sent when CHATTER was last counted."""
+        """Of those, the ones that were sent when HTTP2_CHATTER was last counted."""
         self.initial_window = 65535
         """Bytes of an answer that the client takes on a new stream."""
         self.requests = 0
@@ -184,12 +182,12 @@ class Http2Server:
             ngh2.Role.SERVER,
             ngh2.Configuration(
                 auto_window_update=False,
-                stream_reset_rate_limit=RESETS,
-                glitch_rate_limit=GLITCHES,
+                stream_reset_rate_limit=HTTP2_RESETS,
+                glitch_rate_limit=HTTP2_GLITCHES,
                 # What is somewhat over the limits gets a 431, what is far over them ends the connection: a block's decoded
                 # size, 32 bytes a field included, is bounded before it grows (CVE-2016-6581, "HPACK bomb").
                 max_inbound_header_list_size=2 * limits.request_head + 32 * limits.header_count,
-                max_inbound_header_count=MAX_CRUMBS,
+                max_inbound_header_count=HTTP2_CRUMBS,
             ),
         )
         self._engine.initiate_connection(
@@ -257,9 +255,9 @@ class Http2Server:
     def _count_chatter(self, frames: int, now: float) -> None:
         if self.ended:
             return
-        burst, rate = CHATTER
+        burst, rate = HTTP2_CHATTER
         taken = self._granted - self._engine.remote_window_size
-        left = min(burst, self._chatter + (now - self._chatter_at) * rate + (taken - self._taken) / CHATTER_PER) - frames
+        left = min(burst, self._chatter + (now - self._chatter_at) * rate + (taken - self._taken) / HTTP2_CHATTER_PER) - frames
         self._chatter, self._chatter_at, self._taken = left, now, taken
         if left < 0:
             self._close(ENHANCE_YOUR_CALM)
@@ -289,11 +287,15 @@ class Http2Server:
             self._sink.request(stream, head, end)
 
     def _refuse_malformed(self, stream: int) -> None:
-        self._malformed += 1
-        if self._malformed > MAX_MALFORMED:
-            self._close(ENHANCE_YOUR_CALM)
-            raise Http2Error(ENHANCE_YOUR_CALM, f"more than {MAX_MALFORMED} malformed requests")
+        self._open.discard(stream)
+        self._count_malformed(1)
         self.reset(stream, PROTOCOL_ERROR)
+
+    def _count_malformed(self, requests: int) -> None:
+        self._malformed += requests
+        if self._malformed > HTTP2_MALFORMED and not self.ended:
+            self._close(ENHANCE_YOUR_CALM)
+            raise Http2Error(ENHANCE_YOUR_CALM, f"more than {HTTP2_MALFORMED} malformed requests")
 
     def _body(self, stream: int, data: bytes, end: bool) -> None:
         if end:
@@ -319,13 +321,18 @@ class Http2Server:
             self._sink.trailers(stream, lines)
 
     def _closed(self, ended: Sequence[Ended]) -> None:
+        provoked = 0
         if self._open or self._unread or self._finishing:
             for event in ended:
                 stream = event.stream_id
+                # The engine has reset what was with the sink already, so that it cost more than a head's parsing.
+                provoked += event.error_code == PROTOCOL_ERROR and stream in self._open
                 self._open.discard(stream)
                 self._finishing.discard(stream)
                 self._let_go(stream)
         self._sink.closed(ended)
+        if provoked:
+            self._count_malformed(provoked)
 
     def _let_go(self, stream: int) -> None:
         """Nobody will read this stream's body any more: gives its bytes back to the connection's window."""
@@ -461,9 +468,12 @@ class Http2Server:
                 return b""
             raise self._over(error) from None
         events: list[Any] = engine.events()
-        if events and type(events[-1]) is ngh2.ConnectionClosed:
-            self._close(events[-1].error_code)
         if events:
+            if type(events[-1]) is ngh2.ConnectionClosed:
+                code = events[-1].error_code
+                self._close(code)
+                if code in _FLOODED and not events[-1].debug_data:
+                    raise Http2Error(ENHANCE_YOUR_CALM, _FLOODED[code])
             ended = [event for event in events if type(event) is ngh2.StreamClosed]
             if ended:
                 self._closed(ended)

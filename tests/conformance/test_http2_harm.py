@@ -19,8 +19,15 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from edgeproxy.edge.http2 import CANCEL, CHATTER, CHATTER_PER, CONNECTION_WINDOW, GLITCHES, MAX_CRUMBS, RESETS, Http2Error
-from edgeproxy.limits import Limits
+from edgeproxy.edge.http2 import CANCEL, CONNECTION_WINDOW, Http2Error
+from edgeproxy.limits import (
+    HTTP2_CHATTER,
+    HTTP2_CHATTER_PER,
+    HTTP2_CRUMBS,
+    HTTP2_GLITCHES,
+    HTTP2_RESETS,
+    Limits,
+)
 from edgeproxy.units import Size
 from tests.http2_peer import GET, POST, RawClient, data, parse_frames
 
@@ -50,8 +57,8 @@ def test_rapid_reset_ends_the_connection() -> None:
         stream = 1 + 2 * number
         return client.headers(stream, GET).serialize() + RstStreamFrame(stream, CANCEL).serialize()
 
-    assert flood(client, request_and_reset, 20_000) <= 2 * RESETS[0]
-    assert len(client.sink.requests) <= 2 * RESETS[0]
+    assert flood(client, request_and_reset, 20_000) <= 2 * HTTP2_RESETS[0]
+    assert len(client.sink.requests) <= 2 * HTTP2_RESETS[0]
 
 
 def test_resets_provoked_from_us_end_the_connection_too() -> None:
@@ -59,7 +66,7 @@ def test_resets_provoked_from_us_end_the_connection_too() -> None:
     client = RawClient()
     block = hpack.Encoder().encode([*GET[:3], (b":path", b"x")])
     taken = flood(client, lambda number: client.headers(1 + 2 * number, [], block=block), 20_000)
-    assert taken <= 2 * GLITCHES[0]
+    assert taken <= 2 * HTTP2_GLITCHES[0]
     client = RawClient()
     taken = flood(
         client,
@@ -69,7 +76,7 @@ def test_resets_provoked_from_us_end_the_connection_too() -> None:
         ),
         20_000,
     )
-    assert taken <= 2 * GLITCHES[0]
+    assert taken <= 2 * HTTP2_GLITCHES[0]
 
 
 def test_a_flood_of_continuations_ends_the_connection() -> None:
@@ -103,7 +110,7 @@ def test_frames_that_do_nothing_end_the_connection(frame: Frame | bytes) -> None
     """CVE-2019-9513 and CVE-2019-9518."""
     client = RawClient()
     client.request(1, POST, end=False)
-    assert flood(client, lambda _: frame, 20_000) <= 2 * GLITCHES[0]
+    assert flood(client, lambda _: frame, 20_000) <= 2 * HTTP2_GLITCHES[0]
 
 
 @pytest.mark.parametrize(
@@ -140,14 +147,14 @@ def test_frames_that_hardly_do_anything_end_the_connection_where_they_are_too_ma
     client.request(3, GET)
     client.server.respond(3, [(b":status", b"200")], b"", True)
     client.received()
-    assert CHATTER[0] - 10 <= flood(client, lambda _: frame, 2 * CHATTER[0]) <= CHATTER[0] + 50
+    assert HTTP2_CHATTER[0] - 10 <= flood(client, lambda _: frame, 2 * HTTP2_CHATTER[0]) <= HTTP2_CHATTER[0] + 50
     assert client.server.ended
 
 
 @pytest.mark.parametrize("frame", [WindowUpdateFrame(0, window_increment=1), PingFrame(0, opaque_data=b"12345678")])
 def test_as_many_of_them_as_anybody_needs_are_taken_for_ever(frame: Frame) -> None:
     client = RawClient()
-    every = CHATTER[1] // 20
+    every = HTTP2_CHATTER[1] // 20
     for turn in range(5 * 20):
         client.server.receive(frame.serialize() * every, turn / 20)
         client.received()
@@ -157,7 +164,7 @@ def test_as_many_of_them_as_anybody_needs_are_taken_for_ever(frame: Frame) -> No
 def test_who_has_been_quiet_for_long_may_not_say_more_at_once() -> None:
     client = RawClient()
     with pytest.raises(Http2Error):
-        client.server.receive(PingFrame(0, opaque_data=b"12345678", flags=["ACK"]).serialize() * (CHATTER[0] + 1), 1e6)
+        client.server.receive(PingFrame(0, opaque_data=b"12345678", flags=["ACK"]).serialize() * (HTTP2_CHATTER[0] + 1), 1e6)
 
 
 def test_a_download_acknowledged_frame_by_frame_is_no_flood() -> None:
@@ -165,9 +172,9 @@ def test_a_download_acknowledged_frame_by_frame_is_no_flood() -> None:
     client = RawClient()
     client.request(1, GET)
     client.server.respond(1, [(b":status", b"200")], b"", False)
-    size = 2 * CHATTER_PER
+    size = 2 * HTTP2_CHATTER_PER
     updates = b"".join(WindowUpdateFrame(stream, window_increment=size).serialize() for stream in (0, 1))
-    for _ in range(CHATTER[0]):
+    for _ in range(HTTP2_CHATTER[0]):
         client.server.send_data(1, bytes(size))
         client.server.data_to_send()
         client.server.receive(updates, 0.0)
@@ -179,7 +186,7 @@ def test_who_ends_the_connection_by_too_much_is_told_why() -> None:
     client = RawClient()
     client.received()
     with pytest.raises(Http2Error) as caught:
-        client.send(*[WindowUpdateFrame(0, window_increment=1)] * (CHATTER[0] + 10))
+        client.send(*[WindowUpdateFrame(0, window_increment=1)] * (HTTP2_CHATTER[0] + 10))
     (goaway,) = parse_frames(caught.value.last_words)
     assert isinstance(goaway, GoAwayFrame)
     assert (goaway.error_code, goaway.last_stream_id) == (h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, 2**31 - 1)
@@ -211,7 +218,7 @@ def test_a_head_somewhat_over_the_bounds_is_answered() -> None:
 def test_more_fields_than_anybody_needs_end_the_connection() -> None:
     client = RawClient()
     with pytest.raises(Http2Error):
-        client.request(1, [*GET, *[(b"a", b"")] * MAX_CRUMBS])
+        client.request(1, [*GET, *[(b"a", b"")] * HTTP2_CRUMBS])
 
 
 def test_data_for_streams_that_never_were_ends_the_connection() -> None:

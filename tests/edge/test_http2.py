@@ -9,7 +9,6 @@ from hyperframe.frame import GoAwayFrame, RstStreamFrame, SettingsFrame, WindowU
 from edgeproxy.edge.http2 import (
     CANCEL,
     CONNECTION_WINDOW,
-    MAX_MALFORMED,
     NO_ERROR,
     PROTOCOL_ERROR,
     STREAM_WINDOW,
@@ -17,7 +16,7 @@ from edgeproxy.edge.http2 import (
     Http2Server,
     unindexed,
 )
-from edgeproxy.limits import Limits
+from edgeproxy.limits import HTTP2_MALFORMED, Limits
 from tests.http2_peer import GET, POST, WEBSOCKET, RawClient, Recorder, data, fields_for, parse_frames
 
 TEXT = [(b"content-type", b"text/plain")]
@@ -284,7 +283,7 @@ def test_malformed_trailers_end_their_stream() -> None:
 
 def test_too_many_malformed_requests_end_the_connection() -> None:
     client = RawClient()
-    for n in range(MAX_MALFORMED):
+    for n in range(HTTP2_MALFORMED):
         client.request(1 + 2 * n, [*GET, (b"host", b"other.example.com")])
     with pytest.raises(Http2Error, match="malformed"):
         client.request(10_001, [*GET, (b"host", b"other.example.com")])
