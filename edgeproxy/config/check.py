@@ -36,6 +36,7 @@ def together(config: Config) -> Iterator[Problem]:
     yield from _sockets(config)
     yield from _origin_fits(config)
     yield from _limits(config)
+    yield from _rates(config)
 
 
 def _addresses(config: Config) -> Iterator[Problem]:
@@ -181,3 +182,9 @@ def _limits(config: Config) -> Iterator[Problem]:
             "make limits.origin_connections at least as large",
             ("limits.origin_connections",),
         )
+
+
+def _rates(config: Config) -> Iterator[Problem]:
+    if config.rates.exempt_header.replace("_", "-") == config.origin.header.replace("_", "-"):
+        text = f"origins get the workspace in {config.origin.header!r}; choose another name for one of them"
+        yield Problem("rates.exempt_header", text, ("origin.header",))

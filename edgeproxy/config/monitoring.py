@@ -45,6 +45,9 @@ class Alerts(Section, frozen=True):
     shed: int = 100
     """Connections a minute that are closed because there are too many, from which that is told."""
 
+    limited: int = 6_000
+    """Requests a minute that are refused by [rates], from which that is told."""
+
     waiting: int = 1_000
     """Names waiting for their turn at the CA from which that is told."""
 

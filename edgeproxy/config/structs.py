@@ -14,6 +14,7 @@ from edgeproxy.config.mail import Mail
 from edgeproxy.config.monitoring import Alerts, Log, Metrics
 from edgeproxy.config.pages import Pages
 from edgeproxy.config.platform import Api, Origin, Platform
+from edgeproxy.config.rates import Rates
 from edgeproxy.config.section import Section
 from edgeproxy.config.verification import Verification
 from edgeproxy.config.visitors import Http, Listen, Timeouts, Tls
@@ -43,6 +44,7 @@ class Config(Section, frozen=True):
     tls: Tls = Tls()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    rates: Rates = Rates()
     pages: Pages = Pages()
     log: Log = Log()
     metrics: Metrics = Metrics()

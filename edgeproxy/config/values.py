@@ -67,6 +67,12 @@ RULES: dict[str, Rule] = {
     "mail.ca_bundle": paths.absolute_path,
     "verification.visitors_address": addresses.visitors_address,
     "tls.default_hostname": addresses.hostname,
+    "rates.per_network": words.rate,
+    "rates.per_hostname": words.rate,
+    "rates.per_workspace": words.rate,
+    "rates.exempt": addresses.network,
+    "rates.exempt_header": words.exempt_header,
+    "rates.exempt_tokens": secrets.exempt_token,
     "log.access": paths.access_log,
     "alerts.notify": urls.notify_url,
     "metrics.listen": addresses.address_and_port,
@@ -74,7 +80,16 @@ RULES: dict[str, Rule] = {
 """The rule for each text, or each text of a list. An empty text where the default is empty needs none."""
 
 MUST_NOT_BE_EMPTY = frozenset(
-    ("state.directory", "store.url", "admin.socket", "origin.url", "origin.header", "issuance.directory", "log.access")
+    (
+        "state.directory",
+        "store.url",
+        "admin.socket",
+        "origin.url",
+        "origin.header",
+        "issuance.directory",
+        "rates.exempt_header",
+        "log.access",
+    )
 )
 
 CERTIFICATE_FILES = frozenset(("origin.ca_bundle", "issuance.ca_bundle", "mail.ca_bundle"))
@@ -121,6 +136,7 @@ SECRET = frozenset(
         "issuance.eab.fallback",
         "dns.rfc2136.key_secret",
         "webhooks.endpoints.secret",
+        "rates.exempt_tokens",
         "alerts.notify",
         "mail.password",
     )
@@ -129,7 +145,14 @@ SECRET = frozenset(
 
 
 PRIVATE_FILES = frozenset(
-    ("issuance.eab.hmac_key", "issuance.eab.fallback", "webhooks.endpoints.secret", "alerts.notify", "mail.password")
+    (
+        "issuance.eab.hmac_key",
+        "issuance.eab.fallback",
+        "webhooks.endpoints.secret",
+        "rates.exempt_tokens",
+        "alerts.notify",
+        "mail.password",
+    )
 )
 """Keys whose files nobody else may read."""
 

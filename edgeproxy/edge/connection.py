@@ -33,6 +33,7 @@ from edgeproxy.model import wildcard_of
 
 if TYPE_CHECKING:
     from edgeproxy.edge.headers import RequestHead
+    from edgeproxy.edge.rates import Caller
     from edgeproxy.edge.worker import Worker
 
 TICKET_MAX = 1024
@@ -88,12 +89,14 @@ class Connection(asyncio.BufferedProtocol):
         "_ticket_waits",
         "_tls",
         "_waiting",
+        "caller",
         "closing",
         "deadline",
         "destination",
         "front",
         "full",
         "hello",
+        "limited",
         "peer",
         "protocol",
         "proxied",
@@ -143,7 +146,11 @@ class Connection(asyncio.BufferedProtocol):
         self.trusted = bool(worker.trusted) and forwarding.is_trusted(peer, worker.trusted)
         """A proxy of the operator's (listen.trusted_proxies): many clients have its address."""
         self.destination = NOWHERE
-        """Where the last request went."""
+        """Where the last request went, and the next one goes without further ado."""
+        self.limited = NOWHERE
+        """The same of those that a rate limits, so that each is looked at first."""
+        self.caller: Caller | None = None
+        """Known from the first of them on."""
 
     # asyncio's side
 
@@ -448,5 +455,8 @@ class Connection(asyncio.BufferedProtocol):
             self.peer, request, route, trusted=self.trusted, own_host=worker.own_host
         )
         if not self.trusted and not route.fresh_until:
-            self.destination = destination
+            if route.rates is None or (self.caller is not None and self.caller.exempt):
+                self.destination = destination
+            else:
+                self.limited = destination
         return destination, request_id

@@ -17,6 +17,7 @@ from edgeproxy.edge.forwarding import Destination, origin_head
 from edgeproxy.edge.headers import RequestHead, ResponseHead, trailer_lines
 from edgeproxy.edge.http1 import chunk, last_chunk
 from edgeproxy.edge.instead import Instead
+from edgeproxy.edge.rates import REASONS
 from edgeproxy.edge.redirect import redirect
 from edgeproxy.edge.respond import API_AWAY, Template, Text, api_answer, moved, page, text_for
 from edgeproxy.errors import MapError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from edgeproxy.edge.route import Route
     from edgeproxy.edge.upstream.connection import OriginConnection
     from edgeproxy.edge.upstream.pool import Pool
+    from edgeproxy.link.arrivals import Over
 
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 Fields = list[tuple[bytes, bytes]]
@@ -101,6 +103,14 @@ class Exchange(msgspec.Struct, eq=False):
         if route is None:
             self.refuse(404, f"no workspace for {host}")
             return None
+        if route.rates is not None:
+            over = connection.worker.rates.over(connection, request, route, self.started)
+            if over is not None:
+                self._too_many(over)
+                return None
+            known = connection.limited
+            if known.route is route and known.authority == request.authority:
+                return known
         if route.instead is not None:
             self._answer_instead(route, route.instead)
             return None
@@ -110,6 +120,15 @@ class Exchange(msgspec.Struct, eq=False):
         return destination
 
     # answer instead
+
+    def _too_many(self, over: Over) -> None:
+        """One request more than a rate allows. Nothing of its body is read: it costs the origin nothing."""
+        request = self.request
+        self._reply(
+            429,
+            REASONS[over.key.kind],
+            *self.connection.worker.rates.answer(over, request.accept, self.request_id.decode("ascii"), request.host),
+        )
 
     def _answer_instead(self, route: Route, instead: Instead) -> None:
         """The domain redirects, or shows a page of its operator's.

@@ -47,6 +47,21 @@ def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     return any(ip in network for network in trusted)
 
 
+def client_of(sent: Sequence[tuple[bytes, bytes]], trusted: Sequence[Network]) -> str:
+    """The client that a chain of trusted proxies tells of: the last address of X-Forwarded-For that is none of theirs. Empty
+    where there is none, or what stands there is no address."""
+    chain = b",".join(value for name, value in sent if name == b"x-forwarded-for")[-_MAX_CHAIN:]
+    for part in reversed(chain.decode("latin-1").split(",")):
+        address = part.strip()
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            return ""
+        if not is_trusted(address, trusted):
+            return address
+    return ""
+
+
 def node(address: str) -> bytes:
     """An address as a node of Forwarded (RFC 7239 section 6): IPv6 in brackets and quotes."""
     return f'"[{address}]"'.encode("ascii") if ":" in address else address.encode("ascii")
@@ -88,7 +103,8 @@ def trusted_lines(
     """
     said: dict[bytes, list[bytes]] = {}
     for name, value in sent:
-        said.setdefault(name, []).append(value)
+        if name.startswith(b"x-forwarded-") or name in (b"forwarded", b"x-request-id"):
+            said.setdefault(name, []).append(value)
     quoted = authority if b":" not in authority else b'"' + authority + b'"'
     chain = b", ".join([*said.pop(b"x-forwarded-for", []), address.encode("ascii")])[-_MAX_CHAIN:]
     element = b"for=" + node(address) + b";host=" + quoted + b";proto=https"

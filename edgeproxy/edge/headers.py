@@ -28,7 +28,7 @@ CONNECTION = 5
 EXPECT = 6
 UPGRADE = 7
 FORWARDED = 8
-"""Dropped too, unless the peer is a trusted proxy."""
+"""Dropped too, unless the peer is a trusted proxy; `rates.exempt_header` always."""
 REFUSE = 9
 
 Meaning = tuple[int, bytes, bytes]
@@ -194,14 +194,16 @@ _INVALID = _Name(b"", REFUSE)
 
 
 class RequestLines(_Names):
-    """Field lines of requests. `workspace_header` is the configured name (`origin.header`), any case."""
+    """Field lines of requests. `workspace_header` is the configured name (`origin.header`), any case; `exempt_header` that of
+    tokens (`rates.exempt_header`), empty where there are none."""
 
-    __slots__ = ("_edge_names", "memo")
+    __slots__ = ("_edge_names", "_exempt_name", "memo")
 
-    def __init__(self, workspace_header: str) -> None:
+    def __init__(self, workspace_header: str, exempt_header: str = "") -> None:
         super().__init__()
         self.memo: dict[bytes, Meaning | int] = {}
         self._edge_names = EDGE_NAMES | {likeness(workspace_header.encode("ascii"))}
+        self._exempt_name = exempt_header.lower().encode("ascii")
 
     def classify(self, line: bytes) -> Meaning | int:
         """What a line means that the memo does not know: KEEP, or a Meaning. Lines refused are not remembered."""
@@ -230,6 +232,8 @@ class RequestLines(_Names):
         if alike in _TRUSTABLE or alike.startswith(b"x-forwarded-"):
             # "x_forwarded_for" is nobody's word, not even a trusted proxy's.
             return FORWARDED if alike == lower else DROP
+        if self._exempt_name and alike == likeness(self._exempt_name):
+            return FORWARDED if lower == self._exempt_name else DROP  # who else learnt the secret could use it
         meaning = _REQUEST_MEANINGS.get(alike, KEEP)
         # "transfer_encoding" frames nothing here, and must not do so behind a gateway that takes it for the real one.
         return meaning if alike == lower or meaning == KEEP else DROP
@@ -327,7 +331,8 @@ class RequestHead(msgspec.Struct, gc=False):
     upgrade: bool = False
     """A WebSocket is asked for. By extended CONNECT (version 2) `head` is that of a GET, without Sec-WebSocket-Key."""
     forwarded: tuple[tuple[bytes, bytes], ...] = ()
-    """x-forwarded-*, forwarded and x-request-id as sent: (lower-case name, value). Only for trusted proxies."""
+    """x-forwarded-*, forwarded and x-request-id as sent: (lower-case name, value), only for trusted proxies; and
+    `rates.exempt_header`, which goes no further."""
     close: bool = False
     """HTTP/1.1: the client wants the connection closed afterwards."""
     version: int = 1

@@ -43,6 +43,8 @@ class Text(msgspec.Struct, frozen=True):
     """Seconds after which a browser looks again by itself; 0: never."""
     intended: bool = False
     """Nothing has failed: the page does not begin with its status."""
+    policy: str = ""
+    """The quota that was exceeded, by its name in RateLimit-Policy."""
 
 
 _OWNER: Final = "If this is your site, the request ID below leads your platform’s support to the reason."
@@ -211,6 +213,9 @@ _OPERATORS_POLICY: Final = b"object-src 'none'; base-uri 'none'; frame-ancestors
 _HTML: Final = b"text/html; charset=utf-8"
 _VARIABLE: Final = re.compile(r"\{\{ *(host|request_id) *\}\}")
 
+_QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+"""draft-ietf-httpapi-ratelimit-headers-11, section 5.1."""
+
 _ID: Final = re.compile(r"[!-~]{1,128}\Z").match
 _RANGE: Final = re.compile(r"\s*([!#$%&'*+.^_`|~0-9a-z-]+)/([!#$%&'*+.^_`|~0-9a-z-]+)\s*((?:;[^,;]*)*)\Z").match
 _QUALITY: Final = re.compile(r";\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*(?:;|\Z)").search
@@ -357,7 +362,7 @@ def _answer(text: Text, kind: bytes, body: bytes, request_id: str, policy: bytes
 
 def _problem(text: Text, request_id: str, host: str) -> bytes:
     problem: dict[str, object] = {
-        "type": "about:blank",
+        "type": _QUOTA_EXCEEDED if text.policy else "about:blank",
         "title": text.title,
         "status": text.status,
         "detail": text.detail,
@@ -365,6 +370,8 @@ def _problem(text: Text, request_id: str, host: str) -> bytes:
         "fault": text.fault,
         "retryable": text.retryable,
     }
+    if text.policy:
+        problem["violated-policies"] = [text.policy]
     if host:
         problem["host"] = host
     if request_id:

@@ -15,6 +15,7 @@ from edgeproxy.model import WORKSPACE_ID, wildcard_of
 from edgeproxy.published.records import Change, Site
 
 if TYPE_CHECKING:
+    from edgeproxy.edge.rates import RouteRates
     from edgeproxy.edge.upstream.pool import Pool
 
 _STALE = -1
@@ -32,6 +33,7 @@ class Route:
         "name",
         "new",
         "pool",
+        "rates",
         "refreshing",
         "target",
         "workspace",
@@ -50,6 +52,7 @@ class Route:
         fresh_until: float = 0.0,
         instead: Instead | None = None,
         new: bool = False,
+        rates: RouteRates | None = None,
     ) -> None:
         self.known = known
         """Whether a workspace was found; otherwise `origin.on_unknown` decides."""
@@ -64,6 +67,8 @@ class Route:
         """What the edge answers by itself; None: the origin is asked."""
         self.new = new
         """Its domain is not active yet: an origin that does not answer is not told as a failure."""
+        self.rates = rates
+        """What limits how many requests go there; None: nothing."""
         self.fresh_until = fresh_until
         self.refreshing = False
         self.pool: Pool | None = None
@@ -79,11 +84,19 @@ def platform_target(origin: Origin) -> Target:
 class Routes:
     """The routes that one worker knows. Reads the map, never the store.
 
-    `site` reads one record by exact key and raises MapError; `count` counts a look-up's result.
+    `site` reads one record by exact key and raises MapError; `count` counts a look-up's result; `rates` says what limits the
+    requests for a name and its workspace.
     """
 
-    def __init__(self, config: Config, site: Callable[[str], Site | None], count: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        site: Callable[[str], Site | None],
+        count: Callable[[str], None],
+        rates: Callable[[str, str], RouteRates | None] = lambda _name, _workspace: None,
+    ) -> None:
         self._config = config
+        self._rates = rates
         self._site = site
         self._count = count
         self._default = platform_target(config.origin)
@@ -115,7 +128,7 @@ class Routes:
                 return route if route.known or route.api else self._unknown(route)
             if self._config.origin.on_error == "reject":
                 raise
-            return self._nobody()
+            return self._nobody(host)
         self._count("miss" if fresh.known else "negative")
         if route is not None:
             fresh.pool = route.pool if route.target == fresh.target else None
@@ -150,25 +163,26 @@ class Routes:
     def _unknown(self, route: Route) -> Route | None:
         return route if self._config.origin.on_unknown == "forward" else None
 
-    def _nobody(self, *, api: bool = False) -> Route:
+    def _nobody(self, host: str, *, api: bool = False) -> Route:
         target = self._api if api else self._default
-        return Route(known=False, workspace="", target=target, header=self._config.origin.header, api=api)
+        rates = None if api else self._rates(host, "")  # the API has limits of its own, by token
+        return Route(known=False, workspace="", target=target, header=self._config.origin.header, api=api, rates=rates)
 
     def _read(self, host: str) -> Route:
         config = self._config
         if host in self._never:
-            return self._nobody(api=host == config.api.hostname)
+            return self._nobody(host, api=host == config.api.hostname)
         site, name = self._site(host), host
         if site is None or not site.workspace:
             workspace = self.platform_workspace(host)
             if workspace:
-                return self._route(Site(workspace=workspace, source="edge"))
+                return self._route(host, Site(workspace=workspace, source="edge"))
         if site is None:
             name = wildcard_of(host)
             site = self._site(name)
         if site is None or not site.workspace:
-            return self._nobody()
-        return self._route(site, name, instead_of(site, host, setup=config.pages.setup_until_active))
+            return self._nobody(host)
+        return self._route(host, site, name, instead_of(site, host, setup=config.pages.setup_until_active))
 
     def platform_workspace(self, host: str) -> str:
         """The workspace of `<workspace>.<platform.name>`; "" for other and reserved names."""
@@ -179,7 +193,7 @@ class Routes:
             return ""
         return label
 
-    def _route(self, site: Site, name: str = "", instead: Instead | None = None) -> Route:
+    def _route(self, host: str, site: Site, name: str = "", instead: Instead | None = None) -> Route:
         config = self._config
         try:
             own = not site.origin or own_socket(site.origin, config)  # nobody's request ever goes to the operator's socket
@@ -197,4 +211,5 @@ class Routes:
             fresh_until=site.fresh_until,
             instead=instead,
             new=site.new,
+            rates=self._rates(name or host, site.workspace),
         )

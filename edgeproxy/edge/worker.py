@@ -27,6 +27,7 @@ from edgeproxy.edge.http2_fields import RequestFields
 from edgeproxy.edge.instead import notices
 from edgeproxy.edge.obtain import Obtaining
 from edgeproxy.edge.presenting import Presenting
+from edgeproxy.edge.rates import RateLimits
 from edgeproxy.edge.reception import Reception
 from edgeproxy.edge.route import Route, Routes
 from edgeproxy.edge.upstream.client_pool import ClientPool
@@ -81,12 +82,14 @@ class Worker:
         self.ciphertext = memoryview(bytearray(RELAY_BUFFER))
         """The same for what origins send over TLS."""
         self.notices = notices(start.config.pages)
-        self.request_lines = RequestLines(start.config.origin.header)
+        rates = start.config.rates
+        self.request_lines = RequestLines(start.config.origin.header, rates.exempt_header if rates.exempt_tokens else "")
         self.response_lines = ResponseLines(unindexed)
         self.request_fields = RequestFields(self.request_lines, self.limits)
         self.trusted = networks(start.config.listen.trusted_proxies)
         self.balancers = networks(start.config.listen.proxy_protocol)
         self.origin_networks = networks(start.config.origin.allow)
+        self.rates = RateLimits(rates, start.arrivals, self.trusted, networks(rates.exempt))
         self._start = start
         self.reception = Reception(self, Table(start.table), start.column, lambda: self._over.set())
         self.connections = self.reception.connections
@@ -124,7 +127,7 @@ class Worker:
         follow = self.task(self._follow(channel))
         if not await self._open_map():
             return
-        self.routes = Routes(self.config, self.reader.site, self.access.map_lookup)
+        self.routes = Routes(self.config, self.reader.site, self.access.map_lookup, self.rates.of_route)
         self.obtaining = Obtaining(
             send=self._tell,
             present=functools.partial(self.presenting.present, asked=True),
@@ -324,6 +327,7 @@ class Worker:
     def _counters(self) -> dict[str, float]:
         counters = self.access.snapshot(self.reception.states())
         counters["map_lookups_total|hit"] = self.routes.hits
+        counters.update(self.rates.counters())
         return counters
 
     # the origin
@@ -362,6 +366,7 @@ class Worker:
             if now >= second + 1.0:
                 second = now
                 self.reception.beat(now)
+                self.rates.sweep(now)
                 self._check_map()
 
     def _check_map(self) -> None:

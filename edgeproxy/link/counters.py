@@ -53,6 +53,9 @@ SERIES: dict[str, Series] = {
     "received_bytes_total": Series("counter", (), "Bytes of requests' bodies received from clients."),
     "sent_bytes_total": Series("counter", (), "Bytes of answers' bodies sent to clients."),
     "timeouts_total": Series("counter", ("what",), "Clients that were too slow in the middle of something, by what."),
+    "rate_limited_total": Series(
+        "counter", ("by",), "Requests refused with 429, by whose limit it was: network, hostname or workspace."
+    ),
     "access_log_dropped_total": Series("counter", (), "Access log lines dropped because the log did not keep up."),
 }
 

@@ -45,3 +45,5 @@ class WorkerStart(ChildStart):
     """Key of everything sealed in the published map."""
     table: memoryview
     """The shared table (link.table), mapped from a memfd."""
+    arrivals: memoryview | None = None
+    """The shared times of rate limits (link.arrivals), mapped by the supervisor; None: the worker counts alone."""

@@ -14,6 +14,7 @@ from typing import Literal
 
 from edgeproxy.config.structs import Config
 from edgeproxy.errors import LinkError, StartError
+from edgeproxy.link.arrivals import Arrivals
 from edgeproxy.link.channel import Channel, Received
 from edgeproxy.link.messages import ChannelMessage, Drain, Failed, LinkEnd
 from edgeproxy.link.start import ChildStart, WorkerStart
@@ -120,6 +121,7 @@ class Family:
         """Whether the program served before: a controller born now is a replacement."""
         self.started_at = started_at
         self.table, self._view, self._memfd = Table.create(columns)
+        self._arrivals, self._arrivals_view = Arrivals.create()
         self._programs = programs
         self._identities = identities
         self._listeners = listeners
@@ -162,6 +164,7 @@ class Family:
                     generation=plan.generation,
                     map_key=self._map_key,
                     table=self._view,
+                    arrivals=self._arrivals_view,
                 )
             )
 
@@ -306,10 +309,12 @@ class Family:
         self._link_all()
 
     def close(self) -> None:
-        """When all are gone: frees the table."""
+        """When all are gone: frees the tables."""
         self.table.release()
         self._view.release()
         os.close(self._memfd)
+        self._arrivals.release()
+        self._arrivals_view.release()
 
     def _link_all(self) -> None:
         for worker in self.workers():

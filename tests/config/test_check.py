@@ -27,6 +27,10 @@ def test_addresses_that_would_collide_are_found():
     assert together(listen={"https": ("0.0.0.0:443", "[::]:443"), "http": ("127.0.0.1:80", "127.0.0.2:80")}) == {}
 
 
+def test_one_header_does_not_say_two_things():
+    assert "choose another name" in together(rates={"exempt_header": "workspace_id"})["rates.exempt_header"]
+
+
 def test_an_edge_without_an_address_for_tls_is_refused():
     assert "needs an address for TLS" in together(listen={"https": ()})["listen.https"]
 

@@ -54,6 +54,29 @@ def test_a_trusted_proxy_is_believed_and_extended():
     assert request_id == b"abc-1"
 
 
+def test_what_a_trusted_proxy_sends_beside_is_not_passed_on():
+    lines, _ = forwarding.trusted_lines("10.0.0.1", b"a", b"1.1", [(b"edgeproxy-exempt", b"a secret")])
+    assert b"secret" not in lines
+
+
+@pytest.mark.parametrize(
+    ("chain", "client"),
+    [
+        ([b"6.6.6.6"], "6.6.6.6"),
+        ([b"1.1.1.1, 6.6.6.6, 10.0.0.2"], "6.6.6.6"),
+        ([b"1.1.1.1", b"6.6.6.6 ,10.0.0.2,\t10.0.0.3"], "6.6.6.6"),
+        ([b"6.6.6.6, 2001:db8::1"], "6.6.6.6"),
+        ([b"10.0.0.1"], ""),
+        ([], ""),
+        ([b"6.6.6.6, unknown"], ""),
+        ([b"6.6.6.6:1234"], ""),
+        ([b"1.1.1.1," * 10_000 + b"6.6.6.6"], "6.6.6.6"),
+    ],
+)
+def test_the_client_is_the_last_address_that_is_no_trusted_proxys(chain: list[bytes], client: str):
+    assert forwarding.client_of([(b"x-forwarded-for", value) for value in chain], TRUSTED) == client
+
+
 def test_a_request_id_that_is_none_is_not_taken():
     assert forwarding.trusted_lines("10.0.0.1", b"a", b"1.1", [(b"x-request-id", b"a b")])[1] is None
     assert forwarding.trusted_lines("10.0.0.1", b"a", b"1.1", [(b"x-request-id", b"a"), (b"x-request-id", b"b")])[1] is None

@@ -82,7 +82,7 @@ class World:
     def count(self, **counters: float) -> None:
         """A worker's counters rise."""
         for name, more in counters.items():
-            key = {"shed": "handshakes_total|shed"}[name]
+            key = {"shed": "handshakes_total|shed", "limited": "rate_limited_total|network"}[name]
             self.counters[key] = self.counters.get(key, 0.0) + more
         self.metrics.report(Report(worker=0, pid=1, counters=self.counters), self.now())
 
@@ -138,6 +138,8 @@ def begin(world: World, kind: str) -> None:
             world.tell(Sketch(100, {}, ORIGIN, failed=50))
         case "shed":
             world.count(shed=10_000)
+        case "limited":
+            world.count(limited=1_000_000)
         case "ca":
             world.issuance.trouble = Trouble("ca.example", "It is away.", world.now() - FAULT_SECONDS, world.now())
         case "gate":

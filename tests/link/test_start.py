@@ -44,7 +44,7 @@ def test_no_key_is_in_what_a_start_shows_of_itself(common: dict[str, Any]) -> No
 
 
 def test_a_controller_is_not_handed_what_is_the_workers() -> None:
-    assert not {field.name for field in dataclasses.fields(ChildStart)} & {"map_key", "table"}
+    assert not {field.name for field in dataclasses.fields(ChildStart)} & {"map_key", "table", "arrivals"}
 
 
 def test_a_start_cannot_be_changed_after_it(common: dict[str, Any]) -> None:

@@ -16,6 +16,9 @@ _KEY_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z
 _EAB_KEY = re.compile(r"[A-Za-z0-9_-]+={0,2}\Z")
 
 
+_EXEMPT_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,256}\Z")
+
+
 def state_key(text: str) -> str:
     """Never quotes the value: it is the root of every secret."""
     if text.startswith("file:"):
@@ -42,6 +45,16 @@ def fallback_eab(text: str) -> str:
             'HMAC_KEY", or "file:/PATH"'
         )
     return " ".join(parts)
+
+
+def exempt_token(text: str) -> str:
+    """Never quotes the value."""
+    if not _EXEMPT_TOKEN.match(text):
+        raise ValueError(
+            "the token is not 16 to 256 letters, digits and ._~+/=-; make one with `openssl rand -hex 32`, and better write "
+            '"file:/PATH"'
+        )
+    return text
 
 
 def tsig_name(text: str) -> str:

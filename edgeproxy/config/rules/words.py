@@ -9,6 +9,7 @@ import re
 
 from edgeproxy import model
 from edgeproxy.config import webhooks
+from edgeproxy.gcra import parse_rate
 
 _TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?\Z")
@@ -48,6 +49,17 @@ def header(text: str) -> str:
     if name.replace("_", "-") in _TAKEN_HEADERS:
         raise ValueError(f'{text!r} means something else in HTTP already; choose a name of your own, like "workspace-id"')
     return name
+
+
+def exempt_header(text: str) -> str:
+    name = header(text)
+    if name.replace("_", "-").startswith("x-forwarded-"):
+        raise ValueError(f'{text!r} is a proxy\'s word; choose a name of your own, like "edgeproxy-exempt"')
+    return name
+
+
+def rate(text: str) -> str:
+    return str(parse_rate(text))
 
 
 def challenge(text: str) -> str:

@@ -96,6 +96,13 @@ KINDS: dict[str, Kind] = {
         "`limits.connections` and its neighbours; the access log tells who comes.",
         measured=True,
     ),
+    "limited": Kind(
+        "many requests are refused by a rate limit",
+        "Nothing need be done while the right ones are refused: 429 in the access log tells whom, "
+        "`edgeproxy_rate_limited_total` by whose limit. The limits are those of `[rates]`; whoever is to be let through "
+        "belongs in `rates.exempt`.",
+        measured=True,
+    ),
     "ca": Kind(
         "the CA {} is left alone", "`edgeproxy status` says until when and why; it is tried again by itself.", measured=True
     ),
@@ -206,6 +213,8 @@ class Reading:
     """Requests that an origin did not answer."""
     shed: float = 0.0
     """Connections that were closed for there being too many."""
+    limited: float = 0.0
+    """Requests that were refused for a rate's sake."""
     gate: float = 0.0
     """Questions to the gate."""
     gate_failed: float = 0.0
@@ -248,6 +257,10 @@ def measured(readings: Sequence[Reading], limits: Alerts) -> list[Condition]:
                 f"{shed:.0f} a minute are closed: it is an attack, or there are more visitors than the limits allow.",
             )
         )
+    limited = (now.limited - first.limited) / minutes
+    if limited >= limits.limited:
+        text = f"{limited:.0f} a minute are answered with 429: an attack is being shed, or a limit is too low for the visitors."
+        found.append(Condition("limited", "", text))
     failed, asked = now.gate_failed - first.gate_failed, now.gate - first.gate
     if failed >= max(QUESTIONS, asked / 2):
         found.append(

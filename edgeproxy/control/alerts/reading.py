@@ -30,6 +30,7 @@ def reader(metrics: Metrics, issuance: Issuance) -> Callable[[Faults, float], Re
             at=time.monotonic(),
             requests=of(sums, "requests_total"),
             unanswered=of(sums, "origin_errors_total"),
+            limited=of(sums, "rate_limited_total"),
             shed=sum(sums.get(("handshakes_total", (result,)), 0.0) for result in SHED),
             gate=sum(gate.values()),
             gate_failed=gate.get("unavailable", 0),

@@ -12,6 +12,7 @@ from edgeproxy.config.values import RULES
         ("state.key", "file:/etc/state.key", "file:/etc/state.key"),
         ("dns.rfc2136.key_name", "Edge-Key.", "edge-key"),
         ("dns.rfc2136.key_secret", "c2VjcmV0\n", "c2VjcmV0"),
+        ("rates.exempt_tokens", "0123456789abcdef", "0123456789abcdef"),
     ],
 )
 def test_good_values_come_back_normalised(key: str, value: str, normalised: str) -> None:
@@ -25,6 +26,8 @@ def test_good_values_come_back_normalised(key: str, value: str, normalised: str)
         ("issuance.eab.hmac_key", "a+b/c", "is not base64url"),
         ("dns.rfc2136.key_name", "a key", "is not the name of a TSIG key"),
         ("dns.rfc2136.key_secret", "not base64", "is not base64; copy it exactly"),
+        ("rates.exempt_tokens", "0123456789abcde", "is not 16 to 256 letters"),
+        ("rates.exempt_tokens", "0123456789 abcdef", "is not 16 to 256 letters"),
     ],
 )
 def test_bad_values_say_what_would_be_right(key: str, value: str, told: str) -> None:

@@ -110,6 +110,12 @@ def test_connections_that_are_not_let_in_are_told_by_the_minute() -> None:
     assert kinds(Reading(at=0), Reading(at=15, shed=100)) == ["shed"]
 
 
+def test_requests_that_a_rate_refuses_are_told_by_the_minute() -> None:
+    assert kinds(Reading(at=0), Reading(at=300, limited=30_000)) == ["limited"]
+    assert kinds(Reading(at=0), Reading(at=300, limited=29_000)) == []
+    assert kinds(Reading(at=0, limited=10**6), Reading(at=300, limited=10**6)) == []
+
+
 def test_a_gate_that_fails_for_half_of_the_questions_is_told() -> None:
     assert kinds(Reading(at=0), Reading(at=300, gate=10, gate_failed=5)) == ["gate"]
     assert kinds(Reading(at=0), Reading(at=300, gate=11, gate_failed=5)) == []

@@ -41,6 +41,8 @@ def test_everything_is_read_from_where_it_is_counted() -> None:
         "requests_total|5xx|h1": 2.0,
         "origin_errors_total|connect": 2.0,
         "handshakes_total|full": 9.0,
+        "rate_limited_total|network": 3.0,
+        "rate_limited_total|hostname": 1.0,
         **{f"handshakes_total|{result}": 1.0 for result in SHED},
     }
     metrics.report(Report(worker=0, pid=1, counters=counters), NOW)
@@ -52,7 +54,7 @@ def test_everything_is_read_from_where_it_is_counted() -> None:
     faults.fails("alerts", StateError("Nobody hears."), NOW - 999)
     found = reader(metrics, Issuance())(faults, NOW)  # type: ignore[arg-type]
     assert (found.requests, found.unanswered, found.shed) == (9.0, 2.0, float(len(SHED)))
-    assert (found.gate, found.gate_failed, found.waiting) == (2, 1, 5)
+    assert (found.gate, found.gate_failed, found.waiting, found.limited) == (2, 1, 5, 4.0)
     assert [(each.name, each.requests) for each in found.names] == [("a.test", 9)]
     assert found.left_alone == {"a.test": "It is away."}
     assert found.faults == {"store": "It is full."}
