@@ -2,7 +2,7 @@
 
 What is limited is decided where a route is read from the map (`of_route`), and for whom where a connection first asks for such
 a route. A route without limits has none of this: a request that goes there takes not one step more. One that has some is looked
-up for each request, counted and checked: 1.5 µs with one limit, 2.7 µs with all three.
+up for each request, counted and checked: 1.7 µs with one limit, 3.1 µs with all three.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from edgeproxy.config.issuance import Eab, Issuance
 from edgeproxy.config.machine import State
 from edgeproxy.config.mail import Mail
 from edgeproxy.config.monitoring import Alerts
+from edgeproxy.config.rates import Rates
 from edgeproxy.config.structs import Config
 from edgeproxy.config.webhooks import Endpoint, Webhooks
 from edgeproxy.units import decode_hook
@@ -104,6 +105,7 @@ def test_secrets_are_not_in_a_configurations_repr() -> None:
         "webhooks.endpoints.secret": "whsec_Z2VoZWlt",
         "alerts.notify": "slack://c2VjcmV0/",
         "mail.password": "cGFzc3dvcnQ",
+        "rates.exempt_tokens": "dG9rZW4tdG9rZW4tdG9rZW4",
     }
     assert secrets.keys() == values.SECRET
     config = Config(
@@ -113,6 +115,7 @@ def test_secrets_are_not_in_a_configurations_repr() -> None:
         alerts=Alerts(notify=("slack://c2VjcmV0/",)),
         webhooks=Webhooks(endpoints=(Endpoint(url="https://a.example/", secret="whsec_Z2VoZWlt"),)),
         mail=Mail(username="known", password="cGFzc3dvcnQ"),
+        rates=Rates(exempt_tokens=("dG9rZW4tdG9rZW4tdG9rZW4",)),
     )
     shown = repr(config)
     assert not [key for key, value in secrets.items() if value in shown]

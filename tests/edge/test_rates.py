@@ -122,11 +122,11 @@ async def test_a_stranger_chooses_no_network_by_a_header(limited: Limited, proto
 
 
 async def test_clients_of_exempt_networks_are_neither_limited_nor_counted(limited: Limited, protocol: str) -> None:
-    async with limited(Rates(per_network="1/h", per_hostname="2/h", exempt=("127.0.0.0/24",))) as edge:
-        async with visiting(edge, protocol) as ask:
-            assert await statuses(ask, 5) == [200] * 5
-            (connection,) = edge.worker.connections
-            assert connection.destination is not NOWHERE  # type: ignore[union-attr]  # its requests take the short way
+    rates = Rates(per_network="1/h", per_hostname="2/h", exempt=("127.0.0.0/24",))
+    async with limited(rates) as edge, visiting(edge, protocol) as ask:
+        assert await statuses(ask, 5) == [200] * 5
+        (connection,) = edge.worker.connections
+        assert connection.destination is not NOWHERE  # type: ignore[union-attr]  # its requests take the short way
     rates = Rates(per_network="1/h", per_hostname="2/h", exempt=("192.0.2.0/24",))
     async with limited(rates, listen=BEHIND_PROXY) as edge, visiting(edge, protocol) as ask:
         assert await statuses(ask, 5, fields=client("192.0.2.1")) == [200] * 5
