@@ -41,9 +41,13 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(/[^#]*|\?[^#]*)?\Z").match
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?\Z").match
 _DIGITS = re.compile(rb"[0-9]{1,18}\Z").match
 _CHUNK_LINE = re.compile(
-    # chunk-size, then extensions: dropped, but held to their grammar roughly (RFC 9112 section 7.1.1; visible bytes and
-    # blanks, no bare CR or LF, at which some servers end the line and others do not).
-    rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\Z"
+    # chunk-size, then extensions: dropped, but held to their grammar (RFC 9112 section 7.1.1). A bare CR or LF is where some
+    # servers end the line and others do not; a quote that is not closed is one behind whose CRLF some may look on for its end.
+    rb"([0-9A-Fa-f]{1,15})(?:(?:[ \t]*;[ \t]*"
+    + TOKEN
+    + rb"(?:[ \t]*=[ \t]*(?:"
+    + TOKEN
+    + rb'|"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"))?)+[ \t]*)?\Z'
 ).match
 
 _NOT_NOMINATED = frozenset((b"close", b"upgrade", b"host", b"content-length", b"transfer-encoding", b"connection"))

@@ -3,12 +3,13 @@
 import itertools
 import struct
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproxy.edge.hello import ClientHello, HelloError, parse
 from edgeproxy.model import wire_hostname
 from tests import hellos
+from tests.fuzz.amount import cases
 
 LIMIT = 4096
 Outcome = ClientHello | tuple[int, str, bool] | None
@@ -70,7 +71,7 @@ def streams(draw: st.DrawFn) -> bytes:
 
 
 @given(st.one_of(streams(), st.binary(max_size=200)))
-@settings(max_examples=500, deadline=None)
+@cases(500)
 def test_any_bytes_give_a_hello_an_error_or_the_wish_for_more_and_the_first_outcome_stays(data: bytes) -> None:
     first: Outcome = None
     for end in range(len(data) + 1):
@@ -81,7 +82,7 @@ def test_any_bytes_give_a_hello_an_error_or_the_wish_for_more_and_the_first_outc
 
 
 @given(streams(), st.integers(1, 4096))
-@settings(max_examples=300, deadline=None)
+@cases(300)
 def test_bytes_and_bytearrays_are_read_alike(data: bytes, size: int) -> None:
     buffer = bytearray()
     for start in range(0, len(data), size):
@@ -90,7 +91,7 @@ def test_bytes_and_bytearrays_are_read_alike(data: bytes, size: int) -> None:
 
 
 @given(st.sampled_from(REAL), st.lists(st.tuples(st.integers(5, 516), st.integers(0, 255)), max_size=6))
-@settings(max_examples=500, deadline=None)
+@cases(500)
 def test_openssl_never_sees_another_name_in_a_changed_hello(data: bytes, changes: list[tuple[int, int]]) -> None:
     changed = bytearray(data)
     for position, value in changes:
@@ -103,7 +104,7 @@ def test_openssl_never_sees_another_name_in_a_changed_hello(data: bytes, changes
 
 
 @given(st.sampled_from(REAL), st.lists(st.integers(1, 516), max_size=6, unique=True))
-@settings(max_examples=200, deadline=None)
+@cases(200)
 def test_records_cut_anywhere_are_read_like_one_and_openssl_agrees(data: bytes, cuts: list[int]) -> None:
     whole = data[5:]
     edges = [0, *sorted(cut for cut in cuts if cut < len(whole)), len(whole)]

@@ -101,13 +101,13 @@ def test_whatever_one_thing_is_wrong_we_refuse_it_or_others_take_it_for_the_same
 
 
 @given(request_streams)
-@cases(200)
+@cases(150)
 def test_what_we_take_others_take_for_the_same(data: bytes) -> None:
     check_forwarded(check_understood(data))
 
 
 @given(st.data())
-@cases(200)
+@cases(150)
 def test_a_stream_means_the_same_however_it_is_cut(data: st.DataObject) -> None:
     stream = data.draw(request_streams)
     assert our_requests(data.draw(cuts(stream)), WARM).facts() == our_requests([stream]).facts()
