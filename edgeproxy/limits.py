@@ -47,10 +47,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Concurrent HTTP/2 streams per connection."""
 
     origin_connections: int = 1_024
-    """Open connections per worker to one origin. Above it requests wait for `timeouts.origin_connect`, then 503."""
+    """Open connections per worker to one origin. Above it requests wait for `timeouts.origin_connect`, then 504."""
 
     origin_idle: int = 256
     """Idle connections per worker kept to one origin."""
+
+    origin_failures: int = 50
+    """Failures in a row, of connections or of requests, after which a worker leaves an origin alone: but for one request after
+    each `timeouts.origin_retry`, its visitors get 503 with Retry-After until it answers."""
 
     contexts: int = 2_000
     """TLS contexts held per worker (about 22 KB each). Above it the least recently used is dropped; pinned names stay."""

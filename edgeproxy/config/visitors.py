@@ -80,6 +80,10 @@ class Timeouts(Section, frozen=True):
     origin_idle: Duration = Duration(55)
     """An idle connection to the origin. Keep it shorter than the origin's own."""
 
+    origin_retry: Duration = Duration(5)
+    """Between two attempts at an origin that is left alone (`limits.origin_failures`). It doubles with each that fails, up to a
+    minute."""
+
     tunnel_idle: Duration = Duration(3600)
     """A WebSocket on which nothing is said."""
 

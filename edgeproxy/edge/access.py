@@ -82,6 +82,8 @@ class Access:
         self._lookups: defaultdict[str, int] = defaultdict(int)
         self._timeouts: defaultdict[str, int] = defaultdict(int)
         self._origin_errors: defaultdict[str, int] = defaultdict(int)
+        self._retries: defaultdict[str, int] = defaultdict(int)
+        self._circuits: defaultdict[str, int] = defaultdict(int)
         self._hosts: dict[str, int] = {}
         self._request_seconds = Histogram("request_seconds")
         self._origin_seconds = Histogram("origin_seconds")
@@ -238,6 +240,19 @@ class Access:
         """A client was too slow in the middle of something, said in one of few words."""
         self._timeouts[what] += 1
 
+    def retry(self, result: str) -> None:
+        """A request was sent to an origin once more ("sent"), or was not because too many were ("refused")."""
+        self._retries[result] += 1
+
+    def circuit(self, event: str) -> None:
+        """An origin that fails is left alone ("opened"), or answers again ("closed")."""
+        self._circuits[event] += 1
+
+    def left_alone(self, exchange: Exchange) -> None:
+        """A request was not sent to an origin that is left alone: for alerts it has failed like those before it."""
+        self._origin_errors["left_alone"] += 1
+        self._latency.failed(exchange)
+
     # telling
 
     def snapshot(self, connections: Mapping[str, int]) -> dict[str, float]:
@@ -253,6 +268,8 @@ class Access:
             ("map_lookups_total|", self._lookups),
             ("timeouts_total|", self._timeouts),
             ("origin_errors_total|", self._origin_errors),
+            ("origin_retries_total|", self._retries),
+            ("origin_circuits_total|", self._circuits),
         ):
             for label, count in counts.items():
                 flat[name + label] = count

@@ -177,6 +177,15 @@ class Exchange(msgspec.Struct, eq=False):
         else:
             self.refuse(504 if timeout else 502, reason)
 
+    def left_alone(self, reason: str, seconds: int) -> None:
+        """Pool: the origin has failed too often to be asked just now."""
+        self._pool = None
+        self.connection.worker.access.left_alone(self)
+        if self.destination.route.new:  # type: ignore[union-attr]  # found in `start`
+            self._show(Instead(page="setup", reason=reason))
+        else:
+            self.refuse(503, reason, msgspec.structs.replace(text_for(503), retry_after=seconds))
+
     def body(self, data: bytes) -> None:
         """A part of the request's body, or of a tunnel. Only between release_body and hold_body."""
         origin = self.origin
@@ -278,12 +287,15 @@ class Exchange(msgspec.Struct, eq=False):
             and self.request.method in _IDEMPOTENT
             and self.request.length == 0
             and destination is not None
+            and origin.pool.retry()
         ):
             # A kept connection that closes as it is used again says nothing about the origin (RFC 9112 section 9.3.1).
             self._retried = True
             self._pool = self.connection.worker.pool(destination.route.target)
             self._pool.wait(self)
             return
+        if origin is not None and not self._answered:
+            origin.pool.failed("it did not answer in time" if reason == "timeout" else reason)
         target = destination.route.target if destination is not None else "the origin"
         if reason == "timeout":
             self.refuse(504, f"{target} did not answer in time")

@@ -50,6 +50,10 @@ SERIES: dict[str, Series] = {
     "map_lookups_total": Series("counter", ("result",), "Look-ups of a hostname: hit, miss, negative or error."),
     "origin_seconds": Series("histogram", (), "From a request sent to the origin's first byte of answer."),
     "origin_errors_total": Series("counter", ("reason",), "Requests that the origin did not answer, by reason."),
+    "origin_retries_total": Series(
+        "counter", ("result",), "Requests that a kept connection's end kept from an answer: sent once more, or refused that."
+    ),
+    "origin_circuits_total": Series("counter", ("event",), "Origins left alone after too many failures (opened, closed)."),
     "received_bytes_total": Series("counter", (), "Bytes of requests' bodies received from clients."),
     "sent_bytes_total": Series("counter", (), "Bytes of answers' bodies sent to clients."),
     "timeouts_total": Series("counter", ("what",), "Clients that were too slow in the middle of something, by what."),

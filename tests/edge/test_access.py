@@ -219,7 +219,10 @@ def test_handshakes_lookups_timeouts_and_connections_are_counted() -> None:
         holder.handshake(result)
     holder.map_lookup("hit")
     holder.timeout("write")
+    holder.retry("refused")
+    holder.circuit("opened")
     found = holder.snapshot({"idle": 3, "active": 0})
+    assert found["origin_retries_total|refused"] == found["origin_circuits_total|opened"] == 1
     assert found["handshakes_total|full"] == 2
     assert found["handshakes_total|denied"] == 1
     assert found["map_lookups_total|hit"] == 1
@@ -234,6 +237,8 @@ def test_every_name_of_a_snapshot_is_one_that_the_controller_knows() -> None:
     holder.handshake("no_certificate_in_time")
     holder.map_lookup("negative")
     holder.timeout("write")
+    holder.retry("sent")
+    holder.circuit("opened")
     found = holder.snapshot({"handshake": 1})
     assert all(counters.parse(name) is not None for name in found)
     named = {counters.parse(name)[0].removesuffix("_bucket").removesuffix("_sum") for name in found}  # type: ignore[index]

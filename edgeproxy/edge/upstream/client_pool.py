@@ -35,6 +35,8 @@ class ClientPool(Pool):
         """How many of a client there are."""
 
     def wait(self, waiter: Waiter) -> None:
+        if self._leaves_alone(waiter):
+            return
         if kept := self._kept_of.get(_client(waiter).peer):
             connection = kept[-1]
             self._take(connection)
@@ -42,9 +44,10 @@ class ClientPool(Pool):
             return
         if self._kept and self._room() <= 0:
             next(iter(self._kept)).abandon()  # somebody else's, who does not need it now
-        super().wait(waiter)
+        self._queue(waiter)
 
     def release(self, connection: OriginConnection) -> None:
+        self.answered()
         self._offer(connection)
 
     def gone(self, connection: OriginConnection) -> None:
@@ -67,7 +70,7 @@ class ClientPool(Pool):
                 self._waiting.remove(entry)
                 entry[1].connected(connection)
                 return
-        if self._worker.draining or (self._waiting and self._room() <= 0):
+        if self._worker.draining or self.breaker.open or (self._waiting and self._room() <= 0):
             connection.abandon()  # its place is another client's
             return
         if len(self._kept) >= self._idle_limit:

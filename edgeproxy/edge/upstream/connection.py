@@ -177,6 +177,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         if borrower is None:
             return
         if state == _UNTIL_CLOSE and self._ended:
+            self.pool.answered()
             borrower.end([])
         else:
             reason = f"the connection broke: {exc}" if exc is not None else "the origin closed the connection"
@@ -224,6 +225,11 @@ class OriginConnection(asyncio.BufferedProtocol):
     def reused(self) -> bool:
         """Whether this is not the first request on this connection."""
         return self.requests % _MANY != 1
+
+    @property
+    def asked(self) -> int:
+        """Requests that were begun."""
+        return self.requests % _MANY
 
     # the borrower's side
 
@@ -412,6 +418,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         """The answer is complete: back to the pool, if it can be used again."""
         self.borrower = None
         if self.requests < 0 or not self.request_sent or self._state == _CLOSED:
+            self.pool.answered()
             self._unusable()
             return
         self._state = _IDLE

@@ -11,6 +11,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from edgeproxy.edge.beginning import Beginning
+from edgeproxy.edge.upstream.breaker import Breaker
+from edgeproxy.edge.upstream.budget import RetryBudget
 from edgeproxy.edge.upstream.connection import OriginConnection
 from edgeproxy.edge.upstream.dialing import Dialer
 from edgeproxy.edge.upstream.target import Target
@@ -31,14 +33,23 @@ class Waiter(Protocol):
     def not_connected(self, reason: str, *, timeout: bool) -> None:
         """There is none to be had."""
 
+    def left_alone(self, reason: str, seconds: int) -> None:
+        """There is none, and nobody tries: the origin has failed too often. It is tried again in so many seconds."""
+
 
 class Pool:
     """The connections of one worker to one target."""
 
     def __init__(self, worker: Worker, target: Target) -> None:
         self._worker = worker
-        self._idle_limit = worker.limits.origin_idle
+        self._idle_limit = self._idle_room = worker.limits.origin_idle
+        """How many are kept; and 0 for the latter where the next answer is news, so that it costs nothing where none is."""
         self.target = target
+        # The controller behind the API is back in a moment, and has words of its own.
+        threshold = 0 if target.unix == worker.config.admin.api_socket else worker.limits.origin_failures
+        self.breaker = Breaker(threshold, worker.timeouts.origin_retry)
+        self._retries = RetryBudget()
+        self._asked_before = self._counted = 0
         self._dialer = Dialer(worker, target)
         self.idle: list[OriginConnection] = []
         """Last used last. Take one from the end, so that the rest can grow old and go; where there is none, `wait`."""
@@ -52,6 +63,10 @@ class Pool:
 
     def wait(self, waiter: Waiter) -> None:
         """Calls `waiter` back when a connection is there, or cannot be had in `timeouts.origin_connect`."""
+        if not self._leaves_alone(waiter):
+            self._queue(waiter)
+
+    def _queue(self, waiter: Waiter) -> None:
         self._waiting.append((self._worker.now + self._worker.timeouts.origin_connect, waiter))
         self._connect_for_waiting()
 
@@ -65,15 +80,62 @@ class Pool:
     def release(self, connection: OriginConnection) -> None:
         """A connection whose answer is complete."""
         if self._waiting:
+            self.answered()
             self._waiting.popleft()[1].connected(connection)
-        elif len(self.idle) < self._idle_limit and not self._worker.draining:
+        elif len(self.idle) < self._idle_room and not self._worker.draining:
             self.idle.append(connection)
         else:
+            self.answered()
+            self._offer(connection)
+
+    def answered(self) -> None:
+        """A request was answered: told by connections that do not come back; for others see `release`."""
+        if self.breaker.failures:
+            self._idle_room = self._idle_limit
+            if self.breaker.answered():
+                self._worker.access.circuit("closed")
+                self._worker.log.info(f"{self.target} answers again.")
+
+    def failed(self, reason: str) -> None:
+        """A request was not answered, by the origin's fault."""
+        worker = self._worker
+        self._idle_room = 0
+        if not self.breaker.failed(worker.now):
+            return
+        worker.access.circuit("opened")
+        worker.log.warning(
+            f"{self.target} has failed {self.breaker.failures} times in a row: it is left alone but for one request every "
+            f"{worker.timeouts.origin_retry}, and others get 503, until it answers. Look there; the last reason was: {reason}."
+        )
+        waiting, self._waiting = self._waiting, deque()
+        for connection in [each for each in self.open if each.borrower is None]:
             connection.abandon()
+        for _, waiter in waiting:
+            waiter.left_alone(self._left_alone, self.breaker.seconds_left(worker.now))
+
+    def retry(self) -> bool:
+        """Whether a request may be sent once more."""
+        allowed = self._retries.take(self._worker.now)
+        self._worker.access.retry("sent" if allowed else "refused")
+        return allowed
+
+    @property
+    def _left_alone(self) -> str:
+        return f"{self.target} has failed {self.breaker.failures} times in a row and is left alone for a moment"
+
+    def _leaves_alone(self, waiter: Waiter) -> bool:
+        """Whether the origin is not to be asked now, and the waiter was told."""
+        now = self._worker.now
+        if self.breaker.admits(now):
+            return False
+        waiter.left_alone(self._left_alone, self.breaker.seconds_left(now))
+        return True
 
     def gone(self, connection: OriginConnection) -> None:
         """A connection that is closed."""
-        self.open.discard(connection)
+        if connection in self.open:  # told twice of most
+            self.open.remove(connection)
+            self._asked_before += connection.asked
         with contextlib.suppress(ValueError):
             self.idle.remove(connection)
         if self._waiting:
@@ -83,8 +145,13 @@ class Pool:
         """Ends what is past its deadline; False when the whole pool is of no more use."""
         while self._waiting and self._waiting[0][0] < now:
             self._waiting.popleft()[1].not_connected(f"no connection to {self.target} within the time allowed", timeout=True)
+        asked = self._asked_before
         for connection in list(self.open):
+            asked += connection.asked
             connection.look(now)
+        if asked != self._counted:
+            self._retries.asked(asked - self._counted, now)
+            self._counted = asked
         if self.open or self._waiting or self._connecting:
             self.used_at = now
         return now - self.used_at < IDLE_POOL_SECONDS
@@ -115,9 +182,8 @@ class Pool:
         self._connecting.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._worker.log.error(f"An unexpected error while {self.target} was connected to: {error!r}")
-            self._failed(
-                connection, f"{self.target} cannot be reached", timeout=False
-            )  # or it would be tried again without a pause
+            # Or it would be tried again without a pause.
+            self._failed(connection, f"{self.target} cannot be reached", timeout=False)
         self._ended(connection)
         if self._waiting and not self.closed:
             self._connect_for_waiting()
@@ -143,6 +209,7 @@ class Pool:
     def _failed(self, connection: OriginConnection, reason: str, *, timeout: bool) -> None:
         # One failed attempt fails one waiter: the others have attempts of their own.
         waiter = self._next_for(connection)
+        self.failed(reason)
         if waiter is not None:
             waiter.not_connected(reason, timeout=timeout)
 
@@ -150,7 +217,12 @@ class Pool:
 
     def _offer(self, connection: OriginConnection) -> None:
         """A connection on which nothing was asked yet."""
-        self.release(connection)
+        if self._waiting:
+            self._waiting.popleft()[1].connected(connection)
+        elif len(self.idle) < self._idle_limit and not self._worker.draining and not self.breaker.open:
+            self.idle.append(connection)
+        else:
+            connection.abandon()
 
     def _ended(self, connection: OriginConnection) -> None:
         """The attempt to make this connection is over."""

@@ -250,6 +250,9 @@ class Borrowing:
     def not_connected(self, reason: str, *, timeout: bool) -> None:
         self.told.append(reason)
 
+    def left_alone(self, reason: str, seconds: int) -> None:
+        self.told.append(reason)
+
     def _take(self, data: bytes | memoryview) -> None:
         self.got += data
         self.largest = max(self.largest, len(data))

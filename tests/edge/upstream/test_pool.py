@@ -10,6 +10,7 @@ import pytest
 
 from edgeproxy.config.platform import Origin
 from edgeproxy.config.visitors import Timeouts
+from edgeproxy.edge.upstream.budget import FLOOR, RetryBudget
 from edgeproxy.edge.upstream.connection import REST, OriginConnection
 from edgeproxy.edge.upstream.dialing import Dialer
 from edgeproxy.edge.upstream.pool import Pool, networks
@@ -82,6 +83,9 @@ class Waiter:
 
     def not_connected(self, reason: str, *, timeout: bool) -> None:
         self._note("timeout" if timeout else "failed")
+
+    def left_alone(self, reason: str, seconds: int) -> None:
+        self._note("left alone")
 
     def _note(self, what: str) -> None:
         self.told.append(what)
@@ -242,3 +246,140 @@ async def test_a_connection_that_rests_ends_with_its_worker(edge: Edge, script: 
         assert (await client.get(get(method="HEAD"))).complete
         pool_of(edge).close()
         await asyncio.wait_for(gone.wait(), 30)
+
+
+# Origins that fail
+
+
+async def ask(edge: Edge, times: int) -> list[int]:
+    """The statuses that one visitor after the other gets."""
+    return [fields(await edge.exchange("gallery.test", GET))[0] for _ in range(times)]
+
+
+async def test_an_origin_that_fails_is_left_alone_until_it_answers(
+    tmp_path: Path, maps: MapProcess, capfd: pytest.CaptureFixture[str]
+) -> None:
+    script = Script()
+    broken = True
+
+    async def handler(reader: Reader, writer: Writer) -> None:
+        while await script.read_head(reader):
+            if broken:
+                return
+            writer.write(script.response)
+
+    script.handler = handler
+    async with script.listening() as port:
+        timeouts = Timeouts(origin_retry=Duration(1000), drain=Duration(1))
+        edge = Edge(tmp_path, config_for(port, limits=Limits(origin_failures=3), timeouts=timeouts), maps)
+        edge.add_site("gallery.test", "w")
+        async with edge.running():
+            assert await ask(edge, 3) == [502] * 3
+            status, found, _ = fields(await edge.exchange("gallery.test", GET))
+            assert status == 503
+            assert 990 < int(found[b"retry-after"]) <= 1000
+            assert await ask(edge, 2) == [503] * 2
+            assert script.connections == 3
+            pool = pool_of(edge)
+            pool.breaker._until = 0.0  # the pause is over
+            assert await ask(edge, 2) == [502, 503]
+            broken = False
+            pool.breaker._until = 0.0
+            assert await ask(edge, 3) == [200] * 3
+            assert not pool.breaker.open
+            counters = edge.worker.access.snapshot({})
+            assert counters["origin_circuits_total|opened"] == counters["origin_circuits_total|closed"] == 1
+            assert counters["origin_errors_total|left_alone"] == 4
+    told = capfd.readouterr().err
+    assert told.count("times in a row: it is left alone") == 1
+    assert told.count("answers again") == 1
+
+
+async def test_those_who_wait_are_told_when_an_origin_is_left_alone(tmp_path: Path, maps: MapProcess) -> None:
+    edge = Edge(tmp_path, config_for(9, limits=Limits(origin_failures=1, origin_connections=1)), maps)
+    edge.add_site("gallery.test", "w")
+    async with edge.running():
+        pool = edge.worker.pool(Target("127.0.0.1", 9, False))
+        first, second = Waiter(pool), Waiter(pool)
+        pool.wait(first)
+        pool.wait(second)
+        await until(lambda: first.told)
+        assert (first.told, second.told) == (["failed"], ["left alone"])
+        pool.wait(first)
+        assert first.told == ["failed", "left alone"]
+
+
+async def test_an_answer_between_failures_makes_them_none_in_a_row(tmp_path: Path, maps: MapProcess) -> None:
+    script = Script()
+
+    async def handler(reader: Reader, writer: Writer) -> None:
+        while head := await script.read_head(reader):
+            if b" /broken " in head:
+                return
+            if b" /last " in head:
+                writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello")
+            elif b" /open " in head:
+                writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello")
+                return
+            else:
+                writer.write(script.response)
+
+    script.handler = handler
+    async with script.listening() as port:
+        edge = Edge(tmp_path, config_for(port, limits=Limits(origin_failures=2)), maps)
+        edge.add_site("gallery.test", "w")
+        async with edge.running():
+            for _ in range(2):
+                for path in (b"/", b"/last", b"/open"):
+                    assert await ask_for(edge, b"/broken") == 502
+                    assert await ask_for(edge, path) == 200
+                    assert not pool_of(edge).breaker.failures
+                    assert len(pool_of(edge).idle) <= 1
+            assert await ask_for(edge, b"/broken") == 502
+            assert await ask_for(edge, b"/broken") == 502
+            assert await ask_for(edge, b"/") == 503
+
+
+async def ask_for(edge: Edge, path: bytes) -> int:
+    """The status of one request that an origin's closed connection does not have sent twice."""
+    raw = b"POST " + path + b" HTTP/1.1\r\nHost: gallery.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    return fields(await edge.exchange("gallery.test", raw))[0]
+
+
+async def test_the_edges_own_api_is_never_left_alone(edge: Edge) -> None:
+    pool = edge.worker.pool(Target("", 0, False, edge.config.admin.api_socket))
+    for _ in range(1_000):
+        pool.failed("it is away")
+    assert not pool.breaker.open
+
+
+async def test_requests_are_sent_twice_within_a_budget(tmp_path: Path, maps: MapProcess) -> None:
+    script = Script()
+
+    async def handler(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        writer.write(script.response)
+        if await script.read_head(reader):
+            return  # the second request of each connection finds it closed
+
+    script.handler = handler
+    async with script.listening() as port:
+        edge = Edge(tmp_path, config_for(port), maps)
+        edge.add_site("gallery.test", "w")
+        async with edge.running(), connected(edge) as client:
+            pool = pool_of_first(edge, (await client.get(get())).status)
+            pool._retries = RetryBudget()
+            assert [(await client.get(get())).status for _ in range(FLOOR)] == [200] * FLOOR
+            while pool._retries.take(edge.worker.now):
+                pass
+            assert (await client.get(get())).status == 502
+            counters = edge.worker.access.snapshot({})
+            assert counters["origin_retries_total|sent"] == FLOOR
+            assert counters["origin_retries_total|refused"] == 1
+            await until(lambda: pool._counted >= FLOOR)
+
+
+def pool_of_first(edge: Edge, status: int) -> Pool:
+    """The pool, once a request went well."""
+    assert status == 200
+    return pool_of(edge)
