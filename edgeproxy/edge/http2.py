@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 import ngh2
 
 from edgeproxy.edge.headers import Field, RequestHead, trailer_lines
-from edgeproxy.edge.http1 import Refusal
+from edgeproxy.edge.http1 import MAX_TRAILERS, Refusal
 from edgeproxy.edge.http2_fields import Malformed, Repeated, RequestFields
 from edgeproxy.limits import (
     HTTP2_CHATTER,
@@ -314,8 +314,11 @@ class Http2Server:
         self._open.discard(stream)
         if stream not in self._unread:
             return
-        lines = trailer_lines([b"%b: %b" % field for field in fields], self._fields.lines)
-        if lines is None or len(fields) > self._trailer_count:
+        # HPACK makes 60 KB of fields of a few bytes, and the origin may not take them for long.
+        size = sum(len(name) + len(value) for name, value in fields)
+        small = size <= MAX_TRAILERS and len(fields) <= self._trailer_count
+        lines = trailer_lines([b"%b: %b" % field for field in fields], self._fields.lines) if small else None
+        if lines is None:
             self._refuse_malformed(stream)
         else:
             self._sink.trailers(stream, lines)

@@ -147,6 +147,13 @@ ATTACKS: Final = [
         headers(1, PLAIN + literal(b"\x40", b"x", bytes(b"y" * 3000))),
     ),
     Attack(
+        "trailers of 45 KB, each time from fifteen bytes",
+        CALM,
+        HTTP2_MALFORMED,
+        provoking(lambda at: headers(at, b"\xbe" * 15)),
+        headers(1, PLAIN + literal(b"\x40", b"x", bytes(b"y" * 3000))),
+    ),
+    Attack(
         "streams that are opened and never finished",
         "PROTOCOL_ERROR",
         Limits().streams + 1,
