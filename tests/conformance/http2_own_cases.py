@@ -343,7 +343,7 @@ TABLES: list[Case] = [
         (headers(1, PLAIN + A), headers(3, PLAIN + b"\xbe")),
     ),
     Case(
-        "7541/4.1/1",
+        "7541/4.4/1",
         "an entry larger than the table empties it",
         COMPRESSION,
         (headers(1, PLAIN + A + literal(b"\x40", b"x-c", bytes(b"y" * 5000))), headers(3, PLAIN + b"\xbe")),
@@ -382,7 +382,7 @@ TABLES: list[Case] = [
     ),
     Case("7541/6.3/1", "a table size of 2^32", COMPRESSION, (headers(1, b"\x3f\xe1\xff\xff\xff\x0f" + PLAIN),)),
     Case(
-        "7541/4.3/3",
+        "9113/4.3/1",
         "the table is kept in step over a head that is thrown away",
         STREAM_PROTOCOL,
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -52,3 +53,10 @@ def test_the_page_says_of_every_case_what_we_do() -> None:
     count = Counter(case.name.partition("/")[0] for case in H2SPEC)
     assert f"{len(H2SPEC)} cases of h2spec ({count['generic']} generic, {count['http2']} http2, {count['hpack']} hpack)" in text
     assert f"{len(OWN)} cases of our own" in text
+
+
+def test_every_test_that_the_page_names_is_there() -> None:
+    named = re.findall(r"`(tests/[a-z0-9_/]+\.py)::(test_\w+)", PAGE.read_text())
+    assert len(named) > 15
+    missing = [(path, name) for path, name in named if f"def {name}(" not in (PAGE.parents[1] / path).read_text()]
+    assert missing == []
