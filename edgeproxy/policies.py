@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from edgeproxy.gcra import parse_rate
+
 HEADERS: Final = 32
 """Header fields that one domain may set."""
 
@@ -54,9 +56,27 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Networks whose clients are refused, CIDR, beside the configuration's."""
     hsts: str = ""
     """Strict-Transport-Security, as `Hsts` reads it; "off": none."""
+    rate_per_network: str = ""
+    """Requests of one client network for this domain, which then count here alone, as `rate` reads it; "off": any number."""
+    rate_per_hostname: str = ""
+    """Requests for this domain, the same."""
 
 
 NONE: Final = Policies()
+
+
+RATE: Final = r"^(off|[1-9][0-9]{0,8}/[smh]( burst [1-9][0-9]{0,8})?)$"
+"""How a rate is written; `gcra.parse_rate` knows what is possible."""
+
+
+def rate(text: str) -> str:
+    """A rate as it is stored, or "off". Raises ValueError with what would be right."""
+    if text == "off":
+        return text
+    try:
+        return str(parse_rate(text))
+    except ValueError as error:
+        raise ValueError(f'{error}, or "off"') from None
 
 
 class Hsts(msgspec.Struct, frozen=True):

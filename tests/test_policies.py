@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproxy import policies
-from edgeproxy.policies import Hsts, Policies, decode, header, merged, parse_hsts, shown
+from edgeproxy.policies import Hsts, Policies, decode, header, merged, parse_hsts, rate, shown
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,13 @@ def test_hsts_that_says_nothing_is_refused_with_what_would_be_right(text: str) -
 @given(st.from_regex(re.compile(policies.HSTS, re.ASCII), fullmatch=True))
 def test_what_fits_the_description_can_be_read(text: str) -> None:
     parse_hsts(text.removesuffix("\n"))
+
+
+def test_a_rate_is_stored_as_it_is_usually_written() -> None:
+    assert [rate(text) for text in ("100/s", "100 / m  burst 7", "off")] == ["100/s", "100/m burst 7", "off"]
+    for text in ("", "Off", "0/s", "1/h burst 25", "100/s\n"):
+        with pytest.raises(ValueError, match='or "off"'):
+            rate(text)
 
 
 def test_a_header_is_kept_in_lower_case() -> None:

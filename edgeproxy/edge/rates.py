@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgeproxy.edge.connection import Connection
     from edgeproxy.edge.headers import RequestHead
     from edgeproxy.edge.route import Route
+    from edgeproxy.policies import Policies
 
 _TITLE: Final = "Too many requests"
 _WAIT: Final = "Wait a moment, then reload the page."
@@ -115,14 +116,20 @@ class RateLimits:
         self.refused = dict.fromkeys(TEXTS, 0)
         """Requests, by whose limit it was."""
 
-    def of_route(self, name: str, workspace: str) -> RouteRates | None:
-        """What limits requests for a name of the map, or of the platform's; None where nothing does."""
+    def of_route(self, name: str, workspace: str, own: Policies | None) -> RouteRates | None:
+        """What limits requests for a name of the map, or of the platform's, with or without policies of its own; None where
+        nothing does."""
+        network, hostname, scope = self._network, self._hostname, b""
+        if own is not None and own.rate_per_network:
+            network, scope = _own(own.rate_per_network, network), name.encode()
+        if own is not None and own.rate_per_hostname:
+            hostname = _own(own.rate_per_hostname, hostname)
         keys = []
-        if self._hostname is not None and name:
-            keys.append(self.arrivals.key("hostname", name.encode(), self._hostname))
+        if hostname is not None and name:
+            keys.append(self.arrivals.key("hostname", name.encode(), hostname))
         if self._workspace is not None and workspace:
             keys.append(self.arrivals.key("workspace", workspace.encode(), self._workspace))
-        return RouteRates(self._network, b"", tuple(keys)) if keys or self._network is not None else None
+        return RouteRates(network, scope, tuple(keys)) if keys or network is not None else None
 
     def over(self, connection: Connection, request: RequestHead, route: Route, started: float) -> Over | None:
         """Counts a request that came at `started` (time.perf_counter(), which is CLOCK_MONOTONIC and so the same everywhere on
@@ -198,6 +205,16 @@ class RateLimits:
                 for token in self._tokens:
                     bears |= hmac.compare_digest(digest, token)
         return bears
+
+
+def _own(text: str, otherwise: Rate | None) -> Rate | None:
+    """A domain's own rate. What a later version stored and this one cannot read counts as the configuration says."""
+    if text == "off":
+        return None
+    try:
+        return parse_rate(text)
+    except ValueError:
+        return otherwise
 
 
 def _digest(token: bytes) -> bytes:

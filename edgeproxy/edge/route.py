@@ -17,6 +17,7 @@ from edgeproxy.published.records import Change, Site
 if TYPE_CHECKING:
     from edgeproxy.edge.rates import RouteRates
     from edgeproxy.edge.upstream.pool import Pool
+    from edgeproxy.policies import Policies
 
 _STALE = -1
 
@@ -85,7 +86,7 @@ class Routes:
     """The routes that one worker knows. Reads the map, never the store.
 
     `site` reads one record by exact key and raises MapError; `count` counts a look-up's result; `rates` says what limits the
-    requests for a name and its workspace.
+    requests for a name, its workspace, and by its own policies.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Routes:
         config: Config,
         site: Callable[[str], Site | None],
         count: Callable[[str], None],
-        rates: Callable[[str, str], RouteRates | None] = lambda _name, _workspace: None,
+        rates: Callable[[str, str, Policies | None], RouteRates | None] = lambda _name, _workspace, _own: None,
     ) -> None:
         self._config = config
         self._rates = rates
@@ -165,7 +166,7 @@ class Routes:
 
     def _nobody(self, host: str, *, api: bool = False) -> Route:
         target = self._api if api else self._default
-        rates = None if api else self._rates(host, "")  # the API has limits of its own, by token
+        rates = None if api else self._rates(host, "", None)  # the API has limits of its own, by token
         return Route(known=False, workspace="", target=target, header=self._config.origin.header, api=api, rates=rates)
 
     def _read(self, host: str) -> Route:
@@ -211,5 +212,5 @@ class Routes:
             fresh_until=site.fresh_until,
             instead=instead,
             new=site.new,
-            rates=self._rates(name or host, site.workspace),
+            rates=self._rates(name or host, site.workspace, site.policies),
         )

@@ -16,11 +16,12 @@ import pytest
 from edgeproxy.config.platform import Api, Origin
 from edgeproxy.config.rates import Rates
 from edgeproxy.config.visitors import Listen
-from edgeproxy.edge.connection import NOWHERE
+from edgeproxy.edge.connection import NOWHERE, Connection
 from edgeproxy.edge.rates import REASONS, TEXTS, RateLimits
 from edgeproxy.gcra import parse_rate
 from edgeproxy.link.arrivals import REGIONS, Arrivals, Over
 from edgeproxy.link.counters import parse
+from edgeproxy.policies import Policies
 from edgeproxy.published.records import Site
 from tests.edge.harness import Edge, MapProcess, Script, edge_with
 from tests.edge.visiting import Fields, Visitor, following, gallery, visiting
@@ -53,6 +54,12 @@ def client(address: str) -> Fields:
 
 async def statuses(ask: Visitor, count: int, *, fields: Fields = ()) -> list[int]:
     return [(await ask("/", fields=fields)).status for _ in range(count)]
+
+
+def shortcuts(edge: Edge, hostname: str) -> list[bool]:
+    """Of each connection for this name, whether its requests go where the last one went without further ado."""
+    found = [each for each in edge.worker.connections if isinstance(each, Connection) and each.server_name == hostname]
+    return [each.destination is not NOWHERE for each in found]
 
 
 async def test_a_network_has_its_burst_and_no_more_and_is_told_until_when(
@@ -125,8 +132,7 @@ async def test_clients_of_exempt_networks_are_neither_limited_nor_counted(limite
     rates = Rates(per_network="1/h", per_hostname="2/h", exempt=("127.0.0.0/24",))
     async with limited(rates) as edge, visiting(edge, protocol) as ask:
         assert await statuses(ask, 5) == [200] * 5
-        (connection,) = edge.worker.connections
-        assert connection.destination is not NOWHERE  # type: ignore[union-attr]  # its requests take the short way
+        assert shortcuts(edge, "gallery.test") == [True]
     rates = Rates(per_network="1/h", per_hostname="2/h", exempt=("192.0.2.0/24",))
     async with limited(rates, listen=BEHIND_PROXY) as edge, visiting(edge, protocol) as ask:
         assert await statuses(ask, 5, fields=client("192.0.2.1")) == [200] * 5
@@ -162,6 +168,38 @@ async def test_a_token_behind_a_trusted_proxy_counts_and_goes_no_further(
         fields = (*client("192.0.2.1"), (b"edgeproxy-exempt", TOKEN.encode()))
         assert await statuses(ask, 3, fields=fields) == [200] * 3
         assert not any(b"exempt" in head.lower() for head in script.heads)
+
+
+async def test_a_domain_has_limits_of_its_own_beside_or_instead_of_the_configurations(limited: Limited, protocol: str) -> None:
+    async with limited(Rates(per_network="4/h")) as edge:
+        edge.publish(gallery(policies=Policies(rate_per_network="1/h", rate_per_hostname="9/h")))
+        async with visiting(edge, protocol) as ask:
+            assert await statuses(ask, 2) == [200, 429]
+        edge.publish(gallery(policies=Policies(rate_per_network="off", rate_per_hostname="3/h")))
+        async with visiting(edge, protocol) as ask:
+            assert await statuses(ask, 3) == [200, 200, 429], "one was counted before"
+        async with visiting(edge, protocol, "shop.test") as ask:
+            assert await statuses(ask, 5) == [200] * 4 + [429], "what was asked of the other domain counted there"
+        edge.publish(gallery(policies=Policies(rate_per_network="off", rate_per_hostname="off")))
+        async with visiting(edge, protocol) as ask:
+            assert await statuses(ask, 5) == [200] * 5
+
+
+async def test_a_domain_alone_can_be_limited_and_others_take_the_short_way(limited: Limited, protocol: str) -> None:
+    async with limited(Rates()) as edge:
+        edge.publish(gallery(policies=Policies(rate_per_network="1/h")))
+        async with visiting(edge, protocol) as ask:
+            assert await statuses(ask, 2) == [200, 429]
+        async with visiting(edge, protocol, "shop.test") as ask:
+            assert await statuses(ask, 3) == [200] * 3
+            assert shortcuts(edge, "shop.test") == [True]
+
+
+def test_a_rate_of_a_later_version_counts_as_the_configuration_says() -> None:
+    limits = RateLimits(Rates(per_network="1/s"), None, (), ())
+    found = limits.of_route("a.test", "w", Policies(rate_per_network="1/fortnight", rate_per_hostname="many"))
+    assert found is not None
+    assert (found.network, found.keys) == (parse_rate("1/s"), ())
 
 
 async def test_a_redirect_and_a_page_count_too(limited: Limited, protocol: str) -> None:
@@ -219,9 +257,7 @@ async def test_a_route_without_limits_takes_the_short_way_and_one_with_some_neve
     for rates, short in ((Rates(), True), (Rates(per_hostname="9/h"), False)):
         async with limited(rates) as edge, visiting(edge, protocol) as ask:
             assert await statuses(ask, 3) == [200] * 3
-            (connection,) = edge.worker.connections
-            assert (connection.destination is not NOWHERE) == short  # type: ignore[union-attr]
-            assert (connection.caller is None) == short  # type: ignore[union-attr]
+            assert shortcuts(edge, "gallery.test") == [short]
 
 
 async def test_a_domain_that_changes_is_seen_though_its_destination_is_kept(
@@ -246,13 +282,13 @@ def test_every_kind_of_key_has_its_words_and_its_counter() -> None:
 
 def test_nothing_configured_limits_no_route() -> None:
     limits = RateLimits(Rates(), None, (), ())
-    assert limits.of_route("a.test", "w") is None
-    assert RateLimits(Rates(per_workspace="1/s"), None, (), ()).of_route("a.test", "") is None
+    assert limits.of_route("a.test", "w", None) is None
+    assert RateLimits(Rates(per_workspace="1/s"), None, (), ()).of_route("a.test", "", None) is None
 
 
 def test_two_workers_share_their_times() -> None:
     _, view = Arrivals.create()
     one, other = (RateLimits(Rates(per_hostname="4/h"), view, (), ()) for _ in range(2))
-    keys = [limits.of_route("a.test", "w") for limits in (one, other)]
+    keys = [limits.of_route("a.test", "w", None) for limits in (one, other)]
     told = [limits.arrivals.admit(route.keys, 10**9) for limits, route in zip((one, other) * 3, keys * 3, strict=True) if route]
     assert [over is None for over in told] == [True] * 4 + [False] * 2

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edgeproxy.config.rules import addresses
-from edgeproxy.policies import HEADER_NAME, HEADER_VALUE, HEADERS, HSTS, NETWORKS, NOT_SET, header, parse_hsts
+from edgeproxy.policies import HEADER_NAME, HEADER_VALUE, HEADERS, HSTS, NETWORKS, NOT_SET, RATE, header, parse_hsts, rate
 
 
 def _headers(given: dict[str, str]) -> dict[str, str]:
@@ -55,6 +55,13 @@ HstsText = Annotated[
 ]
 
 
+RateText = Annotated[
+    str,
+    Field(max_length=32, examples=["100/s burst 400"], json_schema_extra={"anyOf": [{"maxLength": 0}, {"pattern": RATE}]}),
+    AfterValidator(lambda text: rate(text) if text else text),
+]
+
+
 class PoliciesIn(BaseModel):
     """A domain's own settings. What is left out stays as it is; null, or empty: as the configuration says."""
 
@@ -73,6 +80,16 @@ class PoliciesIn(BaseModel):
         default=None,
         description='Strict-Transport-Security, instead of `tls.hsts`: for how long, with "; includeSubDomains" and '
         '"; preload" where they are wanted. "off": none; "0s": browsers are to forget',
+    )
+
+    rate_per_network: RateText | None = Field(
+        default=None,
+        description="How many requests a client network (/24, /56) may make for this domain, instead of "
+        '`rates.per_network`: "100/s", "1000/m burst 50". What it asks of other domains does not count then. "off": any number',
+    )
+    rate_per_hostname: RateText | None = Field(
+        default=None,
+        description='How many requests may come for this domain, instead of `rates.per_hostname`. "off": any number',
     )
 
     def given(self) -> dict[str, Any]:

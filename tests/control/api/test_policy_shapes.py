@@ -17,6 +17,8 @@ OWN = {
     "allow": ["10.0.0.0/8", "2001:db8::/32"],
     "deny": ["10.9.0.0/16"],
     "hsts": "365d; includeSubDomains",
+    "rate_per_network": "100/s burst 400",
+    "rate_per_hostname": "off",
 }
 
 
@@ -66,6 +68,8 @@ async def test_a_change_is_of_what_it_names_and_in_the_map_when_the_answer_comes
     [
         ({"colour": "red"}, "body.policies.colour: is not a field"),
         ({"hsts": "a year"}, "body.policies.hsts"),
+        ({"rate_per_network": "many"}, "body.policies.rate_per_network"),
+        ({"rate_per_hostname": "1/h burst 25"}, "body.policies.rate_per_hostname"),
         ({"hsts": 365}, "body.policies.hsts"),
         ({"hsts": "30d; includeSubDomains; preload"}, "365d"),
         ({"allow": "10.0.0.0/8"}, "body.policies.allow"),
