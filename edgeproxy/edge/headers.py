@@ -30,6 +30,7 @@ UPGRADE = 7
 FORWARDED = 8
 """Dropped too, unless the peer is a trusted proxy; `rates.exempt_header` always."""
 REFUSE = 9
+MAX_FORWARDS = 10
 
 Meaning = tuple[int, bytes, bytes]
 """(meaning, lower-case name, value)"""
@@ -70,6 +71,7 @@ _REQUEST_MEANINGS = {
     b"connection": CONNECTION,
     b"expect": EXPECT,
     b"upgrade": UPGRADE,
+    b"max-forwards": MAX_FORWARDS,
     **dict.fromkeys(_HOP_BY_HOP, DROP),
 }
 _RESPONSE_MEANINGS = {

@@ -20,6 +20,7 @@ from edgeproxy.edge.headers import (
     LENGTH,
     LENGTH_CHUNKED,
     LENGTH_UNTIL_CLOSE,
+    MAX_FORWARDS,
     NO_OPTIONS,
     TOKEN,
     TRANSFER,
@@ -32,6 +33,7 @@ from edgeproxy.edge.headers import (
     ResponseLines,
     connection_options,
     parse_authority,
+    parse_line,
 )
 from edgeproxy.limits import Limits
 
@@ -40,6 +42,11 @@ _OTHER_VERSION = re.compile(TOKEN + rb" [\x21\x22\x24-\x7e]+ HTTP/[0-9]\.[0-9]\Z
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(/[^#]*|\?[^#]*)?\Z").match
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?\Z").match
 _DIGITS = re.compile(rb"[0-9]{1,18}\Z").match
+_UNKNOWN_CODINGS = re.compile(
+    # Others and then chunked, in whatever case: 501 (RFC 9112 section 6.1). Where chunked is not the last, or is applied twice,
+    # nobody can tell where the body ends: 400 (section 6.3).
+    rb"(?i:(?:(?!chunked[ \t]*,)" + TOKEN + rb"[ \t]*,[ \t]*)*chunked)\Z"
+).match
 _CHUNK_LINE = re.compile(
     # chunk-size, then extensions: dropped, but held to their grammar (RFC 9112 section 7.1.1). A bare CR or LF is where some
     # servers end the line and others do not; a quote that is not closed is one behind whose CRLF some may look on for its end.
@@ -53,6 +60,7 @@ _CHUNK_LINE = re.compile(
 _NOT_NOMINATED = frozenset((b"close", b"upgrade", b"host", b"content-length", b"transfer-encoding", b"connection"))
 """Options of a request's Connection that name no field to be dropped: what frames and routes a message is never one."""
 
+_VERSION = b"HTTP/1."
 MAX_CHUNK_LINE = 256
 MAX_TRAILERS = 8 * 1024
 _REASONS = {status.value: status.phrase.encode("ascii") for status in http.HTTPStatus}
@@ -86,7 +94,7 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
         raise Refusal(400, "malformed Host")
     # Persistent connections of HTTP/1.0 are not offered: nothing but monitoring still speaks it.
     request = RequestHead(method, target, host, head, authority, 0, False, False, (), version == 0, version)
-    if said and (names := _apply(said, request) - _NOT_NOMINATED):
+    if said and (names := _apply(said, request, lines) - _NOT_NOMINATED):
         dropped += _nominated(names, lines, dropped)
     rewritten = minor != b"1"  # RFC 9112 section 2.3: what goes on has the edge's own version
     if target[0] != 0x2F:  # "/"
@@ -141,8 +149,9 @@ def _sort_fields(lines: list[bytes], known_lines: RequestLines) -> tuple[bytes, 
     return authority, dropped, said
 
 
-def _apply(said: list[Meaning], request: RequestHead) -> frozenset[bytes]:
-    """Notes in the request what its fields say; the options of Connection. Raises Refusal."""
+def _apply(said: list[Meaning], request: RequestHead, lines: list[bytes]) -> frozenset[bytes]:
+    """Notes in the request what its fields say, and adds to its lines what one of them becomes; the options of Connection.
+    Raises Refusal."""
     options = NO_OPTIONS
     length = -1
     chunked = expect = websocket = False
@@ -155,8 +164,8 @@ def _apply(said: list[Meaning], request: RequestHead) -> frozenset[bytes]:
             options |= connection_options(value)
         elif kind == TRANSFER:
             if chunked or value != b"chunked" or request.version == 0:
-                status = 400 if request.version == 0 or chunked else 501
-                raise Refusal(status, "a transfer coding other than one exact `chunked`")
+                unknown = request.version and not chunked and _UNKNOWN_CODINGS(value) is not None
+                raise Refusal(501 if unknown else 400, "a transfer coding other than one exact `chunked`")
             chunked = True
         elif kind == FORWARDED:
             request.forwarded += ((name, value),)
@@ -166,6 +175,8 @@ def _apply(said: list[Meaning], request: RequestHead) -> frozenset[bytes]:
             expect = request.version == 1
         elif kind == UPGRADE:
             websocket = value.lower() == b"websocket"
+        elif kind == MAX_FORWARDS:
+            lines.append(max_forwards_line(request.method, value))
         else:
             raise Refusal(400, "malformed header field")
     if chunked and length >= 0:
@@ -177,6 +188,18 @@ def _apply(said: list[Meaning], request: RequestHead) -> frozenset[bytes]:
         request.close = request.close or b"close" in options
         request.upgrade = _upgraded(request) if websocket and b"upgrade" in options else False
     return options
+
+
+def max_forwards_line(method: bytes, value: bytes) -> bytes:
+    """Max-Forwards as it goes on (RFC 9110 section 7.6.2: it counts for OPTIONS, and for TRACE, which is not offered); raises
+    Refusal."""
+    if method != b"OPTIONS":
+        return b"max-forwards: " + value
+    if not _DIGITS(value):
+        raise Refusal(400, "malformed Max-Forwards")
+    if int(value) == 0:  # the edge itself is asked, and has nothing to say
+        raise Refusal(501, "OPTIONS for the edge itself")
+    return b"max-forwards: %d" % (int(value) - 1)
 
 
 def _upgraded(request: RequestHead) -> bool:
@@ -212,13 +235,28 @@ def _other_target(method: bytes, target: bytes, host_value: bytes) -> bytes:
 
 
 def incomplete_head_fault(data: bytes) -> str:
-    """What is wrong already with the beginning of a head whose end has not come; "" when it may yet become one.
+    """What is wrong already with the beginning of a request's head whose end has not come; "" when it may yet become one.
 
-    Found early, so that a client that ends lines with a bare LF is told so instead of being timed out.
+    Found early, so that a client that ends lines with a bare LF, or speaks HTTP/0.9, is told so instead of being timed out.
     """
-    if b"\x00" in data or data.count(b"\n") != data.count(b"\r\n"):
+    line, end, _ = data.partition(b"\r\n")
+    if end and _REQUEST_LINE(line) is None and _OTHER_VERSION(line) is None:
+        return "malformed request line"
+    return _line_fault(data)
+
+
+def _line_fault(data: bytes) -> str:
+    ends = data.count(b"\r\n")
+    if b"\x00" in data or data.count(b"\n") != ends or data.count(b"\r") - data.endswith(b"\r") != ends:
         return "a line of the head is not ended by CRLF"
     return ""
+
+
+def incomplete_response_fault(data: bytes) -> str:
+    """The same for an origin's answer: an origin that does not speak HTTP/1 is not waited for."""
+    if not data.startswith(_VERSION[: len(data)]):
+        return "its answer is not HTTP/1"
+    return _line_fault(data)
 
 
 class ResponseError(Exception):
@@ -366,6 +404,8 @@ class ChunkedDecoder:
             if self._state == self._SIZE:
                 self._size(line)
             elif line:
+                if parse_line(line) is None:  # where another ends the trailers at a bare LF, the next message begins in here
+                    raise ChunkError("malformed trailer")
                 self.trailers.append(line)
                 if sum(map(len, self.trailers)) > MAX_TRAILERS or len(self.trailers) > 64:
                     raise ChunkError("too many trailers")

@@ -15,6 +15,7 @@ from edgeproxy.edge.headers import (
     HOST,
     KEEP,
     LENGTH,
+    MAX_FORWARDS,
     REFUSE,
     TOKEN,
     Field,
@@ -22,7 +23,7 @@ from edgeproxy.edge.headers import (
     RequestLines,
     parse_authority,
 )
-from edgeproxy.edge.http1 import Refusal
+from edgeproxy.edge.http1 import Refusal, max_forwards_line
 from edgeproxy.limits import HEADER_MEMO_ENTRIES, HEADER_MEMO_LINE, Limits
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+\Z").match
@@ -76,7 +77,7 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
         elif meaning == DROP:
             result = b""
         else:
-            # HOST, LENGTH, EXPECT, FORWARDED: all others were refused above.
+            # HOST, LENGTH, EXPECT, FORWARDED, MAX_FORWARDS: all others were refused above.
             result = meaning, name, value
         # A class of its own marks what the client wants compressed by no table, since it is secret (RFC 7541 section 7.1.3).
         if len(name) + len(value) <= HEADER_MEMO_LINE and field.__class__ is tuple:
@@ -171,6 +172,8 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
                 length = int(value)
             elif kind == FORWARDED:
                 forwarded.append((name, value))
+            elif kind == MAX_FORWARDS:
+                lines.append(max_forwards_line(pseudo.get(b":method", b""), value) + b"\r\n")
             elif value.lower() != b"100-continue":
                 raise Refusal(417, "an expectation other than 100-continue")
             else:

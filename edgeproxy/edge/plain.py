@@ -127,6 +127,9 @@ class PlainConnection(asyncio.Protocol):
         except Refusal as refusal:
             self._refuse(refusal.status, refusal.reason)
             return
+        if head.split(b" ", 2)[1][:8].lower() == b"https://":  # RFC 9110 section 7.4: that was asked for in clear
+            self._refuse(421, "an https target on a connection without TLS")
+            return
         request_id = worker.next_request_id()
         status, fields, body = self._answer(request, request_id)
         self._answered = True

@@ -211,6 +211,8 @@ _POLICY: Final = (
 _OPERATORS_POLICY: Final = b"object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 """For the operator's own pages, which may bring styles, pictures and scripts; nobody else may frame them."""
 _HTML: Final = b"text/html; charset=utf-8"
+_ALLOW: Final = (b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+"""Goes with every 405 (RFC 9110 section 15.5.6). Not all that is forwarded, which is any method but CONNECT and TRACE."""
 _VARIABLE: Final = re.compile(r"\{\{ *(host|request_id) *\}\}")
 
 _QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
@@ -351,6 +353,8 @@ def _answer(text: Text, kind: bytes, body: bytes, request_id: str, policy: bytes
         (b"x-content-type-options", b"nosniff"),
         (b"content-security-policy", policy),
     ]
+    if text.status == 405:
+        fields.append(_ALLOW)
     if text.refresh and kind is _HTML:
         fields.append((b"refresh", b"%d" % text.refresh))
     if text.retry_after:

@@ -383,7 +383,7 @@ async def test_a_websocket_by_extended_connect_is_an_upgrade_for_the_origin(edge
         (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", 403, ""),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno", 502, NOT_SWITCHED),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 502, NOT_SWITCHED),
-        (b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: wrong\r\n\r\n", 502, WRONG_KEY),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: wrong\r\n\r\n", 502, WRONG_KEY),
     ],
     ids=["refused", "whole", "begun", "wrong key"],
 )
@@ -414,7 +414,9 @@ def opening(script: Script) -> tuple[asyncio.Event, asyncio.Event]:
     async def answer(reader: Reader, writer: Writer) -> None:
         head = await script.read_head(reader)
         await go.wait()
-        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: %b\r\n\r\n" % accept(head))
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: %b\r\n\r\n" % accept(head)
+        )
         while await reader.read(100):
             writer.write(b"hi")
         left.set()

@@ -18,6 +18,7 @@ from edgeproxy.edge.http1 import (
     ResponseError,
     chunk,
     incomplete_head_fault,
+    incomplete_response_fault,
     last_chunk,
     parse_request,
     parse_response,
@@ -61,6 +62,14 @@ def test_the_same_head_means_the_same_with_a_warm_memo():
     known = RequestLines("workspace-id")
     lines = (b"POST / HTTP/1.1", b"Host: a.test", b"Content-Length: 3", b"Connection: close, x-b", b"X-B: 1", b"X-C: 2")
     assert request(*lines, known=known) == request(*lines, known=known)
+
+
+def test_max_forwards_counts_for_options_alone():
+    lines = (b"Host: a.test", b"Max-Forwards: 5", b"X-A: 1")
+    assert request(b"OPTIONS / HTTP/1.1", *lines).head.endswith(b"\r\nHost: a.test\r\nX-A: 1\r\nmax-forwards: 4\r\n")
+    assert request(b"GET / HTTP/1.1", *lines).head.endswith(b"\r\nHost: a.test\r\nX-A: 1\r\nmax-forwards: 5\r\n")
+    assert b"orwards" not in request(b"GET / HTTP/1.1", *lines, b"Connection: max-forwards").head
+    assert b"orwards" not in request(b"GET / HTTP/1.1", b"Host: a.test", b"Max_Forwards: 5").head
 
 
 def test_framing_fields_are_taken_out_and_told():
@@ -160,10 +169,19 @@ def test_a_websocket_needs_the_whole_spell():
         (400, [b"POST / HTTP/1.0", b"Host: a.test", b"Transfer-Encoding: chunked"]),
         (501, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding: Chunked"]),
         (501, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding: gzip, chunked"]),
-        (501, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding: identity"]),
-        (501, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding: chunked\t"]),
-        (501, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding:\tchunked"]),
-        (501, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding: \x0bchunked".replace(b"\x0b", b"x")]),
+        (400, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding: identity"]),
+        (400, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding: xchunked"]),
+        (400, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding: chunked\t"]),
+        (400, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding:\tchunked"]),
+        (400, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding:"]),
+        (400, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding: chunked, gzip"]),
+        (400, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding: chunked, chunked"]),
+        (400, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding: gzip, chunked , br, chunked"]),
+        (400, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding: chunked;a"]),
+        (400, [b"POST / HTTP/1.1", b"Host: a.test", b'Transfer-Encoding: "chunked"']),
+        (501, [b"POST / HTTP/1.1", b"Host: a.test", b"Transfer-Encoding: gzip ,br,CHUNKED"]),
+        (501, [b"OPTIONS / HTTP/1.1", b"Host: a.test", b"Max-Forwards: 0"]),
+        (400, [b"OPTIONS / HTTP/1.1", b"Host: a.test", b"Max-Forwards: -1"]),
         (417, [b"POST / HTTP/1.1", b"Host: a.test", b"Expect: 200-ok"]),
         (400, [b"POST / HTTP/1.1", b"Host: a.test", b"Upgrade: websocket", b"Connection: upgrade"]),
         (431, [b"GET / HTTP/1.1", b"Host: a.test", *[b"X: y"] * 128]),
@@ -224,7 +242,18 @@ def test_any_bytes_are_a_head_or_a_refusal(raw: bytes):
 def test_the_beginning_of_a_head_is_judged_early():
     assert incomplete_head_fault(b"GET / HTTP/1.1\nHost: a\n\n")
     assert incomplete_head_fault(b"GET / HTTP/1.1\r\nX: \x00")
-    assert not incomplete_head_fault(b"GET / HTTP/1.1\r\nHost: a\r")
+    assert incomplete_head_fault(b"GET / HTTP/1.1\r\nX: a\rb")
+    assert incomplete_head_fault(b"GET /\r\n")
+    assert incomplete_head_fault(b"SSH-2.0-x\r\n")
+    for start in (b"", b"\r", b"GET /", b"GET / HTTP/1.1\r\nHost: a\r", b"PRI * HTTP/2.0\r\n"):
+        assert not incomplete_head_fault(start)
+
+
+def test_the_beginning_of_an_answer_is_judged_early():
+    for start in (b"SSH-2.0-x\r\n", b"\r\n", b"\x15\x03\x01", b"HTTP/2", b"HTTP/1.1 200 OK\n", b"HTTP/1.1 200 OK\r\nX: \x00"):
+        assert incomplete_response_fault(start)
+    for start in (b"", b"HTT", b"HTTP/1.1 200 OK\r\nX: a\r"):
+        assert not incomplete_response_fault(start)
 
 
 # responses
@@ -378,6 +407,9 @@ def test_h11_agrees_on_every_accepted_chunked_body(raw: bytes):
         b"F" * 16 + b"\r\n",
         b"1;" + b"a" * 300 + b"\r\n",
         b"1" * 300,
+        b"0\r\nno trailer\r\n\r\n",
+        b"0\r\nX: a\r\n folded\r\n\r\n",
+        b"0\r\nX: a\n\nGET / HTTP/1.1\r\n\r\n",
         b"0\r\n" + b"X: " + b"a" * 9000 + b"\r\n\r\n",
         b"0\r\n" + b"X: a\r\n" * 100 + b"\r\n",
     ],

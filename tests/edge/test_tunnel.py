@@ -178,7 +178,7 @@ async def test_a_quiet_websocket_outlives_the_time_that_an_answer_may_take(
 
     async def late(reader: Reader, writer: Writer) -> None:
         await script.read_head(reader)
-        writer.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
         await asyncio.sleep(1.5)
         writer.write(b"late")
         await reader.read()

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from edgeproxy.edge.headers import LENGTH_CHUNKED, LENGTH_UNTIL_CLOSE, RequestHead, ResponseHead
-from edgeproxy.edge.http1 import ChunkedDecoder, ChunkError, ResponseError, parse_response
+from edgeproxy.edge.http1 import ChunkedDecoder, ChunkError, ResponseError, incomplete_response_fault, parse_response
 from edgeproxy.edge.upstream.remains import Remains
 from edgeproxy.limits import RELAY_BUFFER, WRITE_HIGH_WATER
 
@@ -19,7 +19,8 @@ _MANY = 1_000_000_000
 REST: Final = 0.1
 """Seconds that a connection rests after an answer whose content was withheld. Origins that send it all the same do so in a
 write of its own, which Nagle's algorithm may hold back until a delayed acknowledgement, 40 ms. What comes meanwhile closes
-the connection; on one that is lent already it would be the next visitor's answer."""
+the connection; on one that is lent already it would be the next visitor's answer. After an answer whose last read filled the
+buffer too: what the origin sent beyond it may lie in the kernel, and a client's window could be chosen so that it does."""
 _IDLE, _HEAD, _BODY, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _CLOSED = range(7)
 
 
@@ -137,6 +138,8 @@ class OriginConnection(asyncio.BufferedProtocol):
             return
         state = self._state
         if state == _HEAD:  # whose time goes on: an origin that sends it byte by byte has no more than others
+            if nbytes == self._limit:
+                self._rests = True
             self._head(bytes(self._buffer[:nbytes]), borrower)
             return
         worker = self.worker
@@ -147,6 +150,7 @@ class OriginConnection(asyncio.BufferedProtocol):
             if self._left > 0:
                 borrower.data(data, False)
             elif self._left == 0:
+                self._rests = nbytes == self._limit
                 borrower.data(data, True)
                 self._done()
             else:
@@ -154,6 +158,7 @@ class OriginConnection(asyncio.BufferedProtocol):
                 self._keep_not()
                 self._done()
         elif state == _CHUNKED:
+            self._rests = nbytes == self._limit
             self._chunked(bytes(data), borrower)
         elif state == _UNTIL_CLOSE:
             borrower.data(data, False)
@@ -327,7 +332,11 @@ class OriginConnection(asyncio.BufferedProtocol):
                 self._broken("its header is too large")
                 return
             if not end:
-                self._early = data
+                fault = incomplete_response_fault(data)
+                if fault:
+                    self._broken(fault)
+                else:
+                    self._early = data
                 return
             try:
                 head = parse_response(raw, worker.response_lines, limits, borrower.request.method, self.pool.beginning)
@@ -399,7 +408,7 @@ class OriginConnection(asyncio.BufferedProtocol):
             self._done()
 
     def _switch(self, head: ResponseHead, early: bytes, borrower: Borrower) -> None:
-        if not borrower.request.upgrade:
+        if not borrower.request.upgrade or not _to_websocket(head):
             self._broken("it switched protocols unasked")
             return
         self._state = _TUNNEL
@@ -447,3 +456,9 @@ class OriginConnection(asyncio.BufferedProtocol):
             self._state = _CLOSED
             self.pool.gone(self)
             self.transport.abort()
+
+
+def _to_websocket(head: ResponseHead) -> bool:
+    """Whether a 101 names the protocol that was asked for, and no other (RFC 9110 section 7.8)."""
+    fields = (line.partition(b":") for line in head.raw)
+    return [value.strip(b" \t").lower() for name, _, value in fields if name.lower() == b"upgrade"] == [b"websocket"]

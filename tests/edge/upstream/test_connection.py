@@ -507,7 +507,7 @@ async def test_a_switch_that_was_asked_for_makes_a_tunnel_of_it(edge: Edge, orig
 
     async def handler(reader: Reader, writer: Writer) -> None:
         await script.read_head(reader)
-        writer.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\nearly")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\nearly")
         writer.write((await reader.readexactly(3)).upper())
 
     script.handler = handler
