@@ -93,6 +93,8 @@ async def test_only_the_one_exact_transfer_coding_is_taken(edge: Edge, opinion: 
         "quotes": [b'"chunked"'],
         "a parameter": [b"chunked;a=b"],
         "a blank within": [b"chun ked"],
+        "a tab before": [b"\tchunked"],
+        "a tab behind": [b"chunked\t"],
         "VT before": [b"\x0bchunked"],
         "FF behind": [b"chunked\x0c"],
         "NUL behind": [b"chunked\x00"],
@@ -117,7 +119,7 @@ async def test_only_the_one_exact_transfer_coding_is_taken(edge: Edge, opinion: 
         b"Transfer-\rEncoding",
     )
     await all_refused(edge, opinion, 400, {repr(name): field(name + b": chunked", method=b"POST", body=body) for name in names})
-    taken = {repr(each): b"transfer-ENCODING:" + each for each in (b"chunked", b" chunked", b"\tchunked \t")}
+    taken = {repr(each): b"transfer-ENCODING:" + each for each in (b"chunked", b" chunked", b"  chunked  ")}
     assert await outcomes(edge, opinion, {name: field(each, method=b"POST", body=body) for name, each in taken.items()}) == {
         name: served(b"POST", b"/", b"hello") for name in taken
     }
@@ -194,7 +196,6 @@ async def test_every_valid_chunk_is_understood_and_goes_on_without_its_extension
         "a name": b"5;a\r\nhello\r\n0;b\r\n\r\n",
         "a name and a value": b'5;a=b;c="d;\\"e"\r\nhello\r\n0\r\n\r\n',
         "blanks before the semicolon": b"5 \t; a = b\r\nhello\r\n0\r\n\r\n",
-        "an empty one": b"5;\r\nhello\r\n0\r\n\r\n",
     }
     assert await outcomes(edge, opinion, {name: chunked(body) for name, body in bodies.items()}) == {
         name: served(b"POST", b"/", b"hello") for name in bodies

@@ -78,9 +78,10 @@ async def test_http_0_9_is_answered_at_once(edge: Edge, opinion: Opinion) -> Non
     assert fields(await edge.exchange("gallery.test", b"GET /\r\n"))[0] == 400
 
 
-async def test_one_empty_line_before_a_request_is_ignored(edge: Edge, opinion: Opinion) -> None:
-    assert await outcome(edge, opinion, b"\r\n" + line(b"GET /a HTTP/1.1")) == served(b"GET", b"/a")
-    others = {"two": b"\r\n\r\n", "LF": b"\n", "CR": b"\r", "blanks": b" \r\n", "NUL": b"\x00\r\n"}
+async def test_empty_lines_before_a_request_are_ignored(edge: Edge, opinion: Opinion) -> None:
+    for empty in (b"\r\n", b"\r\n\r\n"):
+        assert await outcome(edge, opinion, empty + line(b"GET /a HTTP/1.1")) == served(b"GET", b"/a")
+    others = {"LF": b"\n", "CR": b"\r", "blanks": b" \r\n", "NUL": b"\x00\r\n"}
     await all_refused(edge, opinion, 400, {name: start + line(b"GET /a HTTP/1.1") for name, start in others.items()})
 
 

@@ -12,7 +12,7 @@ PAGE = (ROOT / "docs" / "conformance.md").read_text(encoding="utf-8")
 
 
 @cache
-def tests_of(path: str) -> frozenset[str]:
+def names_in(path: str) -> frozenset[str]:
     """The tests in a file; none where there is no such file."""
     file = ROOT / path
     tree = ast.parse(file.read_text(encoding="utf-8")) if file.is_file() else ast.Module(body=[], type_ignores=[])
@@ -23,7 +23,7 @@ def tests_of(path: str) -> frozenset[str]:
 def missing(text: str) -> list[str]:
     """Tests named in a text, `path::name`, that do not exist."""
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)", text)
-    return [f"{path}::{name}" for path, name in named if name not in tests_of(path)]
+    return [f"{path}::{name}" for path, name in named if name not in names_in(path)]
 
 
 def test_every_test_that_the_page_names_is_there() -> None:
