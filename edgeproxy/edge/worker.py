@@ -31,6 +31,7 @@ from edgeproxy.edge.rates import RateLimits
 from edgeproxy.edge.reception import Reception
 from edgeproxy.edge.route import Route, Routes
 from edgeproxy.edge.upstream.client_pool import ClientPool
+from edgeproxy.edge.upstream.names import Resolve, system
 from edgeproxy.edge.upstream.pool import Pool, networks
 from edgeproxy.edge.upstream.target import Target
 from edgeproxy.errors import EdgeError, LinkError, MapError
@@ -89,6 +90,8 @@ class Worker:
         self.trusted = networks(start.config.listen.trusted_proxies)
         self.balancers = networks(start.config.listen.proxy_protocol)
         self.origin_networks = networks(start.config.origin.allow)
+        self.resolve: Resolve = system
+        """Where origins' names point."""
         self.rates = RateLimits(rates, start.arrivals, self.trusted, networks(rates.exempt))
         self._start = start
         self.reception = Reception(self, Table(start.table), start.column, lambda: self._over.set())

@@ -303,6 +303,18 @@ class OriginConnection(asyncio.BufferedProtocol):
         self.borrower = None
         self._unusable()
 
+    @property
+    def address(self) -> str:
+        """The origin's, an IP literal."""
+        return str((self.transport.get_extra_info("peername") or ("",))[0])
+
+    def retire(self) -> None:
+        """This request is the last; where there is none, now."""
+        if self._state == _IDLE:
+            self._unusable()
+        else:
+            self._keep_not()
+
     def look(self, now: float) -> None:
         """Ends the connection if the origin has been silent for too long."""
         timeouts = self.worker.timeouts

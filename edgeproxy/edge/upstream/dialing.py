@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import socket
+import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from edgeproxy.edge.upstream.names import Addresses, connect_first
 from edgeproxy.edge.upstream.target import Target, address_allowed
 from edgeproxy.edge.upstream.tls import TlsTransport
 
@@ -19,6 +21,7 @@ class Dialer:
     def __init__(self, worker: Worker, target: Target) -> None:
         self._worker = worker
         self._target = target
+        self.addresses = Addresses(target.host, target.port)
 
     async def dial(self, connection: OriginConnection, preface: bytes = b"") -> None:
         """Connects; the first bytes of the connection are `preface`, before TLS. Raises OSError or ssl.SSLError."""
@@ -26,7 +29,7 @@ class Dialer:
         if target.unix:
             await loop.create_unix_connection(lambda: connection, target.unix)
         elif not target.tls:
-            await loop.create_connection(lambda: connection, await self._host(), target.port)
+            await self._connect(lambda: connection)
         else:
             await self._dial_tls(connection, preface)
             return
@@ -36,25 +39,32 @@ class Dialer:
     async def _dial_tls(self, connection: OriginConnection, preface: bytes) -> None:
         worker, target = self._worker, self._target
         over = TlsTransport(worker.loop, connection, worker.origin_tls(), target.host, worker.ciphertext, preface)
-        await worker.loop.create_connection(lambda: over, await self._host(), target.port)
+        await self._connect(lambda: over)
         try:
             await over.ready
         except BaseException:
             over.abort()
             raise
 
-    async def _host(self) -> str:
-        target = self._target
-        if target.restricted:
-            return await self._checked_address()
-        if target.host == "localhost" or target.host.endswith(".localhost"):
-            return "127.0.0.1"  # RFC 6761 section 6.3; the system's resolver may not know
-        return target.host
+    async def _connect(self, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+        loop, port, allowed = self._worker.loop, self._target.port, await self.allowed()
+        if len(allowed) == 1:
+            await loop.create_connection(protocol, allowed[0], port)
+            return
+        sock = await connect_first(allowed, port)
+        try:
+            await loop.create_connection(protocol, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
 
-    async def _checked_address(self) -> str:
+    async def allowed(self) -> list[str]:
+        """The addresses that may be dialled, at least one. Raises OSError."""
         target, worker = self._target, self._worker
-        found = await worker.loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        for *_, address in found:
-            if address_allowed(str(address[0]), worker.origin_networks) or target.host in worker.config.origin.allow:
-                return str(address[0])
-        raise OSError(f"{target.host} resolves to no public address and is not in origin.allow")
+        addresses = await self.addresses.get(worker.resolve, worker.loop.time())
+        if not target.restricted or target.host in worker.config.origin.allow:
+            return addresses
+        allowed = [each for each in addresses if address_allowed(each, worker.origin_networks)]
+        if not allowed:
+            raise OSError(f"{target.host} resolves to no public address and is not in origin.allow")
+        return allowed

@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from edgeproxy.edge.beginning import Beginning
+from edgeproxy.edge.upstream import names
 from edgeproxy.edge.upstream.breaker import Breaker
 from edgeproxy.edge.upstream.budget import RetryBudget
 from edgeproxy.edge.upstream.connection import OriginConnection
@@ -59,6 +60,7 @@ class Pool:
         self.beginning = Beginning()
         """What its answers have in common."""
         self.used_at = worker.now
+        self._look_at = worker.now + names.LOOK_SECONDS
         self.closed = False
 
     def wait(self, waiter: Waiter) -> None:
@@ -154,7 +156,21 @@ class Pool:
             self._counted = asked
         if self.open or self._waiting or self._connecting:
             self.used_at = now
+        if now >= self._look_at and not self._dialer.addresses.fixed:
+            self._look_at = now + names.LOOK_SECONDS
+            if self.open:
+                self._worker.task(self._follow())
         return now - self.used_at < IDLE_POOL_SECONDS
+
+    async def _follow(self) -> None:
+        """Has connections to addresses that are not the origin's any more serve no further request."""
+        try:
+            addresses = await self._dialer.allowed()
+        except OSError:  # new connections will tell; those that are there are good until then
+            return
+        for connection in list(self.open):
+            if connection.address not in addresses:
+                connection.retire()
 
     def close(self) -> None:
         """Ends connections that nobody uses and attempts to connect; the pool is not used any more."""

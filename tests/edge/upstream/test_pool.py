@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 
 from edgeproxy.config.platform import Origin
 from edgeproxy.config.visitors import Timeouts
+from edgeproxy.edge.upstream import names
 from edgeproxy.edge.upstream.budget import FLOOR, RetryBudget
 from edgeproxy.edge.upstream.connection import REST, OriginConnection
 from edgeproxy.edge.upstream.dialing import Dialer
@@ -20,6 +22,7 @@ from edgeproxy.published.records import Site
 from edgeproxy.units import Duration
 from tests.edge.client2 import connected, get
 from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, fields, pool_of, until
+from tests.ports import free_port
 
 GET = b"GET / HTTP/1.1\r\nHost: gallery.test\r\nConnection: close\r\n\r\n"
 
@@ -383,3 +386,45 @@ def pool_of_first(edge: Edge, status: int) -> Pool:
     """The pool, once a request went well."""
     assert status == 200
     return pool_of(edge)
+
+
+# An origin's addresses
+
+
+async def test_busy_connections_follow_an_origin_to_its_new_address(
+    tmp_path: Path, maps: MapProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(names, "FRESH_SECONDS", 0.1)
+    addresses = ["127.0.0.2"]
+    port = free_port("127.0.0.2")
+
+    async def resolve(host: str, _port: int) -> list[str]:
+        assert host == "app.internal.test"
+        return list(addresses)
+
+    async def server(address: str) -> asyncio.Server:
+        async def handler(reader: Reader, writer: Writer) -> None:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                while await reader.readuntil(b"\r\n\r\n"):
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + address.encode())
+            writer.close()
+
+        return await asyncio.start_server(handler, address, port)
+
+    config = config_for(port, origin=Origin(url=f"http://app.internal.test:{port}"))
+    edge = Edge(tmp_path, config, maps)
+    edge.add_site("gallery.test", "w")
+    async with await server("127.0.0.2"), await server("127.0.0.3"), edge.running(), connected(edge) as client:
+        edge.worker.resolve = resolve
+        assert (await client.get(get())).body == b"127.0.0.2"
+        addresses[:] = ["127.0.0.3"]
+
+        async with asyncio.timeout(60):
+            while (await client.get(get())).body != b"127.0.0.3":
+                await asyncio.sleep(0.01)
+        assert {connection.address for connection in pool_of(edge).open} == {"127.0.0.3"}
+        addresses[:] = ["127.0.0.9", "127.0.0.2"]  # nobody is at the first
+        async with asyncio.timeout(60):
+            while (await client.get(get())).body != b"127.0.0.2":
+                await asyncio.sleep(0.01)
