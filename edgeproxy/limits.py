@@ -55,6 +55,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     origin_failures: int = 50
     """Failures in a row, of connections or of requests, after which a worker leaves an origin alone: but for one request after
     each `timeouts.origin_retry`, its visitors get 503 with Retry-After until it answers."""
+    compressed_answers: int = 128
+    """Answers per worker that are compressed while they come in pieces, up to 900 KB of memory each. Above it further ones go
+    as they are. Those that an origin sends in one piece, up to 32 KB, do not count. See `compression`."""
 
     contexts: int = 2_000
     """TLS contexts held per worker (about 22 KB each). Above it the least recently used is dropped; pinned names stay."""

@@ -6,6 +6,7 @@ Unknown keys are errors. What a key means belongs beside it; whether values fit 
 
 from __future__ import annotations
 
+from edgeproxy.config.compression import Compression
 from edgeproxy.config.dns import Dns
 from edgeproxy.config.entitlement import Entitlement
 from edgeproxy.config.issuance import Issuance
@@ -45,6 +46,7 @@ class Config(Section, frozen=True):
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     rates: Rates = Rates()
+    compression: Compression = Compression()
     pages: Pages = Pages()
     log: Log = Log()
     metrics: Metrics = Metrics()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgeproxy.config import webhooks
+from edgeproxy.config import compression, webhooks
 from edgeproxy.config.rules import addresses, paths, secrets, urls, words
 from edgeproxy.units import Duration, Size
 
@@ -73,6 +73,9 @@ RULES: dict[str, Rule] = {
     "rates.exempt": addresses.network,
     "rates.exempt_header": words.exempt_header,
     "rates.exempt_tokens": secrets.exempt_token,
+    "compression.codings": compression.coding,
+    "compression.types": compression.media_type,
+    "compression.never": compression.path,
     "log.access": paths.access_log,
     "alerts.notify": urls.notify_url,
     "metrics.listen": addresses.address_and_port,
@@ -117,6 +120,7 @@ _RANGES: dict[str, tuple[int, int]] = {
     "issuance.budget.shares.new": (1, 98),
     "issuance.budget.shares.renewals": (1, 98),
     "issuance.budget.shares.retries": (1, 98),
+    "compression.minimum": (0, 1024**3),
     "limits.client_hello": (1024, 1024 * 1024),
     "limits.request_head": (1024, 1024 * 1024),
     "limits.request_line": (256, 1024 * 1024),

@@ -148,7 +148,7 @@ class Connection(asyncio.BufferedProtocol):
         self.destination = NOWHERE
         """Where the last request went, and the next one goes without further ado."""
         self.limited = NOWHERE
-        """The same of those that a rate limits, so that each is looked at first."""
+        """The same of those that a rate limits, or that are compressed, so that each is looked at first."""
         self.caller: Caller | None = None
         """Known from the first of them on."""
 
@@ -455,8 +455,9 @@ class Connection(asyncio.BufferedProtocol):
             self.peer, request, route, trusted=self.trusted, own_host=worker.own_host
         )
         if not self.trusted and not route.fresh_until:
-            if route.rates is None or (self.caller is not None and self.caller.exempt):
-                self.destination = destination
-            else:
+            limited = route.rates is not None and not (self.caller is not None and self.caller.exempt)
+            if limited or route.encodings is not None:
                 self.limited = destination
+            else:
+                self.destination = destination
         return destination, request_id

@@ -25,6 +25,7 @@ from edgeproxy.limits import RELAY_BUFFER
 
 if TYPE_CHECKING:
     from edgeproxy.edge.connection import Connection
+    from edgeproxy.edge.encoded import Encoding
     from edgeproxy.edge.route import Route
     from edgeproxy.edge.upstream.connection import OriginConnection
     from edgeproxy.edge.upstream.pool import Pool
@@ -57,6 +58,7 @@ class Exchange(msgspec.Struct, eq=False):
     error: str = ""
     """For the operator: why the edge answered by itself, or broke off."""
     tunnel: bool = False
+    encoding: Encoding = None  # type: ignore[assignment]  # what only an encoded.Encoded has
     _pool: Pool | None = None
     _answered: bool = False
     _retried: bool = False
@@ -108,12 +110,14 @@ class Exchange(msgspec.Struct, eq=False):
             if over is not None:
                 self._too_many(over)
                 return None
-            known = connection.limited
-            if known.route is route and known.authority == request.authority:
-                return known
         if route.instead is not None:
             self._answer_instead(route, route.instead)
             return None
+        if route.encodings is not None:
+            route.encodings.take(self)
+        known = connection.limited
+        if known.route is route and known.authority == request.authority:
+            return known
         destination, request_id = connection.destination_for(request, route)
         if request_id is not None:
             self.request_id = request_id

@@ -15,6 +15,7 @@ from edgeproxy.model import WORKSPACE_ID, wildcard_of
 from edgeproxy.published.records import Change, Site
 
 if TYPE_CHECKING:
+    from edgeproxy.edge.encoded import Encodings
     from edgeproxy.edge.rates import RouteRates
     from edgeproxy.edge.upstream.pool import Pool
     from edgeproxy.policies import Policies
@@ -27,6 +28,7 @@ class Route:
 
     __slots__ = (
         "api",
+        "encodings",
         "epoch",
         "fresh_until",
         "instead",
@@ -54,6 +56,7 @@ class Route:
         instead: Instead | None = None,
         new: bool = False,
         rates: RouteRates | None = None,
+        encodings: Encodings | None = None,
     ) -> None:
         self.known = known
         """Whether a workspace was found; otherwise `origin.on_unknown` decides."""
@@ -70,6 +73,8 @@ class Route:
         """Its domain is not active yet: an origin that does not answer is not told as a failure."""
         self.rates = rates
         """What limits how many requests go there; None: nothing."""
+        self.encodings = encodings
+        """How its answers are compressed; None: not at all."""
         self.fresh_until = fresh_until
         self.refreshing = False
         self.pool: Pool | None = None
@@ -95,9 +100,11 @@ class Routes:
         site: Callable[[str], Site | None],
         count: Callable[[str], None],
         rates: Callable[[str, str, Policies | None], RouteRates | None] = lambda _name, _workspace, _own: None,
+        encodings: Encodings | None = None,
     ) -> None:
         self._config = config
         self._rates = rates
+        self._encodings = encodings
         self._site = site
         self._count = count
         self._default = platform_target(config.origin)
@@ -213,4 +220,5 @@ class Routes:
             instead=instead,
             new=site.new,
             rates=self._rates(name or host, site.workspace, site.policies),
+            encodings=self._encodings,
         )

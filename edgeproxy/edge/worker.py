@@ -21,6 +21,7 @@ from edgeproxy.edge import tickets
 from edgeproxy.edge.access import Access
 from edgeproxy.edge.certificate import Certificates, Cold, Found, Missing
 from edgeproxy.edge.connection import Connection
+from edgeproxy.edge.encoded import encodings
 from edgeproxy.edge.headers import RequestHead, RequestLines, ResponseLines
 from edgeproxy.edge.http2 import unindexed
 from edgeproxy.edge.http2_fields import RequestFields
@@ -130,7 +131,7 @@ class Worker:
         follow = self.task(self._follow(channel))
         if not await self._open_map():
             return
-        self.routes = Routes(self.config, self.reader.site, self.access.map_lookup, self.rates.of_route)
+        self.routes = Routes(self.config, self.reader.site, self.access.map_lookup, self.rates.of_route, encodings(self.config))
         self.obtaining = Obtaining(
             send=self._tell,
             present=functools.partial(self.presenting.present, asked=True),
