@@ -45,7 +45,7 @@ class Recorder:
         if end:
             self.ended.add(stream)
 
-    def refused(self, stream: int, method: bytes, refusal: Refusal, end: bool) -> None:
+    def refused(self, stream: int, fields: Sequence[Field], refusal: Refusal, end: bool) -> None:
         self.refusals[stream] = refusal.status
 
     def body(self, stream: int, data: bytes, end: bool) -> None:

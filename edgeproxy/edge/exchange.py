@@ -19,7 +19,7 @@ from edgeproxy.edge.http1 import chunk, last_chunk
 from edgeproxy.edge.instead import Instead
 from edgeproxy.edge.rates import REASONS
 from edgeproxy.edge.redirect import redirect
-from edgeproxy.edge.respond import API_AWAY, Template, Text, api_answer, moved, page, text_for
+from edgeproxy.edge.respond import API_AWAY, Text, api_answer, moved, page, text_for
 from edgeproxy.errors import MapError
 from edgeproxy.limits import RELAY_BUFFER
 
@@ -158,8 +158,10 @@ class Exchange(msgspec.Struct, eq=False):
 
     def _show(self, instead: Instead) -> None:
         """One of the operator's pages."""
-        notice = self.connection.worker.notices[instead.page]
-        self.refuse(notice.text.status, instead.reason, notice.text, notice.template)
+        notice, request = self.connection.worker.notices[instead.page], self.request
+        status, request_id = notice.text.status, self.request_id.decode("ascii")
+        answer = page(status, request.accept, request_id, request.host, notice.text, notice.template)
+        self._reply(status, instead.reason, *answer)
 
     # forward
 
@@ -308,7 +310,7 @@ class Exchange(msgspec.Struct, eq=False):
         else:
             self.refuse(502, f"{target}: {reason}")
 
-    def refuse(self, status: int, reason: str, text: Text | None = None, template: Template | None = None) -> None:
+    def refuse(self, status: int, reason: str, text: Text | None = None) -> None:
         """The edge answers by itself, with a page; where the origin's answer has begun it is cut off visibly."""
         if self._over:
             return
@@ -317,7 +319,8 @@ class Exchange(msgspec.Struct, eq=False):
             text = API_AWAY if status in (502, 504) else text_for(status)
             self._reply(text.status, reason, *api_answer(text, request.target, request_id, request.host))
         else:
-            self._reply(status, reason, *page(status, request.accept, request_id, request.host, text, template))
+            pages = self.connection.worker.error_pages
+            self._reply(status, reason, *pages.answer(status, request.accept, request_id, request.host, text))
 
     def _reply(self, status: int, reason: str, fields: Fields, body: bytes) -> None:
         """An answer of the edge's own, and the end of the exchange."""

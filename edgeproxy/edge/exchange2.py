@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, cast
 
 from edgeproxy.edge.exchange import Exchange, Fields
 from edgeproxy.edge.http2 import INTERNAL_ERROR
-from edgeproxy.edge.respond import page
 
 if TYPE_CHECKING:
     from edgeproxy.edge.front2 import Front2
@@ -306,7 +305,8 @@ class Exchange2(Exchange, eq=False):
 
     def _bad_gateway(self) -> None:
         """What comes of a WebSocket that the origin's answer does not open."""
-        fields, body = page(502, self.request.accept, self.request_id.decode("ascii"), self.request.host)
+        pages, request = self.connection.worker.error_pages, self.request
+        fields, body = pages.answer(502, request.accept, self.request_id.decode("ascii"), request.host)
         self.bytes_out = len(body)
         self.front.send_page(self.number, 502, fields, body, head_only=False)
         self._finished(len(body))

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from edgeproxy.edge.exchange1 import Exchange1, exchange1
-from edgeproxy.edge.headers import ResponseHead
+from edgeproxy.edge.headers import ResponseHead, accept_in
 from edgeproxy.edge.http1 import (
     ChunkedDecoder,
     ChunkError,
@@ -16,7 +16,6 @@ from edgeproxy.edge.http1 import (
     parse_request,
     status_line,
 )
-from edgeproxy.edge.respond import page
 from edgeproxy.limits import WRITE_HIGH_WATER
 
 if TYPE_CHECKING:
@@ -170,12 +169,12 @@ class Front1:
             self._incomplete(data)
             return b""
         if end > limits.request_head:
-            self._answer_alone(431, "the request's head is too large")
+            self._answer_alone(431, "the request's head is too large", data[:end])
             return b""
         try:
             request = parse_request(data[:end], connection.worker.request_lines, limits)
         except Refusal as refusal:
-            self._answer_alone(refusal.status, refusal.reason)
+            self._answer_alone(refusal.status, refusal.reason, data[:end])
             return b""
         self.requests += 1
         self.close = request.close or connection.worker.draining or self.requests >= limits.requests_per_connection
@@ -210,11 +209,12 @@ class Front1:
                 connection.expect(connection.worker.timeouts.client_header)
             self._buffer = data
 
-    def _answer_alone(self, status: int, reason: str) -> None:
-        """Refuses what never became a request, and closes: where the next request would begin is not known."""
+    def _answer_alone(self, status: int, reason: str, head: bytes = b"") -> None:
+        """Refuses what never became a request, and closes: where the next request would begin is not known. `head` is all of
+        it, where that has come."""
         connection = self.connection
         request_id = connection.worker.next_request_id()
-        fields, body = page(status, b"", request_id.decode("ascii"), "")
+        fields, body = connection.worker.error_pages.answer(status, accept_in(head), request_id.decode("ascii"), "")
         connection.worker.record_refused(connection, status, reason, request_id, len(body))
         self.close = True
         self._buffer = b""

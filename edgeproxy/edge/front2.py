@@ -12,10 +12,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from edgeproxy.edge.exchange2 import Exchange2, Incoming
-from edgeproxy.edge.headers import RequestHead
+from edgeproxy.edge.headers import Field, RequestHead
 from edgeproxy.edge.http1 import Refusal
 from edgeproxy.edge.http2 import CANCEL, REFUSED_STREAM, Ended, Http2Error, Http2Server
-from edgeproxy.edge.respond import page
 from edgeproxy.edge.tunnel import websocket_key
 from edgeproxy.limits import WRITE_HIGH_WATER
 
@@ -238,13 +237,15 @@ class Front2:
         """Bytes of the heads of open streams."""
         return sum(len(stream.request.head) for stream in self.streams.values() if stream is not None)
 
-    def refused(self, number: int, method: bytes, refusal: Refusal, end: bool) -> None:
+    def refused(self, number: int, fields: Sequence[Field], refusal: Refusal, end: bool) -> None:
         """A request that goes no further is answered here."""
         connection = self.connection
         if not self.streams and not self._watching:
             connection.expect_nothing()
         request_id = connection.worker.next_request_id()
-        fields, body = page(refusal.status, b"", request_id.decode("ascii"), "")
+        said = dict(fields)
+        accept, method = said.get(b"accept"), said.get(b":method")
+        fields, body = connection.worker.error_pages.answer(refusal.status, accept, request_id.decode("ascii"), "")
         connection.worker.record_refused(connection, refusal.status, refusal.reason, request_id, len(body))
         self.streams[number] = None
         self.send_page(number, refusal.status, fields, body, head_only=method == b"HEAD")

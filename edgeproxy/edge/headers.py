@@ -343,8 +343,13 @@ class RequestHead(msgspec.Struct, gc=False):
     @property
     def accept(self) -> bytes:
         """The value of the last Accept field, for the edge's own pages."""
-        found = _ACCEPT(self.head)
-        return found[-1] if found else b""
+        return accept_in(self.head) or b""
+
+
+def accept_in(head: bytes) -> bytes | None:
+    """The value of the last Accept field of a head, whether or not anything else in it is right; None where there is none."""
+    found = _ACCEPT(head)
+    return found[-1] if found else None
 
 
 LENGTH_CHUNKED = -1

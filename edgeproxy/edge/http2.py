@@ -98,8 +98,8 @@ class Sink(Protocol):
     def request(self, stream: int, head: RequestHead, end: bool) -> None:
         """A request; with `end` it has no body and no trailers."""
 
-    def refused(self, stream: int, method: bytes, refusal: Refusal, end: bool) -> None:
-        """A well-formed request that is not forwarded: answer it with the refusal's status."""
+    def refused(self, stream: int, fields: Sequence[Field], refusal: Refusal, end: bool) -> None:
+        """A well-formed request with these fields that is not forwarded: answer it with the refusal's status."""
 
     def body(self, stream: int, data: bytes, end: bool) -> None:
         """Content, possibly none with `end`. Say `consumed` when it has gone on, or the client cannot send more."""
@@ -282,7 +282,7 @@ class Http2Server:
         except Malformed:
             self._refuse_malformed(stream)
         except Refusal as refusal:
-            self._sink.refused(stream, dict(fields).get(b":method", b""), refusal, end)
+            self._sink.refused(stream, fields, refusal, end)
         else:
             self._sink.request(stream, head, end)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from edgeproxy.edge.headers import RequestHead, ResponseHead
+from edgeproxy.edge.headers import RequestHead, ResponseHead, accept_in
 from edgeproxy.edge.http1 import Refusal, incomplete_head_fault, parse_request, status_line
 from edgeproxy.edge.redirect import redirect
-from edgeproxy.edge.respond import API_IN_CLEAR, api_answer, moved, page
+from edgeproxy.edge.respond import API_IN_CLEAR, api_answer, moved
 from edgeproxy.errors import MapError
 from edgeproxy.limits import WRITE_HIGH_WATER
 
@@ -79,7 +79,7 @@ class PlainConnection(asyncio.Protocol):
                 self._incomplete(data)
                 return
             if end > self.worker.limits.request_head:
-                self._refuse(431, _TOO_LARGE)
+                self._refuse(431, _TOO_LARGE, data[:end])
                 return
             self._request(data[:end])
             data = data[end + 4 :]
@@ -125,7 +125,7 @@ class PlainConnection(asyncio.Protocol):
         try:
             request = parse_request(head, worker.request_lines, worker.limits)
         except Refusal as refusal:
-            self._refuse(refusal.status, refusal.reason)
+            self._refuse(refusal.status, refusal.reason, head)
             return
         if head.split(b" ", 2)[1][:8].lower() == b"https://":  # RFC 9110 section 7.4: that was asked for in clear
             self._refuse(421, "an https target on a connection without TLS")
@@ -148,7 +148,7 @@ class PlainConnection(asyncio.Protocol):
             try:
                 challenge = worker.reader.challenge(f"http:{host}/{token}")
             except MapError:
-                return _page(503, request, request_id)
+                return self._page(503, request, request_id)
             if challenge is not None:
                 return 200, _text(challenge.key_authorization.encode("ascii")), challenge.key_authorization.encode("ascii")
         known = worker.may_serve(host)
@@ -161,13 +161,16 @@ class PlainConnection(asyncio.Protocol):
             return 403, *api_answer(API_IN_CLEAR, target, request_id.decode("ascii"), host)
         location = redirect(host, target, known=known, https_port=worker.config.listen.public_https_port)
         if location is None:
-            return _page(404, request, request_id)
+            return self._page(404, request, request_id)
         return 308, *moved(location)
 
-    def _refuse(self, status: int, reason: str) -> None:
+    def _page(self, status: int, request: RequestHead, request_id: bytes) -> Answer:
+        return status, *self.worker.error_pages.answer(status, request.accept, request_id.decode("ascii"), request.host)
+
+    def _refuse(self, status: int, reason: str, head: bytes = b"") -> None:
         self.worker.reception.heard(self)
         request_id = self.worker.next_request_id()
-        fields, body = page(status, b"", request_id.decode("ascii"), "")
+        fields, body = self.worker.error_pages.answer(status, accept_in(head), request_id.decode("ascii"), "")
         self._send(status, fields, body, close=True)
         self.worker.record_refused(self, status, reason, request_id, len(body))
         self._end()
@@ -184,11 +187,6 @@ class PlainConnection(asyncio.Protocol):
         self.closing = True
         self.deadline = self.worker.now + 2.0
         self.transport.write_eof()
-
-
-def _page(status: int, request: RequestHead, request_id: bytes) -> Answer:
-    fields, body = page(status, request.accept, request_id.decode("ascii"), request.host)
-    return status, fields, body
 
 
 def _text(body: bytes) -> list[tuple[bytes, bytes]]:

@@ -213,7 +213,7 @@ _OPERATORS_POLICY: Final = b"object-src 'none'; base-uri 'none'; frame-ancestors
 _HTML: Final = b"text/html; charset=utf-8"
 _ALLOW: Final = (b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 """Goes with every 405 (RFC 9110 section 15.5.6). Not all that is forwarded, which is any method but CONNECT and TRACE."""
-_VARIABLE: Final = re.compile(r"\{\{ *(host|request_id) *\}\}")
+_VARIABLE: Final = re.compile(r"\{\{ *(host|request_id|status|title|detail) *\}\}")
 
 _QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 """draft-ietf-httpapi-ratelimit-headers-11, section 5.1."""
@@ -225,17 +225,25 @@ _RANGES_MAX: Final = 32
 
 
 class Template:
-    """A page of the operator's own: HTML in which {{host}} and {{request_id}} stand for the request's, escaped."""
+    """A page of the operator's own: HTML in which {{host}} and {{request_id}} stand for the request's, {{status}}, {{title}}
+    and {{detail}} for what has happened, all escaped."""
 
     __slots__ = ("_parts",)
 
     def __init__(self, source: str) -> None:
         self._parts = _VARIABLE.split(source)  # text, variable, text, …, text
 
-    def filled(self, host: str, request_id: str) -> bytes:
+    def filled(self, host: str, request_id: str, text: Text) -> bytes:
         """The page for one request."""
-        parts, values = list(self._parts), {"host": html.escape(host), "request_id": html.escape(request_id)}
-        parts[1::2] = [values[name] for name in parts[1::2]]
+        parts = list(self._parts)
+        values = {
+            "host": host,
+            "request_id": request_id,
+            "status": str(text.status),
+            "title": text.title,
+            "detail": text.detail,
+        }
+        parts[1::2] = [html.escape(values[name]) for name in parts[1::2]]
         return "".join(parts).encode()
 
 
@@ -254,7 +262,7 @@ def page(
     if b"json" in accept.lower() and prefers_json(accept):
         return _answer(chosen, b"application/problem+json", _problem(chosen, request_id, host), request_id)
     if template is not None:
-        return _answer(chosen, _HTML, template.filled(host, request_id), request_id, _OPERATORS_POLICY)
+        return _answer(chosen, _HTML, template.filled(host, request_id, chosen), request_id, _OPERATORS_POLICY)
     before, middle, after = _html(chosen)
     shown = html.escape(host)
     if host and not chosen.intended:
@@ -262,6 +270,18 @@ def page(
     reference = f"Request ID: <code>{html.escape(request_id)}</code>" if request_id else ""
     body = b"".join((before, shown.encode(), middle, reference.encode(), after))
     return _answer(chosen, _HTML, body, request_id)
+
+
+def bare_page(status: int, request_id: str) -> tuple[Fields, bytes]:
+    """The same for what could not be read as a request, so that nobody knows what its sender accepts: a few lines of text.
+    `request_id` is one of the edge's own."""
+    text = text_for(status)
+    lines = [f"{status} {text.title}", "", text.detail, *text.advice]
+    if _ID(request_id):
+        lines += ["", f"Request ID: {request_id}"]
+    return _answer(
+        text, b"text/plain; charset=utf-8", ("\n".join(lines) + "\n").encode(), request_id if _ID(request_id) else ""
+    )
 
 
 def api_answer(text: Text, target: bytes, request_id: str, host: str) -> tuple[Fields, bytes]:

@@ -22,6 +22,7 @@ from edgeproxy.edge.access import Access
 from edgeproxy.edge.certificate import Certificates, Cold, Found, Missing
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.encoded import encodings
+from edgeproxy.edge.error_pages import ErrorPages
 from edgeproxy.edge.headers import RequestHead, RequestLines, ResponseLines
 from edgeproxy.edge.http2 import unindexed
 from edgeproxy.edge.http2_fields import RequestFields
@@ -84,6 +85,7 @@ class Worker:
         self.ciphertext = memoryview(bytearray(RELAY_BUFFER))
         """The same for what origins send over TLS."""
         self.notices = notices(start.config.pages)
+        self.error_pages = ErrorPages(start.config.pages)
         rates = start.config.rates
         self.request_lines = RequestLines(start.config.origin.header, rates.exempt_header if rates.exempt_tokens else "")
         self.response_lines = ResponseLines(unindexed)

@@ -25,7 +25,7 @@ def test_a_page_is_its_path_and_what_stood_there() -> None:
         (b"", "/p: there is no HTML in it; visitors are to see a page"),
         (
             b"<p>\n{{hots}}",
-            "/p: line 2 has '{{hots}}', which is nothing here; write {{host}} and {{request_id}} or other braces",
+            "/p: line 2 has '{{hots}}', which is nothing here; write {{host}}, {{request_id}}, {{status}}, {{title}} or",
         ),
         (b"<p>{{\nhost\n}}", "/p: line 1 has '{{\\nhost\\n}}', which is nothing here"),
         (b"<p>{{ request-id }}", "which is nothing here"),

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from edgeproxy.config.pages import Page, Pages
+from edgeproxy.edge.error_pages import by_status
 from edgeproxy.edge.instead import TEXTS, Instead, instead_of, notices
 from edgeproxy.edge.respond import page
 from edgeproxy.published.records import Site
@@ -44,7 +45,7 @@ def test_a_wildcard_serves_the_name_that_it_redirects_to() -> None:
 
 def test_every_page_of_the_configuration_has_words() -> None:
     names = {field.name for field in msgspec.structs.fields(Pages) if isinstance(field.default, Page)}
-    assert names == set(TEXTS)
+    assert names == {*TEXTS, "error", *(f"error_{status}" for status in by_status(Pages()))}
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -60,10 +60,31 @@ def test_a_page_for_what_is_intended_does_not_begin_with_a_status() -> None:
 def test_what_stands_in_an_operators_page_is_its_own_but_for_the_variables_which_are_escaped(host: str, rest: str) -> None:
     template = respond.Template("<p>{{host}}|{{ request_id }}|" + rest)
     begin = f"<p>{html.escape(host)}|&lt;id&gt;|"
-    filled = template.filled(host, "<id>").decode()
+    filled = template.filled(host, "<id>", TEXTS[404]).decode()
     assert filled.startswith(begin)
     if "{{" not in rest:
         assert filled == begin + rest
+
+
+def test_an_operators_page_may_say_what_the_edges_own_would() -> None:
+    text = respond.Text(502, "c", "<Title>", "A & b.", (), Fault.EDGE)
+    template = respond.Template("{{status}} {{title}}: {{ detail }}")
+    assert template.filled("", "", text) == b"502 &lt;Title&gt;: A &amp; b."
+
+
+def test_what_could_not_be_read_gets_a_few_lines_of_text() -> None:
+    answer = respond.bare_page(431, "7f3a-1")
+    assert fields_of(answer)[b"content-type"] == b"text/plain; charset=utf-8"
+    assert fields_of(answer)[b"x-request-id"] == b"7f3a-1"
+    assert fields_of(answer)[b"content-length"] == b"%d" % len(answer[1])
+    assert answer[1].decode().splitlines() == [
+        f"431 {TEXTS[431].title}",
+        "",
+        TEXTS[431].detail,
+        *TEXTS[431].advice,
+        "",
+        "Request ID: 7f3a-1",
+    ]
 
 
 def fields_of(answer: tuple[respond.Fields, bytes]) -> dict[bytes, bytes]:
