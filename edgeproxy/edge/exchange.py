@@ -127,12 +127,9 @@ class Exchange(msgspec.Struct, eq=False):
 
     def _too_many(self, over: Over) -> None:
         """One request more than a rate allows. Nothing of its body is read: it costs the origin nothing."""
-        request = self.request
-        self._reply(
-            429,
-            REASONS[over.key.kind],
-            *self.connection.worker.rates.answer(over, request.accept, self.request_id.decode("ascii"), request.host),
-        )
+        request, worker, request_id = self.request, self.connection.worker, self.request_id.decode("ascii")
+        answer = worker.rates.answer(over, request.accept, request_id, request.host, worker.error_pages)
+        self._reply(429, REASONS[over.key.kind], *answer)
 
     def _answer_instead(self, route: Route, instead: Instead) -> None:
         """The domain redirects, or shows a page of its operator's.

@@ -17,8 +17,9 @@ import msgspec
 from edgeproxy import buckets
 from edgeproxy.config.rates import Rates
 from edgeproxy.edge import forwarding
+from edgeproxy.edge.error_pages import ErrorPages
 from edgeproxy.edge.forwarding import Network
-from edgeproxy.edge.respond import Fields, Text, page
+from edgeproxy.edge.respond import Fields, Text
 from edgeproxy.errors import Fault
 from edgeproxy.gcra import SECOND, Rate, parse_rate
 from edgeproxy.link.arrivals import Arrivals, Key, Over
@@ -148,11 +149,11 @@ class RateLimits:
                 keys = self._with_network(buckets.network_of_literal(client) if client else b"", route)
         return self.arrivals.admit(keys, int(started * SECOND)) if keys else None
 
-    def answer(self, over: Over, accept: bytes, request_id: str, host: str) -> tuple[Fields, bytes]:
-        """The 429, as `respond.page`; counts it too."""
+    def answer(self, over: Over, accept: bytes, request_id: str, host: str, pages: ErrorPages) -> tuple[Fields, bytes]:
+        """The 429, as `ErrorPages.answer`; counts it too."""
         key = over.key
         self.refused[key.kind] += 1
-        fields, body = page(429, accept, request_id, host, TEXTS[key.kind])
+        fields, body = pages.answer(429, accept, request_id, host, TEXTS[key.kind])
         rate, seconds = key.rate, b"%d" % -(-over.wait // SECOND)
         kind = key.kind.encode("ascii")
         # draft-ietf-httpapi-ratelimit-headers-11; a burst is nothing that it knows, and so a parameter of our own.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 import hpack
 from h2.errors import ErrorCodes
 
-from edgeproxy.edge.headers import RequestHead
+from edgeproxy.edge.headers import Field, RequestHead
 from edgeproxy.edge.http1 import Refusal
 from edgeproxy.edge.http2 import Http2Error, Http2Server
 from edgeproxy.limits import Limits
@@ -32,8 +33,8 @@ class Answering(Recorder):
         if end:
             self._answer(stream)
 
-    def refused(self, stream: int, method: bytes, refusal: Refusal, end: bool) -> None:
-        super().refused(stream, method, refusal, end)
+    def refused(self, stream: int, fields: Sequence[Field], refusal: Refusal, end: bool) -> None:
+        super().refused(stream, fields, refusal, end)
         self._answer(stream, b"%d" % refusal.status)
 
     def body(self, stream: int, data: bytes, end: bool) -> None:

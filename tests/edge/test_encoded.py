@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import random
 import shutil
+import types
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -22,6 +24,11 @@ from tests.edge import client1, client2
 from tests.edge.flow import settled
 from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, edge_with, until
 from tests.edge.test_compressor import TEXT, Decoder
+
+if TYPE_CHECKING:
+    from edgeproxy.edge.connection import Connection
+    from edgeproxy.edge.headers import RequestHead
+    from edgeproxy.edge.upstream.connection import OriginConnection
 
 CODINGS = ("zstd", "br", "gzip")
 PAGE = b"<p>" + b"all work and no play makes a dull page " * 100
@@ -90,24 +97,22 @@ def read(answer: Answer, coding: str) -> bytes:
 # What is compressed
 
 
-@pytest.mark.parametrize("coding", CODINGS)
-async def test_a_page_that_comes_whole_goes_whole_and_smaller(edge: Edge, script: Script, protocol: str, coding: str) -> None:
+async def test_a_page_that_comes_whole_goes_whole_and_smaller(edge: Edge, script: Script, protocol: str) -> None:
     script.response = (
         b"HTTP/1.1 200 OK\r\n" + KIND + b'ETag: "v1"\r\nVary: Origin\r\nContent-Length: %d\r\n\r\n' % len(PAGE) + PAGE
     )
     async with visitor(edge, protocol) as client:
-        for _ in range(3):
+        for coding in CODINGS:
             answer = await ask(client, takes(f"{coding}, deflate"))
             assert read(answer, coding) == PAGE
             assert field(answer, b"content-length") == b"%d" % len(answer.body)
             assert len(answer.body) < len(PAGE) / 5
             assert (field(answer, b"etag"), field(answer, b"vary")) == (b'W/"v1"', b"Origin, Accept-Encoding")
     assert script.connections == 1
-    assert b"accept-encoding: " + coding.encode() in script.heads[0]
+    assert b"accept-encoding: zstd, deflate\r\n" in script.heads[0].lower()
 
 
-@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize(("framing", "coding"), [("length", "zstd"), ("chunked", "br"), ("close", "gzip"), ("chunked", "zstd")])
 async def test_a_long_answer_is_compressed_as_it_comes(
     edge: Edge, script: Script, protocol: str, coding: str, framing: str
 ) -> None:
@@ -177,7 +182,7 @@ async def test_a_slow_stream_is_not_held_back(edge: Edge, script: Script, protoc
         go.set()
 
 
-@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize(("protocol", "coding"), [("h1", "gzip"), ("h2", "br"), ("h2", "zstd")])
 async def test_curl_reads_it(edge: Edge, script: Script, tmp_path: Path, protocol: str, coding: str) -> None:
     if (curl := shutil.which("curl")) is None:
         pytest.skip("curl is not installed")
@@ -210,34 +215,43 @@ async def test_each_go_of_compression_is_small(
     assert sum(sizes) > len(TEXT) - PIECE - 1
 
 
+def test_a_client_that_takes_more_again_has_no_larger_pieces_read() -> None:
+    rooms: list[int] = []
+    exchange = Encoded1(cast("Connection", None), cast("RequestHead", None), b"", 0.0, True)
+    exchange.origin = cast("OriginConnection", types.SimpleNamespace(resume=rooms.append))
+    exchange.client_ready()
+    exchange.client_ready(100)
+    assert rooms == [PIECE, 100]
+
+
 # What is not
 
 
-@pytest.mark.parametrize(
-    ("said", "fields", "vary"),
-    [
-        (KIND, (), b"Accept-Encoding"),
-        (KIND, (takes("deflate"),), b"Accept-Encoding"),
-        (KIND, (takes("gzip;q=0.5, identity"),), b"Accept-Encoding"),
-        (KIND, (takes("gzip"), (b"range", b"bytes=0-")), None),
-        (KIND, (takes("gzip"), (b"cache-control", b"no-transform")), None),
-        (KIND + b"Content-Encoding: br\r\n", (takes("gzip"),), None),
-        (KIND + b"Cache-Control: no-transform\r\n", (takes("gzip"),), None),
-        (KIND + b"Content-Digest: sha-256=:x:\r\n", (takes("gzip"),), None),
-        (b"Content-Type: image/png\r\n", (takes("gzip"),), None),
-        (b"Content-Type: text/event-stream\r\n", (takes("gzip"),), None),
-        (b"", (takes("gzip"),), None),
-    ],
-)
-async def test_other_answers_go_as_they_come(
-    edge: Edge, script: Script, protocol: str, said: bytes, fields: tuple[Field, ...], vary: bytes | None
-) -> None:
-    script.response = b"HTTP/1.1 200 OK\r\n" + said + b'ETag: "v1"\r\nContent-Length: %d\r\n\r\n' % len(PAGE) + PAGE
-    answer = await asked(edge, protocol, *fields)
-    assert answer.complete
-    assert (answer.body, field(answer, b"content-length")) == (PAGE, b"%d" % len(PAGE))
-    assert (field(answer, b"etag"), field(answer, b"vary")) == (b'"v1"', vary)
-    assert field(answer, b"content-encoding") == (b"br" if b"-Encoding: br" in said else None)
+AS_THEY_COME: list[tuple[bytes, tuple[Field, ...], bytes | None]] = [
+    (KIND, (), b"Accept-Encoding"),
+    (KIND, (takes("deflate"),), b"Accept-Encoding"),
+    (KIND, (takes("gzip;q=0.5, identity"),), b"Accept-Encoding"),
+    (KIND, (takes("gzip"), (b"range", b"bytes=0-")), None),
+    (KIND, (takes("gzip"), (b"cache-control", b"no-transform")), None),
+    (KIND + b"Content-Encoding: br\r\n", (takes("gzip"),), None),
+    (KIND + b"Cache-Control: no-transform\r\n", (takes("gzip"),), None),
+    (KIND + b"Content-Digest: sha-256=:x:\r\n", (takes("gzip"),), None),
+    (b"Content-Type: image/png\r\n", (takes("gzip"),), None),
+    (b"Content-Type: text/event-stream\r\n", (takes("gzip"),), None),
+    (b"", (takes("gzip"),), None),
+]
+"""What an answer says, what its request says, and the Vary of what the client gets."""
+
+
+async def test_other_answers_go_as_they_come(edge: Edge, script: Script, protocol: str) -> None:
+    async with visitor(edge, protocol) as client:
+        for said, fields, vary in AS_THEY_COME:
+            script.response = b"HTTP/1.1 200 OK\r\n" + said + b'ETag: "v1"\r\nContent-Length: %d\r\n\r\n' % len(PAGE) + PAGE
+            answer = await ask(client, *fields)
+            assert answer.complete
+            assert (answer.body, field(answer, b"content-length")) == (PAGE, b"%d" % len(PAGE))
+            assert (field(answer, b"etag"), field(answer, b"vary")) == (b'"v1"', vary), said
+            assert field(answer, b"content-encoding") == (b"br" if b"-Encoding: br" in said else None)
 
 
 async def test_neither_are_parts_small_answers_and_paths_with_secrets(edge: Edge, script: Script, protocol: str) -> None:
@@ -307,14 +321,13 @@ def test_an_exchange_that_becomes_one_keeps_its_fields() -> None:
 # When something breaks
 
 
-@pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize(
-    "said",
+    ("coding", "said"),
     [
-        b"Content-Length: 100000\r\n\r\n" + TEXT[:60_000],
-        b"Transfer-Encoding: chunked\r\n\r\nea60\r\n" + TEXT[:60_000] + b"\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\nea60\r\n" + TEXT[:60_000] + b"\r\nnonsense\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\nea60\r\n" + TEXT[:60_000] + b"\r\n0\r\nbad trailer\r\n\r\n",
+        ("zstd", b"Content-Length: 100000\r\n\r\n" + TEXT[:60_000]),
+        ("br", b"Transfer-Encoding: chunked\r\n\r\nea60\r\n" + TEXT[:60_000] + b"\r\n"),
+        ("gzip", b"Transfer-Encoding: chunked\r\n\r\nea60\r\n" + TEXT[:60_000] + b"\r\nnonsense\r\n"),
+        ("br", b"Transfer-Encoding: chunked\r\n\r\nea60\r\n" + TEXT[:60_000] + b"\r\n0\r\nbad trailer\r\n\r\n"),
     ],
     ids=["length", "chunks", "nonsense", "trailer"],
 )

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from edgeproxy.config.pages import Pages
 from edgeproxy.config.platform import Api, Origin
 from edgeproxy.config.rates import Rates
 from edgeproxy.config.visitors import Listen
 from edgeproxy.edge.connection import NOWHERE, Connection
+from edgeproxy.edge.error_pages import ErrorPages
 from edgeproxy.edge.rates import REASONS, TEXTS, RateLimits
 from edgeproxy.gcra import parse_rate
 from edgeproxy.link.arrivals import REGIONS, Arrivals, Over
@@ -275,7 +277,7 @@ def test_every_kind_of_key_has_its_words_and_its_counter() -> None:
     assert set(TEXTS) == set(REASONS) == set(REGIONS) == set(limits.refused)
     for kind in REGIONS:
         key = limits.arrivals.key(kind, b"a", parse_rate("1/s"))
-        limits.answer(Over(key, 1), b"", "id", "a.test")
+        limits.answer(Over(key, 1), b"", "id", "a.test", ErrorPages(Pages()))
     assert all(parse(name) is not None for name in limits.counters())
     assert len(limits.counters()) == len(REGIONS)
 
