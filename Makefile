@@ -55,7 +55,8 @@ bench-quick: dev ## the same in two minutes, only what has a target
 	@$(BIN)/python -m bench --quick --no-write $(ARGS)
 
 fuzz: dev ## the property tests, and schemathesis against the API, with many more cases
-	@$(BIN)/python -m pytest tests/fuzz tests/conformance tests/integration/test_schemathesis.py --hypothesis-profile=fuzz $(ARGS)
+	@$(BIN)/python -m pytest tests/fuzz tests/conformance tests/test_gcra.py tests/link/test_arrivals.py \
+	  tests/integration/test_schemathesis.py --hypothesis-profile=fuzz $(ARGS)
 
 fuzz-diff: dev packages ## the same hostile bytes to our parsers and to others', with many more cases (ARGS="-k requests" picks some)
 	@$(BIN)/python -m pytest $(DIFFERENTIAL) --hypothesis-profile=fuzz --hypothesis-show-statistics $(ARGS)

@@ -114,8 +114,8 @@ async def test_a_hostname_and_a_workspace_have_theirs_whoever_asks_and_others_ha
         assert told == {"network": 0, "hostname": 2, "workspace": 1}
 
 
-async def test_networks_behind_a_trusted_proxy_count_apart(limited: Limited, protocol: str) -> None:
-    async with limited(Rates(per_network="2/h"), listen=BEHIND_PROXY) as edge, visiting(edge, protocol) as ask:
+async def test_networks_behind_a_trusted_proxy_count_apart(limited: Limited) -> None:
+    async with limited(Rates(per_network="2/h"), listen=BEHIND_PROXY) as edge, visiting(edge, "h2") as ask:
         assert await statuses(ask, 3, fields=client("192.0.2.1")) == [200, 200, 429]
         assert await statuses(ask, 1, fields=client("192.0.2.77")) == [429], "a neighbour in the same /24"
         assert await statuses(ask, 3, fields=client("192.0.3.1")) == [200, 200, 429]
@@ -125,8 +125,8 @@ async def test_networks_behind_a_trusted_proxy_count_apart(limited: Limited, pro
         assert await statuses(ask, 5) == [200] * 5, "who the client is nobody knows"
 
 
-async def test_a_stranger_chooses_no_network_by_a_header(limited: Limited, protocol: str) -> None:
-    async with limited(Rates(per_network="2/h")) as edge, visiting(edge, protocol) as ask:
+async def test_a_stranger_chooses_no_network_by_a_header(limited: Limited) -> None:
+    async with limited(Rates(per_network="2/h")) as edge, visiting(edge, "h2") as ask:
         assert [(await ask("/", fields=client(f"{each}.1.1.1"))).status for each in range(1, 4)] == [200, 200, 429]
 
 
@@ -156,8 +156,8 @@ async def test_who_has_a_token_is_neither_limited_nor_counted_and_no_origin_lear
         assert not any(re.search(rb"(?i)exempt|0123456789abcdef|fedcba", head) for head in script.heads)
 
 
-async def test_without_tokens_the_header_is_one_like_any_other(limited: Limited, script: Script, protocol: str) -> None:
-    async with limited(Rates(per_hostname="1/h")) as edge, visiting(edge, protocol) as ask:
+async def test_without_tokens_the_header_is_one_like_any_other(limited: Limited, script: Script) -> None:
+    async with limited(Rates(per_hostname="1/h")) as edge, visiting(edge, "h2") as ask:
         assert await statuses(ask, 2, fields=((b"edgeproxy-exempt", b""),)) == [200, 429]
         assert b"edgeproxy-exempt" in script.heads[0].lower()
 
@@ -187,12 +187,12 @@ async def test_a_domain_has_limits_of_its_own_beside_or_instead_of_the_configura
             assert await statuses(ask, 5) == [200] * 5
 
 
-async def test_a_domain_alone_can_be_limited_and_others_take_the_short_way(limited: Limited, protocol: str) -> None:
+async def test_a_domain_alone_can_be_limited_and_others_take_the_short_way(limited: Limited) -> None:
     async with limited(Rates()) as edge:
         edge.publish(gallery(policies=Policies(rate_per_network="1/h")))
-        async with visiting(edge, protocol) as ask:
+        async with visiting(edge, "h2") as ask:
             assert await statuses(ask, 2) == [200, 429]
-        async with visiting(edge, protocol, "shop.test") as ask:
+        async with visiting(edge, "h2", "shop.test") as ask:
             assert await statuses(ask, 3) == [200] * 3
             assert shortcuts(edge, "shop.test") == [True]
 
@@ -204,26 +204,24 @@ def test_a_rate_of_a_later_version_counts_as_the_configuration_says() -> None:
     assert (found.network, found.keys) == (parse_rate("1/s"), ())
 
 
-async def test_a_redirect_and_a_page_count_too(limited: Limited, protocol: str) -> None:
-    async with limited(Rates(per_hostname="2/h")) as edge, visiting(edge, protocol) as ask:
+async def test_a_redirect_and_a_page_count_too(limited: Limited) -> None:
+    async with limited(Rates(per_hostname="2/h")) as edge, visiting(edge, "h2") as ask:
         edge.publish(gallery(redirect_to="www.gallery.test"))
         assert await statuses(ask, 3) == [308, 308, 429]
 
 
-async def test_the_api_has_limits_of_its_own(limited: Limited, protocol: str) -> None:
+async def test_the_api_has_limits_of_its_own(limited: Limited) -> None:
     async with limited(Rates(per_network="1/h", per_hostname="1/h"), api=Api(hostname="api.test")) as edge:
         edge.add_site("api.test", "")
-        async with visiting(edge, protocol, "api.test") as ask:
+        async with visiting(edge, "h2", "api.test") as ask:
             assert 429 not in await statuses(ask, 3)
 
 
-async def test_names_that_are_nobodys_count_where_they_are_forwarded(
-    limited: Limited, origin: tuple[Script, int], protocol: str
-) -> None:
+async def test_names_that_are_nobodys_count_where_they_are_forwarded(limited: Limited, origin: tuple[Script, int]) -> None:
     forwarding = Origin(url=f"http://127.0.0.1:{origin[1]}", on_unknown="forward")
     async with limited(Rates(per_hostname="2/h"), origin=forwarding) as edge:
         edge.add_site("pattern.test", "")
-        async with visiting(edge, protocol, "pattern.test") as ask:
+        async with visiting(edge, "h2", "pattern.test") as ask:
             assert await statuses(ask, 3) == [200, 200, 429]
 
 
@@ -248,8 +246,8 @@ async def test_a_body_that_comes_with_one_too_many_is_not_taken_for_the_next_req
         assert answer.count(b"HTTP/1.1 ") <= 2
 
 
-async def test_the_log_has_the_reason(limited: Limited, protocol: str) -> None:
-    async with limited(Rates(per_workspace="1/h")) as edge, visiting(edge, protocol) as ask:
+async def test_the_log_has_the_reason(limited: Limited) -> None:
+    async with limited(Rates(per_workspace="1/h")) as edge, visiting(edge, "h2") as ask:
         told = following(edge)
         await statuses(ask, 2)
         assert [(each.status, each.error) for each in told] == [(200, ""), (429, REASONS["workspace"])]
