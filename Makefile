@@ -7,7 +7,7 @@ ARGS ?=
 JOBS ?= 4
 BIN := .venv/bin
 DIFFERENTIAL := tests/fuzz/test_http1_requests.py tests/fuzz/test_http1_responses.py tests/fuzz/test_http2.py \
-  tests/fuzz/test_hello.py tests/fuzz/test_dns.py tests/fuzz/test_corpus.py
+  tests/fuzz/test_hello.py tests/fuzz/test_dns.py tests/fuzz/test_corpus.py tests/integration/test_origins_understand.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint types unit install dev packages format bench bench-quick fuzz fuzz-diff docs lock clean

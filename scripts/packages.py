@@ -20,6 +20,7 @@ NEEDED = (
     ("dig", "bind9-dnsutils", "questions to our DNS zone"),
     ("unbound", "unbound", "a real resolver asking our DNS zone"),
     ("nginx", "nginx-light", "a real nginx as origin"),
+    ("haproxy", "haproxy", "a real HAProxy as origin"),
     ("curl", "curl", "curl as client, and README's commands"),
     ("h2load", "nghttp2-client", "HTTP/2 under load"),
     ("nghttp", "nghttp2-client", "HTTP/2 by another client"),
