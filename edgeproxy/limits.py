@@ -37,6 +37,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     header_count: int = 128
     """Header fields of one message. Above it: 431."""
 
+    client_rate: Size = Size(256)
+    """Bytes a second that a client connection must bring of a request's body, and take of an answer, on average over what
+    `timeouts.client_body` and `timeouts.write` allow for a pause; streams of HTTP/2 share it. Time in which the origin is the
+    slower one does not count. Below it: 408, or the answer is cut off. 0: any progress is enough."""
+
     response_head: Size = Size(64 * 1024)
     """Bytes of an origin's status line and header fields together. Above it: 502."""
 

@@ -63,13 +63,13 @@ class Timeouts(Section, frozen=True):
     """From a request's first byte to the end of its head."""
 
     client_body: Duration = Duration(30)
-    """Between two reads of a request's body."""
+    """How long a client may send nothing of a request's body, once it has been as fast as `limits.client_rate`."""
 
     idle: Duration = Duration(75)
     """A client connection without a request."""
 
     write: Duration = Duration(60)
-    """A client that takes nothing of what is sent."""
+    """A client that takes nothing of what is sent, or less than `limits.client_rate`."""
 
     origin_connect: Duration = Duration(5)
     """Connecting to the origin, its TLS handshake included, and waiting for a free place."""

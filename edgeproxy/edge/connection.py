@@ -10,7 +10,7 @@ import ssl
 import termios
 from typing import TYPE_CHECKING, Protocol
 
-from edgeproxy.edge import forwarding
+from edgeproxy.edge import forwarding, pace
 from edgeproxy.edge.forwarding import Destination
 from edgeproxy.edge.front1 import Front1
 from edgeproxy.edge.front2 import Front2
@@ -142,7 +142,7 @@ class Connection(asyncio.BufferedProtocol):
         self._reading = True
         self._lingering = False
         self._sent_left = math.inf
-        """Bytes that the client had not taken yet when a lingering connection was last looked at."""
+        """Bytes that the client had not taken yet when that was last looked at."""
         self.trusted = bool(worker.trusted) and forwarding.is_trusted(peer, worker.trusted)
         """A proxy of the operator's (listen.trusted_proxies): many clients have its address."""
         self.destination = NOWHERE
@@ -189,7 +189,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self.full = True
-        self.write_deadline = self.worker.now + self.worker.timeouts.write
+        self._sent_left = math.inf
+        self.write_deadline = self.worker.now + self.worker.timeouts.write / 2
         if self.front is not None:
             self.front.full()
 
@@ -369,6 +370,11 @@ class Connection(asyncio.BufferedProtocol):
         """What the client must do next it must do within this time; else `front.expired`."""
         self.deadline = self.worker.now + seconds
 
+    def brought(self, size: int) -> None:
+        """So much of a request's body came: no timer, but a deadline that each byte puts off (limits.client_rate)."""
+        worker = self.worker
+        self.deadline = pace.put_off(self.deadline, worker.now, size, worker.byte_seconds, worker.timeouts.client_body)
+
     def expect_nothing(self) -> None:
         """The client need do nothing now."""
         self.deadline = math.inf
@@ -392,15 +398,19 @@ class Connection(asyncio.BufferedProtocol):
 
     def expired(self) -> None:
         """The sweep: a deadline has passed."""
-        if self._lingering and self.front is not None and self._still_takes():  # who got an alert alone has no more time
-            self.write_deadline = self.deadline = self.worker.now + self.worker.timeouts.write
+        write = self.worker.timeouts.write
+        if self._lingering and self.front is not None and self._takes(write):  # who got an alert alone has no more time
+            self.write_deadline = self.deadline = self.worker.now + write
         elif self.closing or self.front is None:
             if self.front is None and not self.closing:
                 self.worker.count_handshake("timeout")
             self.abort()
         elif self.full and self.write_deadline < self.worker.now:
-            self.worker.count_timeout("write")
-            self.abort()
+            if self._takes(write / 2):
+                self.write_deadline = self.worker.now + write / 2
+            else:
+                self.worker.count_timeout("write")
+                self.abort()
         else:
             self.front.expired()
 
@@ -434,17 +444,18 @@ class Connection(asyncio.BufferedProtocol):
         """Sends FIN and swallows what still comes, for a bounded time."""
         self.closing = True
         self._lingering = True
+        self._sent_left = math.inf
         self.write_deadline = self.deadline = self.worker.now + LINGER_SECONDS
         if not self._reading:
             self._reading = True
             self.transport.resume_reading()
         self.transport.write_eof()
 
-    def _still_takes(self) -> bool:
-        """Whether the client has yet to take some of what was sent, and has taken some since this was last asked. What the
-        kernel holds counts: there a whole download may lie."""
+    def _takes(self, seconds: float) -> bool:
+        """Whether the client has yet to take some of what was sent, and has taken enough in the seconds since this was last
+        asked. What the kernel holds counts: there a whole download may lie. Yes, the first time."""
         before, self._sent_left = self._sent_left, self.untaken
-        return 0 < self._sent_left < before
+        return self._sent_left > 0 and pace.enough(before - self._sent_left, self.worker.byte_seconds, seconds)
 
     # towards the origin
 

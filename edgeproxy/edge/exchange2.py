@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
 
+from edgeproxy.edge import pace
 from edgeproxy.edge.exchange import Exchange, Fields
 from edgeproxy.edge.http2 import INTERNAL_ERROR
 
@@ -25,7 +27,7 @@ _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 class Incoming:
     """What a client sends on its stream, on its way to the origin: a request's body, or one side of a tunnel."""
 
-    __slots__ = ("active_at", "ahead", "buffer", "ended", "held", "key", "trailers", "unacknowledged")
+    __slots__ = ("active_at", "ahead", "buffer", "due", "ended", "held", "key", "seen", "trailers", "unacknowledged")
 
     def __init__(self, now: float, key: bytes) -> None:
         self.key = key
@@ -42,6 +44,17 @@ class Incoming:
         """Bytes handed on that are acknowledged when they have left."""
         self.active_at = now
         """When the client last sent something; for a tunnel, when either side did."""
+        self.due = math.inf
+        """When the client counts as too slow with a body (limits.client_rate), as of the last look; inf before the first."""
+        self.seen = 0
+        """Bytes that had come of the body by then."""
+
+    def look(self, now: float, came: int, byte_seconds: float, patience: float) -> None:
+        """Puts `due` off by what came of a body since the last look, at most by `patience` seconds from now. Whom the origin
+        holds up owes nothing."""
+        new, self.seen = came - self.seen, came
+        first = self.held or self.due == math.inf
+        self.due = now + patience if first else pace.put_off(self.due, now, new, byte_seconds, patience)
 
 
 class Exchange2(Exchange, eq=False):
@@ -118,19 +131,23 @@ class Exchange2(Exchange, eq=False):
         """Whether the whole request has come, though the origin may have yet to take the end of its body."""
         return not self.tunnel and (self.incoming is None or self.incoming.ended)
 
-    def check(self, now: float) -> None:
-        """Ends the exchange where the client has said nothing for too long."""
+    def check(self, now: float, byte_seconds: float) -> None:
+        """Ends the exchange where the client has said nothing for too long, or too little. `byte_seconds`: what it gains with
+        each byte."""
         incoming = self.incoming
         if self.answered or incoming is None:
             return
-        timeouts = self.connection.worker.timeouts
-        silent = now - incoming.active_at
+        worker = self.connection.worker
+        timeouts = worker.timeouts
         if self.tunnel:
-            if silent > (TUNNEL_LINGER if incoming.ended else timeouts.tunnel_idle):
+            if now - incoming.active_at > (TUNNEL_LINGER if incoming.ended else timeouts.tunnel_idle):
                 self.client_gone()
                 self.close_tunnel()
-        elif not self.body_complete and not incoming.held and silent > timeouts.client_body:
-            self.refuse(408, "the request's body did not come in time")
+        elif not self.body_complete:
+            incoming.look(now, self.bytes_in, byte_seconds, timeouts.client_body)
+            if incoming.due < now:
+                worker.count_timeout("client_body")
+                self.refuse(408, "the request's body did not come in time")
 
     # the request's body
 

@@ -35,6 +35,7 @@ class Front1:
         "_held",
         "_left",
         "_parsing",
+        "_patience",
         "close",
         "connection",
         "exchange",
@@ -52,6 +53,8 @@ class Front1:
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
         self._held = False
+        self._patience = 0.0
+        """Seconds that the client had left for a body when the origin began to hold it up."""
         self.close = False
         """The connection ends with the answer under way."""
         self._parsing = False
@@ -126,10 +129,12 @@ class Front1:
         connection = self.connection
         if exchange is None:
             if self._buffer:
+                connection.worker.count_timeout("client_header")
                 self._answer_alone(408, "the request's head did not come in time")
             else:
                 connection.close()
         elif not exchange.body_complete and not self._held:
+            connection.worker.count_timeout("client_body")
             exchange.refuse(408, "the request's body did not come in time")
         elif connection.full:
             connection.worker.count_timeout("write")
@@ -184,9 +189,8 @@ class Front1:
             self._left = request.length
             self._decoder = ChunkedDecoder() if request.length < 0 else None
             self._held = True
-            connection.expect(connection.worker.timeouts.client_body)
-        else:
-            connection.expect_nothing()
+            self._patience = connection.worker.timeouts.client_body
+        connection.expect_nothing()
         exchange.start()
         if exchange is self.exchange:
             return b""  # its answer is still to come
@@ -224,7 +228,7 @@ class Front1:
     def _body(self, exchange: Exchange1, data: bytes) -> None:
         """A part of the request's body, that the origin takes."""
         connection = self.connection
-        connection.expect(connection.worker.timeouts.client_body)
+        connection.brought(len(data))
         decoder = self._decoder
         if decoder is None:
             if len(data) > self._left:
@@ -251,8 +255,10 @@ class Front1:
 
     def release_body(self, exchange: Exchange1) -> None:
         """The origin takes (more of) the request's body."""
-        self._held = False
+        held, self._held = self._held, False
         if not exchange.body_complete:  # else what was received since is the next request
+            if held:
+                self.connection.expect(self._patience)
             data, self._buffer = self._buffer, b""
             if data:
                 self._body(exchange, data)
@@ -262,9 +268,13 @@ class Front1:
             self.connection.resume_reading()
 
     def hold_body(self) -> None:
-        """It takes no more for now."""
-        self._held = True
-        self.connection.pause_reading()
+        """It takes no more for now: the client's time stands still."""
+        connection = self.connection
+        if not self._held:
+            self._held = True
+            self._patience = connection.deadline - connection.worker.now
+            connection.expect_nothing()
+        connection.pause_reading()
 
     # towards the client
 

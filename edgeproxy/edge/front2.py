@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
+from edgeproxy.edge import pace
 from edgeproxy.edge.exchange2 import Exchange2, Incoming
 from edgeproxy.edge.headers import Field, RequestHead
 from edgeproxy.edge.http1 import Refusal
@@ -79,8 +80,9 @@ class Front2:
         self._read_at = 0.0
         """time.perf_counter() at the last read."""
         self._flush_due = False
-        self._waiting: dict[int, tuple[tuple[int, int], float]] = {}
-        """Streams that waited for the client when last looked at: for what, and since when."""
+        self._waiting: dict[int, tuple[int, float]] = {}
+        """Streams that waited for the client when last looked at: how much of their content has left, and by when that must be
+        more (limits.client_rate)."""
         self._watching = False
         self._winding_up = False
         self._begun = False
@@ -168,34 +170,35 @@ class Front2:
             return
         self._watching = False
         connection.expect_nothing()
-        now = connection.worker.now
-        for stream in list(self.streams.values()):
-            if stream is not None:
-                stream.check(now)
+        now, byte_seconds = connection.worker.now, connection.worker.byte_seconds
+        watched = [stream for stream in self.streams.values() if stream and stream.watched]
+        for stream in watched:
+            stream.check(now, byte_seconds * len(watched))  # they share the rate: they share the client's line
         self._check_writes(now)
         if self.paused or self.http2.queued or any(stream and stream.watched for stream in self.streams.values()):
             self.watch()
 
     def _check_writes(self, now: float) -> None:
-        """Ends streams of whose answer the client has taken nothing for too long."""
+        """Ends streams of whose answer the client takes too little."""
+        worker = self.connection.worker
+        patience = worker.timeouts.write
         before, self._waiting = self._waiting, {}
+        byte_seconds = worker.byte_seconds * max(1, len(before))
         for number, stream in list(self.streams.items()):
             queued = self.http2.queued_for(number)
             if not queued and stream not in self.paused:
                 continue
-            # Changes with every byte that the client takes.
-            waits_for = -1 if stream is None or stream.answered else stream.bytes_out, queued
-            was, since = before.get(number, (None, now))
-            if was != waits_for:
-                since = now
-            elif now - since > self.connection.worker.timeouts.write:
-                self.connection.worker.count_timeout("write")
+            left = (0 if stream is None else stream.bytes_out) - queued  # grows with every byte that the client takes
+            was, due = before.get(number, (left, now + patience))
+            due = pace.put_off(due, now, left - was, byte_seconds, patience)
+            if due < now:
+                worker.count_timeout("write")
                 if stream is not None:
                     stream.gone()
                 self.http2.reset(number, CANCEL)
                 self.flush_soon()
                 continue
-            self._waiting[number] = waits_for, since
+            self._waiting[number] = left, due
 
     def watch(self) -> None:
         """Has `expired` called again and again while a stream waits for the client: one deadline for all of them."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from edgeproxy.config.structs import Config
-from edgeproxy.edge import tickets
+from edgeproxy.edge import pace, tickets
 from edgeproxy.edge.access import Access
 from edgeproxy.edge.certificate import Certificates, Cold, Found, Missing
 from edgeproxy.edge.connection import Connection
@@ -90,6 +90,8 @@ class Worker:
         self.request_lines = RequestLines(start.config.origin.header, rates.exempt_header if rates.exempt_tokens else "")
         self.response_lines = ResponseLines(unindexed)
         self.request_fields = RequestFields(self.request_lines, self.limits)
+        self.byte_seconds = pace.byte_seconds(self.limits.client_rate)
+        """Seconds that a client gains with each byte that it brings or takes (limits.client_rate)."""
         self.trusted = networks(start.config.listen.trusted_proxies)
         self.balancers = networks(start.config.listen.proxy_protocol)
         self.origin_networks = networks(start.config.origin.allow)

@@ -231,7 +231,7 @@ async def test_an_origin_that_takes_nothing_stalls_the_uploads(edge: Edge, scrip
         assert not upload.done()
         assert incoming.ahead == front(edge).upload_ahead <= UPLOAD_AHEAD
         assert held(edge) <= STREAM_WINDOW + UPLOAD_AHEAD
-        stream.check(1e9)  # the client waits for the origin, and not the other way round
+        stream.check(1e9, 1 / 256)  # the client waits for the origin, and not the other way round
         take.set()
         await upload
         await until(lambda: len(taken) == 8_000_000)
