@@ -12,24 +12,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import denied, pending
+from bench import denied, pending, slow
 from bench.errors import BenchError
 from bench.measure import Timing
 from bench.peers.table import PEERS
 from bench.report import Results, terminal_text, write
 from bench.run import Options, run
 from bench.scale import FULL, QUICK
-from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS
+from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS, SLOW
 from bench.targets import RATIO_TARGETS
 
 _FOLDER = Path(__file__).parent
-_FULL_LIMIT, _QUICK_LIMIT = 1_500.0, 200.0
+_FULL_LIMIT, _QUICK_LIMIT = 1_800.0, 200.0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Edgeproxy beside nginx, HAProxy and Caddy.")
     parser.add_argument("--quick", action="store_true", help="only what has a target beside the others, in short rounds")
-    names = [*(scenario.name for scenario in SCENARIOS), NEVER_SEEN, RUSH, DENIED, SCALE, PENDING]
+    names = [*(scenario.name for scenario in SCENARIOS), NEVER_SEEN, RUSH, DENIED, SCALE, PENDING, SLOW]
     parser.add_argument(
         "--only", metavar="SCENARIO", action="append", choices=names, help=f"one of {', '.join(names)}; may be repeated"
     )
@@ -50,7 +50,7 @@ def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Opt
     compared = {target.scenario for target in RATIO_TARGETS}
     targeted = compared | {NEVER_SEEN} | ({RUSH, DENIED} if ours else set())
     everything = {scenario.name for scenario in SCENARIOS} | {NEVER_SEEN}
-    everything |= {RUSH, DENIED, SCALE, PENDING} if ours else set()
+    everything |= {RUSH, DENIED, SCALE, PENDING, SLOW} if ours else set()
     wanted = set(values.only) if values.only else targeted if values.quick else everything
     return Options(
         peers=[name for name in PEERS if name in peers],
@@ -60,6 +60,7 @@ def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Opt
         rush=RUSH in wanted,
         denied=(denied.QUICK if values.quick else denied.FULL) if DENIED in wanted else None,
         pending=(pending.QUICK if values.quick else pending.FULL) if PENDING in wanted else None,
+        slow=(slow.QUICK if values.quick else slow.FULL) if SLOW in wanted else None,
         compared=compared,
         rounds=values.rounds or (3 if values.quick else 11),
         seconds=50.0 if values.quick else 520.0,

@@ -15,7 +15,8 @@ from bench.machine import Machine
 from bench.pending import Pending
 from bench.rush import Rush
 from bench.scale import Scale
-from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS
+from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS, SLOW
+from bench.slow import Attacked
 from bench.targets import OURS, Outcome, Samples, costs_ratio, judge
 
 _TITLES = {scenario.name: scenario.title for scenario in SCENARIOS}
@@ -46,6 +47,9 @@ _NOTES = """\
 - Domains that wait for their record have a zone each; its server takes 20 ms for an answer, and one of 50 never answers. The
   first quarter of them is looked at with nothing else to do, which gives the cost of a look; then programs ask 67 times a
   second how it stands with one, new names are visited, and customers register. The DNS is a program of the bench that counts.
+- Slow clients say or take a byte every five seconds, each from an address of its own: of a request's head, of its body, of an
+  answer of 256 KB. Whoever is ended is followed by another. The others' requests go to the same worker and origin, 40 a second,
+  each fifth over a new connection; their time counts from when they were due, from the first slow client on.
 - Others used {foreign:.0%} of the proxies' core while it was measured (median over all rounds; the load average was
   {load_average} when the run began). Such work costs caches and makes all figures larger, an interpreter's more than the
   others'; rounds with more than {disturbed:.0%} of it are repeated while time lasts.
@@ -73,11 +77,13 @@ class Results:
     """None: not measured."""
     pending: Pending | None = None
     """None: not measured."""
+    slow: Mapping[str, Attacked] = dataclasses.field(default_factory=dict)
+    """Kind of slowness → what came of it; empty: not measured."""
 
     @property
     def outcomes(self) -> list[Outcome]:
         """What came of the targets."""
-        return judge(self.samples, self.never_seen, self.scale, self.denied, self.rush, self.pending)
+        return judge(self.samples, self.never_seen, self.scale, self.denied, self.rush, self.pending, self.slow)
 
 
 def costs_table(results: Results) -> list[list[str]]:
@@ -208,6 +214,16 @@ def pending_table(results: Results) -> list[list[str]]:
     return rows
 
 
+def slow_table(results: Results) -> list[list[str]]:
+    """Slow clients: empty where not measured."""
+    rows = [[f"{OURS} among clients that are slow on purpose", "p50", "p99", "of", "came", "were ended", "memory"]]
+    for kind, each in results.slow.items():
+        times = [f"{value * 1000:.1f} ms" for value in (statistics.median(each.answers), percentile(each.answers))]
+        count = f"{len(each.answers):,} answers to others"
+        rows.append([kind, *times, count, f"{each.came:,}", f"{each.ended:,}", f"{each.peak / 1e6:.0f} MB"])
+    return rows if len(rows) > 1 else []
+
+
 def _tables(results: Results) -> list[list[list[str]]]:
     """Those tables that have rows."""
     tables = [costs_table(results) if results.samples else [], ratios_table(results)]
@@ -217,6 +233,7 @@ def _tables(results: Results) -> list[list[list[str]]]:
         denied_table(results),
         scale_table(results),
         pending_table(results),
+        slow_table(results),
     ]
     return [rows for rows in tables if rows]
 
@@ -299,6 +316,7 @@ def as_data(results: Results) -> dict[str, Any]:
         RUSH: dataclasses.asdict(results.rush) if results.rush is not None else None,
         DENIED: dataclasses.asdict(results.denied) if results.denied is not None else None,
         PENDING: _pending_data(results.pending) if results.pending is not None else None,
+        SLOW: {kind: _slow_data(each) for kind, each in results.slow.items()},
         "targets": [dataclasses.asdict(outcome) for outcome in results.outcomes],
     }
 
@@ -307,6 +325,12 @@ def _pending_data(pending: Pending) -> dict[str, Any]:
     """Of ten thousand answers' seconds those at each percent, the fastest and the slowest among them."""
     polls = {f"{share}%": round(percentile(pending.polls, share / 100), 4) for share in range(101)}
     return dataclasses.asdict(pending) | {"polls": polls, "answers": len(pending.polls)}
+
+
+def _slow_data(attacked: Attacked) -> dict[str, Any]:
+    """The same of the others' answers."""
+    answers = {f"{share}%": round(percentile(attacked.answers, share / 100), 4) for share in range(101)}
+    return dataclasses.asdict(attacked) | {"answers": answers, "count": len(attacked.answers)}
 
 
 def write(results: Results, folder: Path) -> None:

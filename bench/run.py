@@ -29,6 +29,8 @@ from bench.rush import Rush, measure_rush
 from bench.scale import Plan as ScalePlan
 from bench.scale import measure_scale
 from bench.scenarios import Scenario
+from bench.slow import Attacked, measure_slow
+from bench.slow import Plan as SlowPlan
 from bench.stage import Stage, available_cores, choose_cores
 from bench.traffic import tenants
 
@@ -51,6 +53,8 @@ class Options:
     """Names of those scenarios that are measured twice as often."""
     pending: PendingPlan | None
     """How many domains that wait for their record; None: none."""
+    slow: SlowPlan | None
+    """How many slow clients; None: none."""
     rounds: int
     """At most; fewer where `seconds` do not suffice, but LEAST_ROUNDS at least."""
     seconds: float
@@ -144,6 +148,10 @@ async def run(options: Options) -> Results:
         if options.pending is not None:
             _say(f"{options.pending.domains:,} domains that wait for their record")
             waiting = await measure_pending(stage, origin, options.pending)
+        slow: dict[str, Attacked] = {}
+        if options.slow is not None:
+            _say(f"{options.slow.clients:,} slow clients of each kind")
+            slow = await measure_slow(stage, options.slow)
     return Results(
         machine=machine,
         versions={peer.name: peer.version for peer in peers},
@@ -161,6 +169,7 @@ async def run(options: Options) -> Results:
         rush=rush,
         denied=denied,
         pending=waiting,
+        slow=slow,
     )
 
 

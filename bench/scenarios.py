@@ -50,3 +50,6 @@ PENDING = "pending"
 
 DENIED = "denied"
 """The same: what handshakes for names cost that nobody registered."""
+
+SLOW = "slow"
+"""The same: ten thousand clients that are slow on purpose, and who is kept waiting by them."""

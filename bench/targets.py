@@ -12,7 +12,8 @@ from bench.peers import edgeproxy
 from bench.pending import Pending
 from bench.rush import CONNECTIONS, NAMES, Rush
 from bench.scale import Scale
-from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE
+from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE, SLOW
+from bench.slow import Attacked
 
 OURS = edgeproxy.NAME
 
@@ -77,6 +78,13 @@ REGISTERED_SECONDS, APPEARED_SECONDS = 2.0, 5.0
 first minute. Median, in quiet times and meanwhile."""
 
 
+SLOW_SECONDS = 0.05
+"""Until others are answered while ten thousand slow clients are there, on one worker; 99th percentile."""
+
+SLOW_BYTES = 1_500_000_000
+"""Of that worker's memory, at most."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a target."""
@@ -96,6 +104,7 @@ def judge(
     denied: Denied | None = None,
     rush: Rush | None = None,
     pending: Pending | None = None,
+    slow: Mapping[str, Attacked] | None = None,
 ) -> list[Outcome]:
     """An outcome for every target whose scenario and peer were measured."""
     outcomes = []
@@ -117,6 +126,8 @@ def judge(
         outcomes += judge_denied(denied)
     if pending is not None:
         outcomes += judge_pending(pending)
+    for kind, attacked in (slow or {}).items():
+        outcomes += judge_slow(kind, attacked)
     return outcomes if scale is None else outcomes + judge_scale(scale)
 
 
@@ -143,6 +154,23 @@ def judge_denied(denied: Denied) -> list[Outcome]:
             f"{DENIED}: {gated:.0f} µs where a gate decides, of one network, at most {DENIED_US:.0f} µs", gated <= DENIED_US
         ),
         Outcome(f"{DENIED}: {told}", grown <= DENIED_GROWTH_BYTES),
+    ]
+
+
+def judge_slow(kind: str, attacked: Attacked) -> list[Outcome]:
+    """The targets for slow clients of one kind."""
+    worst, ended = percentile(attacked.answers), attacked.ended
+    return [
+        Outcome(
+            f"{SLOW} ({kind}): others answered after {worst * 1000:.1f} ms at the 99th percentile, "
+            f"below {SLOW_SECONDS * 1000:g} ms",
+            worst < SLOW_SECONDS,
+        ),
+        Outcome(
+            f"{SLOW} ({kind}): {attacked.peak / 1e6:.0f} MB of memory, below {SLOW_BYTES / 1e6:.0f} MB",
+            attacked.peak < SLOW_BYTES,
+        ),
+        Outcome(f"{SLOW} ({kind}): {ended:,} slow clients were ended, more than none", ended > 0),
     ]
 
 

@@ -15,11 +15,17 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Bounds that an operator may change. Reaching one has a defined, tested answer."""
 
     connections: int = 20_000
-    """Open client connections per worker. Above it the oldest of those that have said nothing for a second makes room, else the
-    oldest idle one; where there is none the new connection is closed at once."""
+    """Open client connections per worker, and never more than three quarters of the files that it may open (LimitNOFILE=).
+    Above it the oldest of those that have said nothing for a second makes room, else the oldest idle one; where there is none
+    the new connection is closed at once."""
 
     connections_per_address: int = 512
-    """Open client connections per client address, over all workers of the machine (approximate by one report)."""
+    """Open client connections per client address, over all workers of the machine (approximate by one report). Above it: closed
+    at once."""
+
+    connections_per_network: int = 4_096
+    """The same per client network (/24, /56), never fewer than one address may have; clients in `listen.trusted_proxies` do not
+    count. Of IPv6 an address is a /64 here, which one customer has whole."""
 
     waiting_handshakes: int = 512
     """Handshakes per worker that may wait for a certificate at once. Above it: TLS alert `internal_error`; from half of it on
@@ -41,6 +47,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Bytes a second that a client connection must bring of a request's body, and take of an answer, on average over what
     `timeouts.client_body` and `timeouts.write` allow for a pause; streams of HTTP/2 share it. Time in which the origin is the
     slower one does not count. Below it: 408, or the answer is cut off. 0: any progress is enough."""
+
+    request_body: Size = Size(0)
+    """Bytes of a request's body. Above it: 413, before the origin hears of the request where its Content-Length tells, else
+    where the bound is passed, and the origin's connection is closed. WebSockets do not count. 0: any size."""
 
     response_head: Size = Size(64 * 1024)
     """Bytes of an origin's status line and header fields together. Above it: 502."""

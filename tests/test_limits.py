@@ -46,7 +46,7 @@ def test_the_defaults_are_within_what_an_operator_may_set() -> None:
 
 
 def test_bounds_in_bytes_are_shown_with_their_unit() -> None:
-    shown = {"client_hello", "client_rate", "request_head", "request_line", "response_head"}
+    shown = {"client_hello", "client_rate", "request_body", "request_head", "request_line", "response_head"}
     assert {field.name for field in msgspec.structs.fields(Limits) if field.type is Size} == shown
     assert all(isinstance(getattr(Limits(), name), Size) for name in shown)
 

@@ -127,6 +127,7 @@ _RANGES: dict[str, tuple[int, int]] = {
     "limits.response_head": (1024, 1024 * 1024),
     "limits.header_count": (16, 10_000),
     "limits.client_rate": (0, 1024 * 1024),
+    "limits.request_body": (0, 10**15),
     "limits.streams": (1, 10_000),
 }
 """Least and greatest of each number; other limits are from 1 to a thousand million."""

@@ -81,6 +81,7 @@ class Access:
         self._handshakes: defaultdict[str, int] = defaultdict(int)
         self._lookups: defaultdict[str, int] = defaultdict(int)
         self._timeouts: defaultdict[str, int] = defaultdict(int)
+        self._limits: defaultdict[str, int] = defaultdict(int)
         self._origin_errors: defaultdict[str, int] = defaultdict(int)
         self._retries: defaultdict[str, int] = defaultdict(int)
         self._circuits: defaultdict[str, int] = defaultdict(int)
@@ -253,6 +254,10 @@ class Access:
         self._origin_errors["left_alone"] += 1
         self._latency.failed(exchange)
 
+    def limit(self, name: str) -> None:
+        """A request was refused because of a bound; `name` is the bound's in `Limits`."""
+        self._limits[name] += 1
+
     # telling
 
     def snapshot(self, connections: Mapping[str, int]) -> dict[str, float]:
@@ -267,6 +272,7 @@ class Access:
             ("handshakes_total|", self._handshakes),
             ("map_lookups_total|", self._lookups),
             ("timeouts_total|", self._timeouts),
+            ("limits_reached_total|", self._limits),
             ("origin_errors_total|", self._origin_errors),
             ("origin_retries_total|", self._retries),
             ("origin_circuits_total|", self._circuits),

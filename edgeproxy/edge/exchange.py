@@ -8,7 +8,7 @@ needs one, and a call from one to the other for each of its steps.
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 Fields = list[tuple[bytes, bytes]]
+ANY_SIZE: Final = 1 << 62
 
 
 class Exchange(msgspec.Struct, eq=False):
@@ -59,6 +60,8 @@ class Exchange(msgspec.Struct, eq=False):
     """For the operator: why the edge answered by itself, or broke off."""
     tunnel: bool = False
     encoding: Encoding = None  # type: ignore[assignment]  # what only an encoded.Encoded has
+    body_most: int = ANY_SIZE
+    """Bytes that the request's body may have."""
     _pool: Pool | None = None
     _answered: bool = False
     _retried: bool = False
@@ -89,6 +92,37 @@ class Exchange(msgspec.Struct, eq=False):
         else:
             self._pool = pool
             pool.wait(self)
+
+    def start_body(self) -> None:
+        """The same for a request that has a body: its size is judged before the origin hears of it. `start` is as it is so that
+        requests without a body pay nothing for those with one."""
+        connection, request = self.connection, self.request
+        destination: Destination | None = connection.destination
+        if destination.authority != request.authority or destination.route.epoch != connection.worker.routes.epoch:  # type: ignore[union-attr]
+            destination = self._route()
+        else:
+            connection.worker.routes.hits += 1
+        if destination is None:
+            return
+        self.destination = destination
+        most = connection.worker.limits.request_body
+        if most and not request.upgrade:  # a WebSocket has no end
+            if request.length > most:
+                self._too_large(most)
+                return
+            self.body_most = most
+        pool = destination.route.pool
+        if pool is None or pool.closed:
+            pool = destination.route.pool = connection.worker.pool(destination.route.target)
+        if pool.idle:
+            self.connected(pool.idle.pop())
+        else:
+            self._pool = pool
+            pool.wait(self)
+
+    def _too_large(self, most: int) -> None:
+        self.connection.worker.access.limit("request_body")
+        self.refuse(413, f"the request's body has more than {most} bytes (limits.request_body)")
 
     def _route(self) -> Destination | None:
         """Where to; None where the edge has answered by itself."""
@@ -193,6 +227,9 @@ class Exchange(msgspec.Struct, eq=False):
         """A part of the request's body, or of a tunnel. Only between release_body and hold_body."""
         origin = self.origin
         self.bytes_in += len(data)
+        if self.bytes_in > self.body_most:
+            self._too_large(self.body_most)
+            return
         if origin is not None and data:
             origin.send(chunk(data) if self.request.length < 0 and not self.tunnel else data)
 

@@ -190,8 +190,11 @@ class Front1:
             self._decoder = ChunkedDecoder() if request.length < 0 else None
             self._held = True
             self._patience = connection.worker.timeouts.client_body
-        connection.expect_nothing()
-        exchange.start()
+            connection.expect_nothing()
+            exchange.start_body()
+        else:
+            connection.expect_nothing()
+            exchange.start()
         if exchange is self.exchange:
             return b""  # its answer is still to come
         data, self._buffer = self._buffer, b""

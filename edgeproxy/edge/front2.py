@@ -233,8 +233,11 @@ class Front2:
                 head.head += b"sec-websocket-key: " + key + b"\r\n"
             exchange.incoming = Incoming(worker.now, key)
             self.watch()
-        self.streams[number] = exchange
-        exchange.start()
+            self.streams[number] = exchange
+            exchange.start_body()
+        else:
+            self.streams[number] = exchange
+            exchange.start()
 
     def _heads(self) -> int:
         """Bytes of the heads of open streams."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, cast
 
 from edgeproxy.edge.headers import RequestHead, ResponseHead, accept_in
@@ -26,6 +27,7 @@ class PlainConnection(asyncio.Protocol):
 
     __slots__ = (
         "_answered",
+        "_begun",
         "_buffer",
         "_lingering",
         "closing",
@@ -48,8 +50,11 @@ class PlainConnection(asyncio.Protocol):
         self.peer = peer
         self.slot = slot
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
-        self.deadline = self.write_deadline = worker.now + worker.timeouts.client_header
+        self.deadline = worker.now + worker.timeouts.client_header
+        self.write_deadline = math.inf
         self.closing = False
+        self._begun = True
+        """The time of the head that is awaited runs: it is set once, not by each byte."""
         self._buffer = b""
         self._answered = False
 
@@ -98,7 +103,11 @@ class PlainConnection(asyncio.Protocol):
 
     def expired(self) -> None:
         """The client was too slow."""
-        self.abort()
+        if self._buffer and not self.closing:
+            self.worker.count_timeout("client_header")
+            self._refuse(408, "the request's head did not come in time")
+        else:
+            self.abort()
 
     def close(self) -> None:
         """Ends the connection once everything is sent."""
@@ -116,6 +125,9 @@ class PlainConnection(asyncio.Protocol):
         elif len(data) > self.worker.limits.request_head:
             self._refuse(431, _TOO_LARGE)
         else:
+            if not self._begun:
+                self._begun = True
+                self.deadline = self.worker.now + self.worker.timeouts.client_header
             self._buffer = data
 
     def _request(self, head: bytes) -> None:
@@ -137,6 +149,7 @@ class PlainConnection(asyncio.Protocol):
         self._send(status, fields, b"" if request.method == b"HEAD" else body, close=close)
         worker.record_plain(self, request, status, len(body), request_id)
         self.deadline = worker.now + worker.timeouts.idle
+        self._begun = False
         if close:
             self._end()
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+import resource
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgeproxy.buckets import network_of
 from edgeproxy.edge.accept import BATCH, Accepted, Acceptor, packed
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.forwarding import is_trusted
@@ -36,6 +38,10 @@ SILENT_SECONDS = 1.0
 """How long a client has to say what it wants before its connection is the first to go where room is needed: a round trip, and
 one packet lost on the way."""
 
+FILES_SHARE = 0.75
+"""Of the files that a worker may open, the part for its clients: the rest is for origins, the map, and certificates on their
+way into OpenSSL, so that those who are let in are served."""
+
 SAY_AGAIN_SECONDS = 60.0
 
 AnyConnection = Connection | PlainConnection | Preface
@@ -52,6 +58,10 @@ class Reception:
         self._table = table
         self._column = table.column(column)
         self._emptied = emptied
+        limits = worker.limits
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most = limits.connections if files < 0 else min(limits.connections, int(files * FILES_SHARE))
+        self._per_network = max(limits.connections_per_network, limits.connections_per_address)
         self._slots: dict[str, int] = {}
         self._acceptors: list[Acceptor] = []
         self._exhausted_said = self._unannounced_said = float("-inf")
@@ -107,10 +117,19 @@ class Reception:
         """A balancer's connection is of a client with this address: counts it there. -1 when there are too many."""
         self._column.leave(preface.slot)
         preface.slot = slot = self._slot(address)
-        if self._column.enter(slot) > self._worker.limits.connections_per_address:
-            self._worker.count_handshake("too_many_from_address")
+        crowd = self._crowd(slot, address)
+        if crowd:
+            self._worker.count_handshake(crowd)
             return -1
         return slot
+
+    def _crowd(self, slot: int, address: str) -> str:
+        """Counts a connection in; of whom there are too many then, as it is told; "" where there are not."""
+        if self._column.enter(slot) > self._worker.limits.connections_per_address:
+            return "too_many_from_address"
+        if self._table.network(slot) > self._per_network and not is_trusted(address, self._worker.trusted):
+            return "too_many_from_network"
+        return ""
 
     def handed_over(self, preface: Preface) -> None:
         """Another protocol has its transport, and will say `opened` and `closed`."""
@@ -170,14 +189,16 @@ class Reception:
         if slot is None:
             if len(self._slots) >= SLOTS:
                 self._slots.clear()
-            slot = self._slots[address] = self._table.slot(packed(address))
+            key = packed(address)
+            slot = self._slots[address] = self._table.slot(key, network_of(key))
         return slot
 
     def _enter(self, accepted: Accepted, peer: str, *, limited: bool = True) -> int:
         """Counts a connection in; -1 when there is no room for it, and then it is closed. `limited`: addresses have shares."""
         slot = self._slot(peer)
-        if self._column.enter(slot) > self._worker.limits.connections_per_address and limited:
-            self._worker.count_handshake("too_many_from_address")
+        crowd = self._crowd(slot, peer)
+        if crowd and limited:
+            self._worker.count_handshake(crowd)
         elif not self._room():
             self._worker.count_handshake("too_many_connections")
         else:
@@ -194,7 +215,11 @@ class Reception:
     def _room(self) -> bool:
         """Whether one more, counted in already, may stay. Counted are also those whose transport is still being made: a rush
         is accepted faster than that."""
-        return self._column.connections <= self._worker.limits.connections or self._shed()
+        if self._column.connections <= self._most:
+            return True
+        if self._most < self._worker.limits.connections:
+            self._say_exhausted(f"this process may open too few files for more than {self._most} connections")
+        return self._shed()
 
     def _shed(self) -> bool:
         """Closes the connection that is the least loss: one that says nothing, else one that is idle."""
@@ -236,11 +261,14 @@ class Reception:
                 self._shed_silent()
         else:
             self._shed_idle()
+        self._say_exhausted(error.strerror or str(error))
+
+    def _say_exhausted(self, reason: str) -> None:
         worker = self._worker
         if worker.now > self._exhausted_said + SAY_AGAIN_SECONDS:
             self._exhausted_said = worker.now
             worker.log.error(
-                f"No new connections for a moment: {error.strerror}. Raise the limit of open files (LimitNOFILE=), or lower "
+                f"No new connections for a moment: {reason}. Raise the limit of open files (LimitNOFILE=), or lower "
                 "limits.connections."
             )
 

@@ -54,7 +54,14 @@ if TYPE_CHECKING:
 SWEEP_SECONDS = 0.25
 """How often deadlines are looked at: one coarse sweep instead of timers that every request would set and cancel."""
 
+SWEEP_SLICE = 0.005
+"""Seconds for which connections that are past their deadline are ended in one go. Ten thousand that came together go together,
+a second's work; others' requests are answered in between."""
+
 REPORT_SECONDS = 1.0
+
+HEAD_BOUNDS = {414: "request_line", 431: "request_head"}
+"""The bound that a request's head has gone beyond, by the status that says so."""
 
 COLLECTOR = (10_000, 50, 100)
 """Thresholds of the cyclic collector. What a connection or a request leaves is freed by its reference counts; the collector is
@@ -363,9 +370,7 @@ class Worker:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = self.now = self.loop.time()
-            for connection in list(self.connections):
-                if connection.deadline < now or connection.write_deadline < now:
-                    connection.expired()
+            await self._expire(now)
             self.obtaining.sweep(now)
             for target, pool in list(self._pools.items()):
                 if not pool.sweep(now):
@@ -376,6 +381,19 @@ class Worker:
                 self.reception.beat(now)
                 self.rates.sweep(now)
                 self._check_map()
+
+    async def _expire(self, now: float) -> None:
+        """Ends connections that are past their deadline."""
+        begun = time.perf_counter()
+        for connection in list(self.connections):
+            if connection.deadline >= now and connection.write_deadline >= now:
+                continue
+            if time.perf_counter() - begun > SWEEP_SLICE:
+                await asyncio.sleep(0)
+                begun = time.perf_counter()
+                if connection not in self.connections:
+                    continue  # it has ended meanwhile
+            connection.expired()
 
     def _check_map(self) -> None:
         try:
@@ -393,6 +411,8 @@ class Worker:
         self, connection: Connection | PlainConnection, status: int, reason: str, request_id: bytes, size: int
     ) -> None:
         """Something that never became a request was answered."""
+        if status in HEAD_BOUNDS:
+            self.access.limit(HEAD_BOUNDS[status])
         tls, protocol, peer = connection.tls_version, connection.protocol, connection.peer
         self.access.record("", b"-", b"-", status, size, 0.0, request_id, tls, protocol, peer, reason)
 

@@ -60,6 +60,7 @@ SERIES: dict[str, Series] = {
     "rate_limited_total": Series(
         "counter", ("by",), "Requests refused with 429, by whose limit it was: network, hostname or workspace."
     ),
+    "limits_reached_total": Series("counter", ("limit",), "Requests refused because of a bound, by its key in [limits]."),
     "access_log_dropped_total": Series("counter", (), "Access log lines dropped because the log did not keep up."),
 }
 

@@ -19,11 +19,13 @@ from bench.report import (
     ratios_table,
     rush_table,
     scale_table,
+    slow_table,
     terminal_text,
     write,
 )
 from bench.rush import Rush
 from bench.scale import Scale
+from bench.slow import Attacked
 from bench.targets import OURS
 
 MACHINE = Machine(
@@ -161,3 +163,11 @@ def test_the_files_are_written_and_the_data_has_every_round(tmp_path: Path):
     assert data == json.loads(json.dumps(as_data(results())))
     assert [each["cpu_us"] for each in data["scenarios"]["h1"][OURS]["rounds"]] == [30, 42]
     assert (tmp_path / "RESULTS.md").read_text() == page(results())
+
+
+def test_slow_clients_have_a_table_of_their_own():
+    assert slow_table(results()) == []
+    attacked = {"head": Attacked(answers=[0.001, 0.002, 0.004], came=12_000, ended=2_000, peak=400_000_000)}
+    assert slow_table(results(slow=attacked))[1:] == [
+        ["head", "2.0 ms", "4.0 ms", "3 answers to others", "12,000", "2,000", "400 MB"]
+    ]

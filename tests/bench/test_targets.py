@@ -7,6 +7,7 @@ from bench.figures import Sample
 from bench.pending import Pending
 from bench.rush import Rush
 from bench.scale import Scale
+from bench.slow import Attacked
 from bench.targets import OURS, judge
 
 
@@ -121,3 +122,18 @@ def pending(**changes: object) -> Pending:
 def test_domains_that_wait_are_judged_by_their_looks_and_by_who_waits_meanwhile(missed: int | None, changes: dict[str, object]):
     reached = [outcome.reached for outcome in judge({}, {}, None, None, None, pending(**changes))]
     assert reached == [number != missed for number in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reached"),
+    [
+        ({}, [True, True, True]),
+        ({"answers": [0.01] * 98 + [0.06] * 2}, [False, True, True]),
+        ({"peak": 1_500_000_000}, [True, False, True]),
+        ({"ended": 0}, [True, True, False]),
+    ],
+)
+def test_slow_clients_are_judged_by_what_others_notice(changes: dict[str, object], reached: list[bool]):
+    figures = {"answers": [0.01] * 199 + [0.2], "came": 20_000, "ended": 9_000, "peak": 900_000_000} | changes
+    found = judge({}, {}, None, slow={"head": Attacked(**figures)})  # type: ignore[arg-type]
+    assert [outcome.reached for outcome in found] == reached

@@ -221,12 +221,14 @@ def test_handshakes_lookups_timeouts_and_connections_are_counted() -> None:
     holder.timeout("write")
     holder.retry("refused")
     holder.circuit("opened")
+    holder.limit("request_head")
     found = holder.snapshot({"idle": 3, "active": 0})
     assert found["origin_retries_total|refused"] == found["origin_circuits_total|opened"] == 1
     assert found["handshakes_total|full"] == 2
     assert found["handshakes_total|denied"] == 1
     assert found["map_lookups_total|hit"] == 1
     assert found["timeouts_total|write"] == 1
+    assert found["limits_reached_total|request_head"] == 1
     assert (found["connections|idle"], found["connections|active"]) == (3, 0)
 
 
@@ -239,10 +241,11 @@ def test_every_name_of_a_snapshot_is_one_that_the_controller_knows() -> None:
     holder.timeout("write")
     holder.retry("sent")
     holder.circuit("opened")
+    holder.limit("request_head")
     found = holder.snapshot({"handshake": 1})
     assert all(counters.parse(name) is not None for name in found)
     named = {counters.parse(name)[0].removesuffix("_bucket").removesuffix("_sum") for name in found}  # type: ignore[index]
-    assert named == counters.SERIES.keys()
+    assert named | {"rate_limited_total"} == counters.SERIES.keys()  # which the worker adds
 
 
 def test_the_busiest_hosts_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ from edgeproxy.config.visitors import Timeouts
 from edgeproxy.errors import MapError
 from edgeproxy.limits import Limits
 from edgeproxy.published.records import Site
-from edgeproxy.units import Duration
-from tests.edge import client1
+from edgeproxy.units import Duration, Size
+from tests.edge import client1, client2
 from tests.edge.client1 import request
 from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, edge_with, until
 from tests.edge.visiting import following, visiting
@@ -348,3 +348,102 @@ async def test_an_answer_is_told_with_its_times_and_sizes(edge: Edge, script: Sc
     assert parts.destination is whole.destination
     assert whole.destination is not None
     assert whole.destination.route.workspace == "spandantest"
+
+
+# How large a body may be
+
+
+LIMITED = Limits(request_body=Size(1000))
+
+
+def reached(edge: Edge, name: str) -> float:
+    """How often a bound was reached."""
+    return edge.worker.access.snapshot({}).get(f"limits_reached_total|{name}", 0)
+
+
+async def test_a_body_that_is_said_to_be_too_large_never_reaches_the_origin(
+    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]
+) -> None:
+    edge = edge_with(tmp_path, maps, origin[1], limits=LIMITED)
+    async with edge.running():
+        async with client1.connected(edge) as client:
+            client.send(request(b"POST /", b"Content-Length: 1000", body=bytes(1000)))
+            assert (await client.answer()).status == 200
+            client.send(request(b"POST /", b"Content-Length: 1001", b"Expect: 100-continue"))
+            answer = await client.answer()
+            assert (answer.status, answer.interim, answer.field(b"connection")) == (413, [], b"close")
+            assert await client.ended() == b""
+        async with client2.connected(edge) as other:
+            number = other.request([*client2.get(method="POST"), (b"content-length", b"1001")])
+            assert (await other.answer(number)).status == 413
+            assert (await other.get(client2.get())).status == 200  # the others of the connection go on
+        assert len(origin[0].heads) == 2
+        assert reached(edge, "request_body") == 2
+
+
+async def test_a_body_that_becomes_too_large_is_cut_off_visibly(
+    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int], protocol: str
+) -> None:
+    script, port = origin
+    ended = asyncio.Event()
+
+    async def handler(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        script.bodies.append(await reader.read())
+        ended.set()
+
+    script.handler = handler
+    edge = edge_with(tmp_path, maps, port, limits=LIMITED)
+    async with edge.running():
+        if protocol == "h1":
+            async with client1.connected(edge) as client:
+                client.send(request(b"POST /", b"Transfer-Encoding: chunked"))
+                for _ in range(2):
+                    await until(lambda: script.heads)
+                    client.send(b"258\r\n" + bytes(0x258) + b"\r\n")
+                assert (await client.answer()).status == 413
+                assert await client.ended() == b""
+        else:
+            async with client2.connected(edge) as other:
+                number = other.request(client2.get(method="POST"))
+                for _ in range(2):
+                    await until(lambda: script.heads)
+                    other.send(number, bytes(600))
+                assert (await other.answer(number)).status == 413
+                await until(lambda: edge.worker.connections)
+        await asyncio.wait_for(ended.wait(), 60)
+    assert not script.bodies[0].endswith(b"0\r\n\r\n")  # the origin cannot take it for complete
+    assert len(script.bodies[0]) < 1100
+    assert reached(edge, "request_body") == 1
+
+
+async def test_a_websocket_may_say_any_amount(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
+    script, port = origin
+
+    async def handler(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        writer.write(await reader.readexactly(5000))
+        await reader.read()
+
+    script.handler = handler
+    edge = edge_with(tmp_path, maps, port, limits=LIMITED)
+    async with edge.running(), client1.connected(edge) as client:
+        client.send(request(b"GET /", b"Connection: upgrade", b"Upgrade: websocket"))
+        assert (await client.answer()).status == 101
+        client.send(bytes(5000))
+        assert await asyncio.wait_for(client.reader.readexactly(5000), 60) == bytes(5000)
+    assert not reached(edge, "request_body")
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "bound"),
+    [
+        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", 414, "request_line"),
+        (b"GET / HTTP/1.1\r\nHost: gallery.test\r\nA: " + b"x" * 40_000 + b"\r\n\r\n", 431, "request_head"),
+        (b"GET / HTTP/1.1\r\nHost: gallery.test\r\n" + b"A: b\r\n" * 200 + b"\r\n", 431, "request_head"),
+    ],
+)
+async def test_what_goes_beyond_the_bounds_of_a_head_is_counted(edge: Edge, raw: bytes, status: int, bound: str) -> None:
+    assert (await edge.exchange("gallery.test", raw)).startswith(b"HTTP/1.1 %d " % status)
+    assert reached(edge, bound) == 1

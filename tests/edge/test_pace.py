@@ -23,7 +23,7 @@ from edgeproxy.units import Duration, Size
 from tests.edge import client1, client2
 from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with, until
 
-SHORT = Timeouts(client_body=Duration(0.5), write=Duration(0.5), drain=Duration(1))
+SHORT = Timeouts(client_body=Duration(0.3), write=Duration(0.3), drain=Duration(1))
 LARGE = 30_000_000
 
 

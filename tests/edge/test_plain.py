@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.config.platform import Api
+from edgeproxy.config.visitors import Timeouts
 from edgeproxy.published.records import Challenge
-from tests.edge.harness import Edge, MapProcess, Script, config_for, fields
+from edgeproxy.units import Duration
+from tests.edge.harness import Edge, MapProcess, Script, config_for, edge_with, fields, until
 
 
 async def ask(edge: Edge, raw: bytes) -> bytes:
@@ -132,3 +134,32 @@ async def test_who_never_reads_is_dropped(edge: Edge):
     while edge.worker.connections:
         await asyncio.sleep(0.02)
     writer.close()
+
+
+@pytest.mark.parametrize("before", [b"", b"GET / HTTP/1.1\r\nHost: gallery.test\r\n\r\n"])
+async def test_a_head_that_comes_byte_by_byte_is_told_so_in_time(
+    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int], before: bytes
+):
+    timeouts = Timeouts(client_header=Duration(0.5), idle=Duration(60), drain=Duration(1))
+    edge = edge_with(tmp_path, maps, origin[1], timeouts=timeouts)
+    async with edge.running():
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.http_port)
+        writer.write(before)
+        answer = asyncio.ensure_future(reader.read())
+        async with asyncio.timeout(60):
+            while not answer.done():
+                writer.write(b"G")
+                await asyncio.sleep(0.05)
+        assert answer.result().count(b"HTTP/1.1 408 ") == 1
+        assert edge.worker.access.snapshot({})["timeouts_total|client_header"] == 1
+        writer.close()
+
+
+async def test_who_has_asked_may_stay_as_long_as_elsewhere(edge: Edge):
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.http_port)
+    writer.write(get(b"/", b"gallery.test").replace(b"Connection: close\r\n", b""))
+    await reader.readuntil(b"\r\n\r\n")
+    (connection,) = edge.worker.connections
+    assert min(connection.deadline, connection.write_deadline) > edge.worker.now + edge.worker.timeouts.client_header
+    writer.close()
+    await until(lambda: not edge.worker.connections)

@@ -19,6 +19,7 @@ from edgeproxy.edge import reception
 from edgeproxy.edge.accept import BATCH, Accepted
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.reception import AnyConnection, Reception
+from edgeproxy.edge.upstream.pool import networks
 from edgeproxy.edge.worker import Worker
 from edgeproxy.limits import Limits
 from edgeproxy.link.table import Table
@@ -144,6 +145,43 @@ async def test_one_address_has_its_share_and_others_theirs(limited: Any) -> None
     await until(lambda: counted(edge) == 5)
     held.append(await edge.plain())
     await until(lambda: counted(edge) == 6)
+
+
+async def test_a_network_has_its_share_and_others_theirs(limited: Any) -> None:
+    edge = await limited(connections_per_network=3, connections_per_address=1)
+    for last in range(1, 4):
+        await edge.plain(address=f"127.0.0.{last}")
+    await until(lambda: counted(edge) == 3)
+    await closed(await edge.plain(address="127.0.0.4"))
+    assert handshakes(edge, "too_many_from_network") == 1
+    await edge.plain(address="127.0.1.1")
+    await until(lambda: counted(edge) == 4)
+    edge.worker.trusted = networks(("127.0.0.0/24",))  # a balancer, whose addresses are many people's
+    await edge.plain(address="127.0.0.5")
+    await until(lambda: counted(edge) == 5)
+
+
+async def test_a_network_may_have_what_one_address_may(limited: Any) -> None:
+    edge = await limited(connections_per_network=1, connections_per_address=3)
+    for _ in range(3):
+        await edge.plain()
+    await until(lambda: counted(edge) == 3)
+    assert not handshakes(edge, "too_many_from_network")
+
+
+@pytest.mark.parametrize(("files", "most"), [(40, 30), (-1, 1000), (10**6, 1000)])
+async def test_clients_leave_some_of_the_files_that_a_process_may_open(
+    limited: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], files: int, most: int
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _what: (files, files))
+    edge = await limited(connections=1000)
+    assert edge.worker.reception._most == most
+    edge.worker.reception._most = min(most, 2)
+    edge.came += [await edge.plain() for _ in range(2)]
+    await until(lambda: counted(edge) == 2)
+    await closed(await edge.plain())
+    await closed(await edge.plain())
+    assert capfd.readouterr().err.count("LimitNOFILE") == 1
 
 
 async def test_visitors_of_both_ports_share_the_bound(limited: Any) -> None:
@@ -348,7 +386,7 @@ async def test_a_worker_with_many_more_than_the_others_lets_them_go_first() -> N
     table, _, _ = Table.create(2)
     table.claim(0)
     table.claim(1)
-    ours = Reception(cast(Worker, SimpleNamespace(draining=False)), table, 0, lambda: None)
+    ours = Reception(cast(Worker, SimpleNamespace(draining=False, limits=Limits())), table, 0, lambda: None)
     mine, others = table.column(0), table.column(1)
     slot = table.slot(b"1234")
     assert not ours._crowded()
@@ -442,7 +480,7 @@ async def test_the_last_one_to_leave_a_draining_worker_ends_it() -> None:
 async def test_signs_of_life_are_in_the_table() -> None:
     table, _, _ = Table.create(1)
     table.claim(0)
-    hall = Reception(cast(Worker, SimpleNamespace()), table, 0, lambda: None)
+    hall = Reception(cast(Worker, SimpleNamespace(limits=Limits())), table, 0, lambda: None)
     hall.beat(12.5)
     assert table.beat(0) == 12_500
     hall.close()

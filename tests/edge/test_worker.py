@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import pytest
+
+from edgeproxy.edge import worker
 from edgeproxy.link.messages import Drain, Greeting, Refresh, Report
 from edgeproxy.published.records import Site
 from tests.edge.harness import Edge, Script, fields
@@ -139,3 +142,30 @@ async def test_a_map_that_is_made_anew_is_found(edge: Edge, script: Script):
 
 async def test_request_ids_are_unique(edge: Edge):
     assert len({edge.worker.next_request_id() for _ in range(1000)}) == 1000
+
+
+async def test_many_that_end_together_do_not_keep_others_waiting(edge: Edge, monkeypatch: pytest.MonkeyPatch):
+    class Slow:
+        deadline = write_deadline = -1.0
+        expirations = 0
+
+        def expired(self) -> None:
+            Slow.expirations += 1
+            gone = list(edge.worker.connections)[-1]
+            del edge.worker.connections[gone]  # each takes another one along
+
+    monkeypatch.setattr(worker, "SWEEP_SLICE", -1.0)
+    for _ in range(10):
+        edge.worker.connections[Slow()] = None  # type: ignore[index]
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        edge.worker.loop.call_soon(turn)
+
+    turn()
+    await edge.worker._expire(0.0)
+    assert Slow.expirations == 5  # nobody who had ended meanwhile
+    assert turns >= 10
+    edge.worker.connections.clear()

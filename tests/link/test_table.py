@@ -165,3 +165,25 @@ def test_counting_a_connection_is_cheap(table: Table) -> None:
 
     # About 2 µs for both; the bound is wide because a test never fails for a slow machine.
     assert min(timeit.repeat(one_connection, number=1000, repeat=5)) / 1000 < 50e-6
+
+
+def test_networks_are_counted_beside_their_addresses(table: Table) -> None:
+    for index in (0, 1):
+        table.claim(index)
+    slots = [table.slot(address(number), b"network") for number in range(10)]
+    for slot in slots:
+        table.column(0).enter(slot)
+        table.column(1).enter(slot)
+    assert [table.address(slot) for slot in slots] == [2] * 10
+    assert table.network(slots[0]) == table.network(table.slot(address(99), b"network")) == 20
+    assert table.network(table.slot(address(0), b"another")) == 0
+    for slot in slots:
+        table.column(0).leave(slot)
+    assert table.network(slots[0]) == 10
+
+
+def test_a_crowded_network_makes_no_address_look_crowded(table: Table) -> None:
+    table.claim(0)
+    for number in range(5_000):
+        table.column(0).enter(table.slot(address(number), b"network"))
+    assert table.address(table.slot(b"network")) < 16

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeproxy.control.issuance.service import Issuance
     from edgeproxy.control.metrics import Metrics
 
-SHED = ("too_many_from_address", "too_many_connections", "shed")
+SHED = ("too_many_from_address", "too_many_from_network", "too_many_connections", "shed")
 """Results of handshakes that were not let in."""
 
 PART = "alerts"
