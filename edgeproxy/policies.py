@@ -24,6 +24,9 @@ HEADER_VALUE: Final = 4_096
 NETWORKS: Final = 256
 """Networks in one list of a domain. Each request of a new connection is compared to them one by one."""
 
+COMPRESSION_NEVER: Final = 64
+"""Paths of one domain that are never compressed. Each request's is compared to them."""
+
 HEADER_NAME: Final = r"^[a-z0-9!#$%&'*+.^_`|~-]{1,64}$"
 HSTS: Final = (
     r"^(off|0s|[1-9][0-9]{0,3}[smhd](; includeSubDomains)?"
@@ -60,6 +63,10 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Requests of one client network for this domain, which then count here alone, as `rate` reads it; "off": any number."""
     rate_per_hostname: str = ""
     """Requests for this domain, the same."""
+    compression: str = ""
+    """Whether its answers are compressed: "on" or "off"."""
+    compression_never: tuple[str, ...] = ()
+    """Beginnings of paths that are not, beside the configuration's."""
 
 
 NONE: Final = Policies()

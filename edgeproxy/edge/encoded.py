@@ -18,6 +18,7 @@ from edgeproxy.edge.exchange import Exchange
 from edgeproxy.edge.exchange1 import Exchange1
 from edgeproxy.edge.exchange2 import Exchange2
 from edgeproxy.limits import RELAY_BUFFER
+from edgeproxy.policies import NONE, Policies
 
 if TYPE_CHECKING:
     from edgeproxy.config.structs import Config
@@ -53,10 +54,25 @@ class Encodings:
             exchange.__class__ = Encoded1 if isinstance(exchange, Exchange1) else Encoded2
 
 
-def encodings(config: Config) -> Encodings | None:
-    """Those of a worker with this configuration; None where nothing is compressed."""
-    known = rules(config.compression)
-    return Encodings(known, Places(config.limits.compressed_answers)) if known is not None else None
+class RouteEncodings:
+    """How the answers of each route are compressed, of one worker."""
+
+    __slots__ = ("_config", "_usual", "places")
+
+    def __init__(self, config: Config) -> None:
+        self._config = config.compression
+        self.places = Places(config.limits.compressed_answers)
+        self._usual = self._made(NONE)
+
+    def of_route(self, own: Policies | None) -> Encodings | None:
+        """For a domain with or without settings of its own; None where nothing is compressed."""
+        if own is None or not (own.compression or own.compression_never):
+            return self._usual
+        return self._made(own)
+
+    def _made(self, own: Policies) -> Encodings | None:
+        known = rules(self._config, own)
+        return Encodings(known, self.places) if known is not None else None
 
 
 class Encoding:

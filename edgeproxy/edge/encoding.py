@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from edgeproxy.edge.headers import LENGTH_CHUNKED, Field, RequestHead, ResponseHead
+from edgeproxy.policies import NONE, Policies
 
 if TYPE_CHECKING:
     from edgeproxy.config.compression import Compression
@@ -65,16 +66,17 @@ class Wishes(msgspec.Struct, frozen=True):
     """The value of If-None-Match."""
 
 
-def rules(compression: Compression) -> Rules | None:
-    """A configuration's rules; None where nothing is compressed."""
-    if not compression.enabled or not compression.codings:
+def rules(compression: Compression, own: Policies = NONE) -> Rules | None:
+    """The rules of a configuration, and of a domain with settings of its own; None where nothing is compressed."""
+    on = own.compression == "on" if own.compression else compression.enabled
+    if not on or not compression.codings:
         return None
     return Rules(
         codings=compression.codings,
         types=frozenset(kind.encode("ascii") for kind in compression.types if not kind.endswith("/*")),
         families=tuple(kind[:-1].encode("ascii") for kind in compression.types if kind.endswith("/*")),
         minimum=compression.minimum,
-        never=tuple(path.encode().lower() for path in compression.never),
+        never=tuple(path.encode().lower() for path in (*compression.never, *own.compression_never)),
     )
 
 

@@ -100,7 +100,7 @@ class Routes:
         site: Callable[[str], Site | None],
         count: Callable[[str], None],
         rates: Callable[[str, str, Policies | None], RouteRates | None] = lambda _name, _workspace, _own: None,
-        encodings: Encodings | None = None,
+        encodings: Callable[[Policies | None], Encodings | None] = lambda _own: None,
     ) -> None:
         self._config = config
         self._rates = rates
@@ -220,5 +220,5 @@ class Routes:
             instead=instead,
             new=site.new,
             rates=self._rates(name or host, site.workspace, site.policies),
-            encodings=self._encodings,
+            encodings=self._encodings(site.policies),
         )

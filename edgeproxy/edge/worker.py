@@ -21,7 +21,7 @@ from edgeproxy.edge import pace, tickets
 from edgeproxy.edge.access import Access
 from edgeproxy.edge.certificate import Certificates, Cold, Found, Missing
 from edgeproxy.edge.connection import Connection
-from edgeproxy.edge.encoded import encodings
+from edgeproxy.edge.encoded import RouteEncodings
 from edgeproxy.edge.error_pages import ErrorPages
 from edgeproxy.edge.headers import RequestHead, RequestLines, ResponseLines
 from edgeproxy.edge.http2 import unindexed
@@ -142,7 +142,8 @@ class Worker:
         follow = self.task(self._follow(channel))
         if not await self._open_map():
             return
-        self.routes = Routes(self.config, self.reader.site, self.access.map_lookup, self.rates.of_route, encodings(self.config))
+        rates, codings = self.rates.of_route, RouteEncodings(self.config).of_route
+        self.routes = Routes(self.config, self.reader.site, self.access.map_lookup, rates, codings)
         self.obtaining = Obtaining(
             send=self._tell,
             present=functools.partial(self.presenting.present, asked=True),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeproxy.config import compression
 from edgeproxy.config.load import load
+from edgeproxy.edge.encoding import hidden
 from edgeproxy.errors import ConfigError
 
 GOOD = "[issuance]\nagree_terms = true\n[compression]\n"
@@ -26,6 +30,20 @@ def test_it_is_off_as_it_comes_and_what_is_configured_counts(tmp_path: Path) -> 
 def test_the_types_it_comes_with_are_types(tmp_path: Path) -> None:
     assert [compression.media_type(each) for each in compression.TYPES] == list(compression.TYPES)
     assert "text/event-stream" not in compression.TYPES
+
+
+@given(st.text(max_size=12) | st.from_regex(compression.PATH))
+def test_what_fits_the_description_is_a_path_in_its_plainest_form(text: str) -> None:
+    text = text.removesuffix("\n")
+    try:
+        path = compression.path(text)
+    except ValueError:
+        assert re.search(compression.PATH, text) is None or len(text) > 256
+    else:
+        assert path == text
+        assert hidden(path.encode(), (path.encode().lower(),))
+        assert not {"..", "."} & set(path.split("/"))
+        assert "//" not in path
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,13 @@ import pytest
 
 from edgeproxy.config.compression import Compression
 from edgeproxy.edge import compressor
-from edgeproxy.edge.encoded import PIECE, Encoded1, Encoded2, Encodings, encodings
+from edgeproxy.edge.encoded import PIECE, Encoded1, Encoded2, Encodings, RouteEncodings
 from edgeproxy.edge.exchange1 import Exchange1
 from edgeproxy.edge.exchange2 import Exchange2
 from edgeproxy.edge.headers import Field
 from edgeproxy.limits import Limits
+from edgeproxy.policies import Policies
+from edgeproxy.published.records import Site
 from tests.edge import client1, client2
 from tests.edge.flow import settled
 from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, edge_with, until
@@ -310,7 +312,7 @@ async def test_a_site_that_is_not_compressed_keeps_its_plain_exchanges(
         await asked(edge, "h2", takes("gzip"))
         await until(lambda: len(kinds) == 2)
     assert kinds == [Exchange1, Exchange2]
-    assert encodings(edge.config) is None
+    assert RouteEncodings(edge.config).of_route(None) is None
 
 
 def test_an_exchange_that_becomes_one_keeps_its_fields() -> None:
@@ -409,7 +411,28 @@ async def test_without_a_place_an_answer_goes_as_it_is(
         assert read(await asked(edge, protocol, takes("gzip")), "gzip") == TEXT
 
 
-def test_the_configuration_says_how_many_places_there_are() -> None:
-    made = encodings(config_for(1, compression=ON, limits=Limits(compressed_answers=3)))
-    assert made is not None
-    assert made.places.left == 3
+def test_all_routes_of_a_worker_share_its_places() -> None:
+    made = RouteEncodings(config_for(1, compression=ON, limits=Limits(compressed_answers=3)))
+    usual, own = made.of_route(None), made.of_route(Policies(compression_never=("/own",)))
+    assert usual is not None
+    assert usual is made.of_route(Policies(hsts="off"))
+    assert own is not None
+    assert usual.places is own.places
+    assert own.places.left == 3
+
+
+async def test_a_domain_may_have_it_otherwise(
+    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess, protocol: str
+) -> None:
+    script, port = origin
+    script.response = b"HTTP/1.1 200 OK\r\n" + KIND + b"Content-Length: %d\r\n\r\n" % len(PAGE) + PAGE
+    async with edge_with(tmp_path, maps, port).running() as edge:
+
+        async def coding(path: str, policies: Policies | None) -> bytes | None:
+            edge.publish(("sites", "gallery.test", Site(workspace="w", certificate="cert-gallery.test", policies=policies)))
+            return field(await asked(edge, protocol, takes("gzip"), path=path), b"content-encoding")
+
+        assert await coding("/", None) is None
+        assert await coding("/", Policies(compression="on", compression_never=("/own",))) == b"gzip"
+        assert await coding("/own/page", Policies(compression="on", compression_never=("/own",))) is None
+        assert await coding("/", Policies(compression="off")) is None

@@ -22,6 +22,7 @@ from edgeproxy.edge.encoding import (
     with_vary,
 )
 from edgeproxy.edge.headers import LENGTH_CHUNKED, LENGTH_UNTIL_CLOSE, RequestHead, ResponseHead, parse_line
+from edgeproxy.policies import Policies
 
 OFFERED = ("zstd", "br", "gzip")
 KNOWN = rules(
@@ -218,6 +219,10 @@ def test_what_may_be_compressed(head: ResponseHead, right: bool) -> None:
 def test_nothing_is_compressed_where_it_is_off() -> None:
     assert rules(Compression()) is None
     assert rules(Compression(enabled=True, codings=())) is None
+    assert rules(Compression(enabled=True), Policies(compression="off")) is None
+    own = rules(Compression(never=("/A",)), Policies(compression="on", compression_never=("/B",)))
+    assert own is not None
+    assert own.never == (b"/a", b"/b")
     bare = rules(Compression(enabled=True, types=(), minimum=0))  # type: ignore[arg-type]
     assert isinstance(bare, Rules)
     assert not compressible(response(), bare)

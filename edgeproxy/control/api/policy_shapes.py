@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from edgeproxy.config import compression
 from edgeproxy.config.rules import addresses
-from edgeproxy.policies import HEADER_NAME, HEADER_VALUE, HEADERS, HSTS, NETWORKS, NOT_SET, RATE, header, parse_hsts, rate
+from edgeproxy.policies import (
+    COMPRESSION_NEVER,
+    HEADER_NAME,
+    HEADER_VALUE,
+    HEADERS,
+    HSTS,
+    NETWORKS,
+    NOT_SET,
+    RATE,
+    header,
+    parse_hsts,
+    rate,
+)
 
 
 def _headers(given: dict[str, str]) -> dict[str, str]:
@@ -62,6 +75,18 @@ RateText = Annotated[
 ]
 
 
+Paths = Annotated[
+    list[
+        Annotated[
+            str,
+            Field(max_length=256, examples=["/account"], json_schema_extra={"pattern": compression.PATH}),
+            AfterValidator(compression.path),
+        ]
+    ],
+    Field(max_length=COMPRESSION_NEVER),
+]
+
+
 class PoliciesIn(BaseModel):
     """A domain's own settings. What is left out stays as it is; null, or empty: as the configuration says."""
 
@@ -90,6 +115,13 @@ class PoliciesIn(BaseModel):
     rate_per_hostname: RateText | None = Field(
         default=None,
         description='How many requests may come for this domain, instead of `rates.per_hostname`. "off": any number',
+    )
+
+    compression: Literal["on", "off", ""] | None = Field(
+        default=None, description="Whether answers are compressed, instead of `compression.enabled`"
+    )
+    compression_never: Paths | None = Field(
+        default=None, description="Beginnings of paths that are never compressed, beside those of `compression.never`"
     )
 
     def given(self) -> dict[str, Any]:

@@ -19,6 +19,8 @@ OWN = {
     "hsts": "365d; includeSubDomains",
     "rate_per_network": "100/s burst 400",
     "rate_per_hostname": "off",
+    "compression": "on",
+    "compression_never": ["/account", "/a-b/c.d/"],
 }
 
 
@@ -68,6 +70,11 @@ async def test_a_change_is_of_what_it_names_and_in_the_map_when_the_answer_comes
     [
         ({"colour": "red"}, "body.policies.colour: is not a field"),
         ({"hsts": "a year"}, "body.policies.hsts"),
+        ({"compression": "yes"}, "body.policies.compression"),
+        ({"compression_never": ["/a//b"]}, "body.policies.compression_never"),
+        ({"compression_never": ["/a/../b"]}, "body.policies.compression_never"),
+        ({"compression_never": ["/%61"]}, "body.policies.compression_never"),
+        ({"compression_never": ["/a"] * 65}, "body.policies.compression_never"),
         ({"rate_per_network": "many"}, "body.policies.rate_per_network"),
         ({"rate_per_hostname": "1/h burst 25"}, "body.policies.rate_per_hostname"),
         ({"hsts": 365}, "body.policies.hsts"),
