@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from edgeproxy.config import entitlement, mail, nameservers, proving, trying, webhooks
+from edgeproxy.config import entitlement, identity, mail, nameservers, proving, trying, webhooks
 from edgeproxy.config.rules.addresses import socket_address
 from edgeproxy.config.structs import Config
 
@@ -33,6 +33,7 @@ def together(config: Config) -> Iterator[Problem]:
     for faults in (nameservers.faults, proving.faults, trying.faults):
         yield from (Problem(*fault) for fault in faults(config))
     yield from (Problem(*each) for each in webhooks.faults(config.webhooks))
+    yield from (Problem(*each) for each in identity.faults(config.origin))
     yield from _sockets(config)
     yield from _origin_fits(config)
     yield from _limits(config)

@@ -279,7 +279,7 @@ def _converted(kind: Any, value: Any, name: str) -> Any:
     if not isinstance(value, str):
         quoted = f': "{_shown(value)}"' if isinstance(value, bool | int | float) else ""
         raise ValueError(f"this is {_described(value)}; a text belongs here, in quotes{quoted}")
-    if any(character < " " or character == "\x7f" for character in value):
+    if name not in values.OF_LINES and any(character < " " or character == "\x7f" for character in value):
         raise ValueError("there is a line break or another control character in the text; write it in one line")
     return value
 

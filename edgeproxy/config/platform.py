@@ -44,6 +44,17 @@ class Origin(Section, frozen=True):
     ca_bundle: str = ""
     """A PEM file with the roots that https origins are verified against. Empty: the system's."""
 
+    client_certificate: str = ""
+    """The edge's own certificate for `url` by https, as "file:/PATH": the chain in PEM, the leaf first. Domains' own origins
+    never see it. Read anew by `edgeproxy reload`."""
+
+    client_key: str = ""
+    """Its private key, as "file:/PATH": PEM without a passphrase, readable by its owner alone."""
+
+    pins: tuple[str, ...] = ()
+    """The keys that `url` may have by https: SHA-256 digests of the leaf's public key (SPKI) in base64. With any other key
+    requests get 502. The certificate is verified all the same. Have the next key's here too before the origin changes it."""
+
     proxy_protocol: Literal["", "v1", "v2"] = ""
     """The version of the PROXY protocol with which connections to `url` begin; "": none. Such a connection is one client's, and
     not lent for another's requests: more of them are made. Domains' own origins never get it."""
@@ -69,3 +80,6 @@ class Origin(Section, frozen=True):
 
     host: Literal["preserve", "origin"] = "preserve"
     """The Host that the origin sees: "preserve", the visitor's; or "origin", the origin's own."""
+
+    def __repr__(self) -> str:
+        return f"Origin(url={self.url!r}, routing={self.routing!r}, host={self.host!r})"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgeproxy.config import compression, webhooks
+from edgeproxy.config import compression, identity, webhooks
 from edgeproxy.config.rules import addresses, paths, secrets, urls, words
 from edgeproxy.units import Duration, Size
 
@@ -36,6 +36,9 @@ RULES: dict[str, Rule] = {
     "origin.allow": addresses.network_or_name,
     "origin.header": words.header,
     "origin.ca_bundle": paths.absolute_path,
+    "origin.client_certificate": identity.certificate,
+    "origin.client_key": identity.key,
+    "origin.pins": identity.pin,
     "issuance.directory": urls.directory,
     "issuance.fallback": urls.acme_directory,
     "issuance.ca_bundle": paths.absolute_path,
@@ -98,6 +101,9 @@ MUST_NOT_BE_EMPTY = frozenset(
 CERTIFICATE_FILES = frozenset(("origin.ca_bundle", "issuance.ca_bundle", "mail.ca_bundle"))
 """Paths of PEM files with certificates. They are looked into at once: a fault would else show with the first visitor."""
 
+OF_LINES = frozenset(("origin.client_certificate", "origin.client_key"))
+"""Texts in PEM. All others are of one line."""
+
 USERS = frozenset(("process.user", "process.worker_user"))
 GROUPS = frozenset(("process.group",))
 """Accounts of this machine, which must exist there."""
@@ -138,6 +144,7 @@ _LONGEST = Duration(365 * 86400)
 SECRET = frozenset(
     (
         "state.key",
+        "origin.client_key",
         "issuance.eab.hmac_key",
         "issuance.eab.fallback",
         "dns.rfc2136.key_secret",
@@ -152,6 +159,7 @@ SECRET = frozenset(
 
 PRIVATE_FILES = frozenset(
     (
+        "origin.client_key",
         "issuance.eab.hmac_key",
         "issuance.eab.fallback",
         "webhooks.endpoints.secret",

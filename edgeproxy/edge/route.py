@@ -84,7 +84,7 @@ class Route:
 def platform_target(origin: Origin) -> Target:
     """Where `origin.url` is. Where `[origin]` speaks of the platform's own origin it has connections of its own: domains'
     origins are others' servers, which know nothing of that."""
-    return parse_target(origin.url)._replace(platform=bool(origin.proxy_protocol))
+    return parse_target(origin.url)._replace(platform=bool(origin.proxy_protocol or origin.client_certificate or origin.pins))
 
 
 class Routes:

@@ -47,6 +47,11 @@ class TlsLayer:
         return self._object.version() or ""
 
     @property
+    def certificate(self) -> bytes:
+        """The peer's, DER; empty where it showed none."""
+        return self._object.getpeercert(True) or b""
+
+    @property
     def resumed(self) -> bool:
         """Whether the handshake resumed a session."""
         return bool(self._object.session_reused)

@@ -36,6 +36,7 @@ from edgeproxy.edge.upstream.client_pool import ClientPool
 from edgeproxy.edge.upstream.names import Resolve, system
 from edgeproxy.edge.upstream.pool import Pool, networks
 from edgeproxy.edge.upstream.target import Target
+from edgeproxy.edge.upstream.trust import origin_context
 from edgeproxy.errors import EdgeError, LinkError, MapError
 from edgeproxy.limits import RELAY_BUFFER
 from edgeproxy.link.channel import Channel
@@ -121,6 +122,7 @@ class Worker:
         self._stamp = -1
         self._over = asyncio.Event()
         self._origin_tls: ssl.SSLContext | None = None
+        self._platform_tls: ssl.SSLContext | None = None
         self._fault_said = 0.0
         self._reported = self.now
         self.access = Access(start.config, log.error)
@@ -359,10 +361,14 @@ class Worker:
     def origin_tls(self) -> ssl.SSLContext:
         """For origins by https: verified against the system's roots, or `origin.ca_bundle`."""
         if self._origin_tls is None:
-            context = ssl.create_default_context(cafile=self.config.origin.ca_bundle or None)
-            context.set_alpn_protocols(["http/1.1"])
-            self._origin_tls = context
+            self._origin_tls = origin_context(self.config.origin, platform=False)
         return self._origin_tls
+
+    def platform_tls(self) -> ssl.SSLContext:
+        """The same for `origin.url`, with the edge's own certificate where it has one."""
+        if self._platform_tls is None:
+            self._platform_tls = origin_context(self.config.origin, platform=True)
+        return self._platform_tls
 
     # deadlines
 

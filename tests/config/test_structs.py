@@ -16,6 +16,7 @@ from edgeproxy.config.issuance import Eab, Issuance
 from edgeproxy.config.machine import State
 from edgeproxy.config.mail import Mail
 from edgeproxy.config.monitoring import Alerts
+from edgeproxy.config.platform import Origin
 from edgeproxy.config.rates import Rates
 from edgeproxy.config.structs import Config
 from edgeproxy.config.webhooks import Endpoint, Webhooks
@@ -99,6 +100,7 @@ def test_two_configurations_that_say_the_same_are_the_same() -> None:
 def test_secrets_are_not_in_a_configurations_repr() -> None:
     secrets = {
         "state.key": "ab" * 32,
+        "origin.client_key": "cHJpdmF0ZQ",
         "issuance.eab.hmac_key": "c2VjcmV0",
         "issuance.eab.fallback": "aG1hYw",
         "dns.rfc2136.key_secret": "Z2VoZWlt",
@@ -110,6 +112,7 @@ def test_secrets_are_not_in_a_configurations_repr() -> None:
     assert secrets.keys() == values.SECRET
     config = Config(
         state=State(key="ab" * 32),
+        origin=Origin(client_key="cHJpdmF0ZQ"),
         issuance=Issuance(eab=Eab(key_id="seen", hmac_key="c2VjcmV0", fallback=("https://ca.example/dir k aG1hYw",))),
         dns=Dns(rfc2136=Rfc2136(key_name="known", key_secret="Z2VoZWlt")),
         alerts=Alerts(notify=("slack://c2VjcmV0/",)),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgeproxy.edge.upstream.names import Addresses, connect_first
+from edgeproxy.edge.upstream.pins import check
 from edgeproxy.edge.upstream.target import Target, address_allowed
 from edgeproxy.edge.upstream.tls import TlsTransport
 
@@ -38,10 +39,13 @@ class Dialer:
 
     async def _dial_tls(self, connection: OriginConnection, preface: bytes) -> None:
         worker, target = self._worker, self._target
-        over = TlsTransport(worker.loop, connection, worker.origin_tls(), target.host, worker.ciphertext, preface)
+        context = worker.platform_tls() if target.platform else worker.origin_tls()
+        over = TlsTransport(worker.loop, connection, context, target.host, worker.ciphertext, preface)
         await self._connect(lambda: over)
         try:
             await over.ready
+            if target.platform and (pins := worker.config.origin.pins):
+                check(over.certificate, pins)
         except BaseException:
             over.abort()
             raise

@@ -16,7 +16,9 @@ from edgeproxy.edge.upstream.breaker import Breaker
 from edgeproxy.edge.upstream.budget import RetryBudget
 from edgeproxy.edge.upstream.connection import OriginConnection
 from edgeproxy.edge.upstream.dialing import Dialer
+from edgeproxy.edge.upstream.pins import PinError
 from edgeproxy.edge.upstream.target import Target
+from edgeproxy.errors import EdgeError, Fault
 
 if TYPE_CHECKING:
     from edgeproxy.edge.worker import Worker
@@ -210,6 +212,10 @@ class Pool:
                 await self._dialer.dial(connection, preface)
         except TimeoutError:
             self._failed(connection, f"{self.target} did not accept a connection in time", timeout=True)
+        except PinError as error:
+            reason = f"TLS with {self.target} failed: {error}"
+            self._worker.fault(EdgeError(reason + ".", code="origin_pin", fault=Fault.ORIGIN))
+            self._failed(connection, reason, timeout=False)
         except ssl.SSLError as error:
             detail = getattr(error, "verify_message", "") or getattr(error, "reason", "") or error.strerror or str(error)
             self._failed(connection, f"TLS with {self.target} failed: {detail}", timeout=False)

@@ -201,6 +201,11 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         elif output:
             self._below.write(output)
 
+    @property
+    def certificate(self) -> bytes:
+        """The origin's, DER, once `ready`."""
+        return self._tls.certificate
+
     # the reader's side
 
     def write(self, data: Any) -> None:
