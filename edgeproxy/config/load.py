@@ -169,9 +169,7 @@ class _Reader:
         right = {}
         for name, value in tree.items():
             here = (*key, name)
-            if ".".join(here) in values.LATER:
-                self.fault(here, f"{values.LATER['.'.join(here)]} is not built yet; leave it out")
-            elif name not in hints:
+            if name not in hints:
                 self.fault(here, _unknown(here, list(hints)))
             elif (converted := self._value(hints[name], value, here)) is not _WRONG:
                 right[name] = converted

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgeproxy.config import compression, identity, webhooks
-from edgeproxy.config.rules import addresses, paths, secrets, urls, words
+from edgeproxy.config.rules import addresses, answers, paths, secrets, urls, words
 from edgeproxy.units import Duration, Size
 
 Rule = Callable[[str], str]
@@ -69,6 +69,11 @@ RULES: dict[str, Rule] = {
     "mail.sender": words.sender,
     "mail.ca_bundle": paths.absolute_path,
     "verification.visitors_address": addresses.visitors_address,
+    "http.headers": answers.header_line,
+    "http.remove_headers": answers.removable,
+    "http.allow": addresses.network,
+    "http.deny": addresses.network,
+    "tls.hsts": answers.hsts,
     "tls.default_hostname": addresses.hostname,
     "rates.per_network": words.rate,
     "rates.per_hostname": words.rate,
@@ -107,11 +112,6 @@ OF_LINES = frozenset(("origin.client_certificate", "origin.client_key"))
 USERS = frozenset(("process.user", "process.worker_user"))
 GROUPS = frozenset(("process.group",))
 """Accounts of this machine, which must exist there."""
-
-LATER = {
-    "tls.hsts": "HSTS",
-}
-"""Keys of the documented contract that this version does not honour: refused, so that nobody believes they work."""
 
 _RANGES: dict[str, tuple[int, int]] = {
     "listen.public_https_port": (1, 65535),

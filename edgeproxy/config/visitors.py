@@ -35,12 +35,37 @@ class Http(Section, frozen=True):
     h2: bool = True
     """Whether HTTP/2 is offered."""
 
+    headers: tuple[str, ...] = ()
+    """Header fields that answers get where the origin's have none of that name, like "x-content-type-options: nosniff" or
+    "referrer-policy: strict-origin-when-cross-origin". To have one go before the origin's, write its name in remove_headers
+    too. A domain's own (policies.headers) go before these. Strict-Transport-Security is tls.hsts."""
+
+    remove_headers: tuple[str, ...] = ()
+    """Names of header fields that are taken out of origins' answers, like "server" and "x-powered-by", which tell strangers
+    what runs there."""
+
+    allow: tuple[str, ...] = ()
+    """CIDRs. Where there are any, only clients of these are answered; others get 403. A domain's own list (policies.allow)
+    counts instead of this one. Behind listen.trusted_proxies the client is whom they name. Port 80 redirects everybody."""
+
+    deny: tuple[str, ...] = ()
+    """CIDRs whose clients get 403, whatever else admits them. A domain's own list (policies.deny) counts beside this one."""
+
 
 class Tls(Section, frozen=True):
     """TLS towards visitors."""
 
     minimum: Literal["1.2", "1.3"] = "1.2"
     """The oldest version accepted."""
+
+    hsts: str = ""
+    """For how long browsers are to come by https alone, like "365d": Strict-Transport-Security, for every site that is in good
+    order and has been served under a certificate for hsts_after. A browser cannot be talked out of it before that time is
+    over, so begin with "1d". A domain has its own with policies.hsts, which may include subdomains. Empty: nothing is said."""
+
+    hsts_after: Duration = Duration(7 * 86400)
+    """How long a name is served under its certificates before hsts is said of it: who finds that something is missing turns
+    back to http in the first days, and must not leave visitors behind who cannot follow."""
 
     default_hostname: str = ""
     """The name served to clients that send no SNI. Empty: they are refused."""

@@ -7,12 +7,13 @@ needs one, and a call from one to the other for each of its steps.
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from edgeproxy.edge import forwarding
+from edgeproxy.edge.admission import NOT_ADMITTED, client_of
 from edgeproxy.edge.forwarding import Destination, origin_head
 from edgeproxy.edge.headers import RequestHead, ResponseHead, trailer_lines
 from edgeproxy.edge.http1 import chunk, last_chunk
@@ -24,6 +25,7 @@ from edgeproxy.errors import MapError
 from edgeproxy.limits import RELAY_BUFFER
 
 if TYPE_CHECKING:
+    from edgeproxy.edge.admission import Admission
     from edgeproxy.edge.connection import Connection
     from edgeproxy.edge.encoded import Encoding
     from edgeproxy.edge.route import Route
@@ -86,7 +88,7 @@ class Exchange(msgspec.Struct, eq=False):
         route = destination.route
         pool = route.pool
         if pool is None or pool.closed:
-            pool = route.pool = worker.pool(route.target)
+            pool = self._pool_of(route)
         if pool.idle:
             self.connected(pool.idle.pop())
         else:
@@ -139,6 +141,9 @@ class Exchange(msgspec.Struct, eq=False):
         if route is None:
             self.refuse(404, f"no workspace for {host}")
             return None
+        if route.admission is not None and not self._admitted(route.admission):
+            self.refuse(403, "the client's address is not admitted (http.allow and deny, or the domain's own)", NOT_ADMITTED)
+            return None
         if route.rates is not None:
             over = connection.worker.rates.over(connection, request, route, self.started)
             if over is not None:
@@ -156,6 +161,24 @@ class Exchange(msgspec.Struct, eq=False):
         if request_id is not None:
             self.request_id = request_id
         return destination
+
+    def _admitted(self, admission: Admission) -> bool:
+        """Whether this client is answered. Its connection keeps no destination where it is not, and asks once where it is."""
+        connection = self.connection
+        client = connection.peer
+        if connection.trusted:
+            client = client_of(client, self.request.forwarded, connection.worker.trusted)
+        return admission.admits(client)
+
+    def _pool_of(self, route: Route) -> Pool:
+        """The connections of a route that has none at hand. One whose answers are dressed never has: so it comes here with each
+        request, and all others pay nothing for there being such."""
+        pool = self.connection.worker.pool(route.target)
+        if route.dressing is None:
+            route.pool = pool
+        else:
+            route.dressing.take(self)
+        return pool
 
     # answer instead
 
@@ -358,6 +381,8 @@ class Exchange(msgspec.Struct, eq=False):
 
     def _reply(self, status: int, reason: str, fields: Fields, body: bytes) -> None:
         """An answer of the edge's own, and the end of the exchange."""
+        if self.destination is not None and (dressing := self.destination.route.dressing) is not None:
+            fields = dressing.dressed(fields, time())
         self._over = True
         self.error = reason
         self._leave_origin()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from edgeproxy.edge.cookies import host_only
 from edgeproxy.limits import HEADER_MEMO_ENTRIES, HEADER_MEMO_LINE
 from edgeproxy.model import wire_hostname
 
@@ -31,6 +32,8 @@ FORWARDED = 8
 """Dropped too, unless the peer is a trusted proxy; `rates.exempt_header` always."""
 REFUSE = 9
 MAX_FORWARDS = 10
+COOKIE = 11
+"""A Set-Cookie that was changed: the field says what goes on."""
 
 Meaning = tuple[int, bytes, bytes]
 """(meaning, lower-case name, value)"""
@@ -244,11 +247,21 @@ class RequestLines(_Names):
 class ResponseLines(_Names):
     """Field lines of origins' responses. `unindexed` marks a field that HPACK is not to keep in its table."""
 
-    __slots__ = ("_unindexed", "memo")
+    __slots__ = ("_removed", "_shared", "_unindexed", "memo")
 
-    def __init__(self, unindexed: Callable[[Field], Field] = lambda field: field) -> None:
+    def __init__(
+        self,
+        unindexed: Callable[[Field], Field] = lambda field: field,
+        *,
+        removed: Iterable[str] = (),
+        shared: frozenset[str] = frozenset(),
+    ) -> None:
+        """`removed`: lower-case names that are taken out of answers (`http.remove_headers`). `shared`: the domains for which no
+        answer sets a cookie (`cookies.shared_domains`)."""
         super().__init__()
         self._unindexed = unindexed
+        self._removed = frozenset(name.encode("ascii") for name in removed)
+        self._shared = shared
         self.memo: dict[bytes, ResponseLine] = {}
 
     def classify(self, line: bytes) -> ResponseLine:
@@ -272,6 +285,9 @@ class ResponseLines(_Names):
         elif meaning == TRANSFER:
             # With a tab beside it others do not know `chunked` (llhttp), and read the body until the connection's end.
             says = value.lower() if b"\t" not in line else b""
+        elif meaning == COOKIE:
+            kept = host_only(value, self._shared)
+            meaning, value = (KEEP, value) if kept == value else (COOKIE, kept)
         field = name.lower, value
         if not name.left:
             return meaning, self._unindexed(field) if len(value) <= UNINDEXED_VALUE else field, says
@@ -289,6 +305,10 @@ class ResponseLines(_Names):
 
     def name_meaning(self, lower: bytes) -> int:
         """What a field of this lower-case name means in a response."""
+        if lower in self._removed:
+            return DROP
+        if lower == b"set-cookie" and self._shared:
+            return COOKIE
         return _RESPONSE_MEANINGS.get(lower, KEEP)
 
 

@@ -13,6 +13,7 @@ import re
 from edgeproxy.edge.beginning import Beginning
 from edgeproxy.edge.headers import (
     CONNECTION,
+    COOKIE,
     DROP,
     EXPECT,
     FORWARDED,
@@ -309,6 +310,9 @@ def parse_response(
             if length != -3 or says != b"chunked" or not keep:
                 raise ResponseError("a transfer coding other than one `chunked`, or one beside Content-Length")
             length = LENGTH_CHUNKED
+        elif kind == COOKIE:
+            keep_field(field)
+            lines = [*lines, field[0] + b": " + field[1]]
         elif kind != DROP:
             raise ResponseError("malformed header field")
     if status_said is not None:

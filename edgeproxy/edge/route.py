@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from edgeproxy.config.check import own_socket
 from edgeproxy.config.platform import Origin
 from edgeproxy.config.structs import Config
+from edgeproxy.edge.admission import Admission, admission
+from edgeproxy.edge.dressing import Dressing, dressing
 from edgeproxy.edge.instead import Instead, instead_of
 from edgeproxy.edge.upstream.target import Target, for_workspace, parse_target
 from edgeproxy.errors import InvalidName, MapError
@@ -27,7 +29,9 @@ class Route:
     """Where the requests for one hostname go. Immutable but for its bookkeeping."""
 
     __slots__ = (
+        "admission",
         "api",
+        "dressing",
         "encodings",
         "epoch",
         "fresh_until",
@@ -57,6 +61,8 @@ class Route:
         new: bool = False,
         rates: RouteRates | None = None,
         encodings: Encodings | None = None,
+        admission: Admission | None = None,
+        dressing: Dressing | None = None,
     ) -> None:
         self.known = known
         """Whether a workspace was found; otherwise `origin.on_unknown` decides."""
@@ -75,9 +81,14 @@ class Route:
         """What limits how many requests go there; None: nothing."""
         self.encodings = encodings
         """How its answers are compressed; None: not at all."""
+        self.admission = admission
+        """Which clients are answered; None: all."""
+        self.dressing = dressing
+        """What answers get beside what the origin says; None: nothing."""
         self.fresh_until = fresh_until
         self.refreshing = False
         self.pool: Pool | None = None
+        """None where `dressing` is not: such a route's exchanges ask for it each time, and become others by that."""
         self.epoch = 0
 
 
@@ -116,6 +127,9 @@ class Routes:
         """A route whose own is another one is to be looked up again."""
         self._suffix = f".{config.platform.name}" if config.platform.name else ""
         self._reserved = frozenset(config.platform.reserved)
+        self._admission = admission(config.http.allow, config.http.deny, None)
+        self._dressing = dressing(config.http, config.tls, None, 0.0)
+        """For answers to whoever is nobody's visitor."""
         self._never = {name for name in (config.platform.cname_target, config.api.hostname) if name}
 
     def find(self, host: str) -> Route | None:
@@ -139,7 +153,7 @@ class Routes:
             return self._nobody(host)
         self._count("miss" if fresh.known else "negative")
         if route is not None:
-            fresh.pool = route.pool if route.target == fresh.target else None
+            fresh.pool = route.pool if route.target == fresh.target and fresh.dressing is None else None
         elif len(self._known) >= self._config.limits.sites:
             self._known.clear()
             self.epoch += 1  # client connections keep routes too: those that no change would reach any more
@@ -174,7 +188,16 @@ class Routes:
     def _nobody(self, host: str, *, api: bool = False) -> Route:
         target = self._api if api else self._default
         rates = None if api else self._rates(host, "", None)  # the API has limits of its own, by token
-        return Route(known=False, workspace="", target=target, header=self._config.origin.header, api=api, rates=rates)
+        return Route(
+            known=False,
+            workspace="",
+            target=target,
+            header=self._config.origin.header,
+            api=api,
+            rates=rates,
+            admission=self._admission,
+            dressing=None if api else self._dressing,
+        )
 
     def _read(self, host: str) -> Route:
         config = self._config
@@ -184,7 +207,7 @@ class Routes:
         if site is None or not site.workspace:
             workspace = self.platform_workspace(host)
             if workspace:
-                return self._route(host, Site(workspace=workspace, source="edge"))
+                return self._route(host, Site(workspace=workspace, source="edge", stable_since=self._platform_since()))
         if site is None:
             name = wildcard_of(host)
             site = self._site(name)
@@ -202,10 +225,10 @@ class Routes:
         return label
 
     def _route(self, host: str, site: Site, name: str = "", instead: Instead | None = None) -> Route:
-        config = self._config
+        config, own = self._config, site.policies
         try:
-            own = not site.origin or own_socket(site.origin, config)  # nobody's request ever goes to the operator's socket
-            target = self._default if own else parse_target(site.origin, restricted=site.source == "gate")
+            ours = not site.origin or own_socket(site.origin, config)  # nobody's request ever goes to the operator's socket
+            target = self._default if ours else parse_target(site.origin, restricted=site.source == "gate")
         except InvalidName:
             target = self._default
         if config.origin.routing == "subdomain" and not site.origin:
@@ -221,4 +244,11 @@ class Routes:
             new=site.new,
             rates=self._rates(name or host, site.workspace, site.policies),
             encodings=self._encodings(site.policies),
+            admission=self._admission if own is None else admission(config.http.allow, config.http.deny, own),
+            dressing=dressing(config.http, config.tls, own, site.stable_since),
         )
+
+    def _platform_since(self) -> float:
+        """`Site.stable_since` of the platform's names, which are all served under its wildcard."""
+        above = self._site(f"*{self._suffix}") if self._config.tls.hsts else None
+        return above.stable_since if above is not None else 0.0

@@ -21,6 +21,7 @@ from edgeproxy.edge import pace, tickets
 from edgeproxy.edge.access import Access
 from edgeproxy.edge.certificate import Certificates, Cold, Found, Missing
 from edgeproxy.edge.connection import Connection
+from edgeproxy.edge.cookies import shared_domains
 from edgeproxy.edge.encoded import RouteEncodings
 from edgeproxy.edge.error_pages import ErrorPages
 from edgeproxy.edge.headers import RequestHead, RequestLines, ResponseLines
@@ -96,7 +97,11 @@ class Worker:
         self.error_pages = ErrorPages(start.config.pages)
         rates = start.config.rates
         self.request_lines = RequestLines(start.config.origin.header, rates.exempt_header if rates.exempt_tokens else "")
-        self.response_lines = ResponseLines(unindexed)
+        self.response_lines = ResponseLines(
+            unindexed,
+            removed=start.config.http.remove_headers,
+            shared=shared_domains(start.config.platform.name, start.config.issuance.allow.patterns),
+        )
         self.request_fields = RequestFields(self.request_lines, self.limits)
         self.byte_seconds = pace.byte_seconds(self.limits.client_rate)
         """Seconds that a client gains with each byte that it brings or takes (limits.client_rate)."""

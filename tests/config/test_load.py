@@ -119,7 +119,6 @@ def test_what_is_not_toml_is_told_with_its_line(write, text, told):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('tls.hsts = "1d"', "tls.hsts: HSTS is not built yet; leave it out"),
         ('store.url = "postgresql://db/edge"', 'store.url: PostgreSQL is not built yet; write "sqlite:///edgeproxy.db"'),
     ],
 )

@@ -33,7 +33,8 @@ issuance.directory issuance.fallback issuance.ca_bundle issuance.email issuance.
 issuance.challenges issuance.eab.key_id issuance.eab.hmac_key issuance.on_demand issuance.handshake_wait
 issuance.allow.registered issuance.allow.patterns issuance.allow.gate issuance.allow.gate_timeout issuance.allow.gate_ttl
 dns.resolvers dns.rfc2136.server dns.rfc2136.zone dns.rfc2136.key_name dns.rfc2136.key_secret
-dns.rfc2136.algorithm http.h2 tls.minimum tls.default_hostname tls.key_type
+dns.rfc2136.algorithm http.h2 http.headers http.remove_headers http.allow http.deny
+tls.hsts tls.hsts_after tls.minimum tls.default_hostname tls.key_type
 timeouts.handshake timeouts.client_header timeouts.client_body timeouts.idle timeouts.write timeouts.origin_connect
 timeouts.origin_response timeouts.origin_idle timeouts.tunnel_idle timeouts.drain
 limits.connections limits.connections_per_address limits.waiting_handshakes limits.client_hello limits.request_head
