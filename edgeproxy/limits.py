@@ -149,9 +149,9 @@ LISTEN_BACKLOG = 4_096
 net.core.somaxconn."""
 
 HTTP2_MALFORMED = 100
-"""Requests on one HTTP/2 connection that the client makes us reset: malformed ones that only we find, and those that went on
-to the origin before they turned out to be malformed (CVE-2025-8671). Above it the connection ends with ENHANCE_YOUR_CALM. A
-client that works sends none."""
+"""Requests on one HTTP/2 connection that the client makes us reset (malformed ones that only we find, and those that went on to
+the origin before they turned out to be malformed: CVE-2025-8671), or whose head is too large, which HPACK makes of a few bytes.
+Above it the connection ends with ENHANCE_YOUR_CALM. A client that works sends none."""
 
 HTTP2_RESETS = (500, 33)
 """RST_STREAM from the client of an HTTP/2 connection: burst and rate per second (CVE-2023-44487). A browser that leaves a page

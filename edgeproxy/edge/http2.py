@@ -282,6 +282,8 @@ class Http2Server:
         except Malformed:
             self._refuse_malformed(stream)
         except Refusal as refusal:
+            if refusal.status == 431:
+                self._count_malformed(1)  # HPACK brings 60 KB to look at in fifteen bytes, again and again
             self._sink.refused(stream, fields, refusal, end)
         else:
             self._sink.request(stream, head, end)
@@ -295,7 +297,7 @@ class Http2Server:
         self._malformed += requests
         if self._malformed > HTTP2_MALFORMED and not self.ended:
             self._close(ENHANCE_YOUR_CALM)
-            raise Http2Error(ENHANCE_YOUR_CALM, f"more than {HTTP2_MALFORMED} malformed requests")
+            raise Http2Error(ENHANCE_YOUR_CALM, f"more than {HTTP2_MALFORMED} malformed or too large requests")
 
     def _body(self, stream: int, data: bytes, end: bool) -> None:
         if end:

@@ -147,6 +147,13 @@ ATTACKS: Final = [
         headers(1, PLAIN + literal(b"\x40", b"x", bytes(b"y" * 3000))),
     ),
     Attack(
+        "heads of 60 KB, each time from fifteen bytes",
+        CALM,
+        HTTP2_MALFORMED,
+        lambda n: headers(stream(n), PLAIN + b"\xbe" * 15),
+        headers(1, PLAIN + literal(b"\x40", b"x", bytes(b"y" * 3900))),
+    ),
+    Attack(
         "trailers of 45 KB, each time from fifteen bytes",
         CALM,
         HTTP2_MALFORMED,
