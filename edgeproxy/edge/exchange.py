@@ -154,9 +154,10 @@ class Exchange(msgspec.Struct, eq=False):
             return None
         if route.encodings is not None:
             route.encodings.take(self)
-        known = connection.limited
-        if known.route is route and known.authority == request.authority:
-            return known
+        if route.rates is not None or route.encodings is not None:
+            known = connection.limited
+            if known.route is route and known.authority == request.authority:
+                return known
         destination, request_id = connection.destination_for(request, route)
         if request_id is not None:
             self.request_id = request_id
