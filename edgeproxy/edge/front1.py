@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING
 
 from edgeproxy.edge.exchange1 import Exchange1, exchange1
@@ -16,6 +16,7 @@ from edgeproxy.edge.http1 import (
     parse_request,
     status_line,
 )
+from edgeproxy.edge.respond import http_date
 from edgeproxy.limits import WRITE_HIGH_WATER
 
 if TYPE_CHECKING:
@@ -284,6 +285,7 @@ class Front1:
     def send_page(self, status: int, fields: Fields, body: bytes, *, head_only: bool) -> None:
         parts = [status_line(ResponseHead(status, b"", [], [], [], 0, True))]
         parts += [name + b": " + value for name, value in fields]
+        parts.append(b"date: " + http_date(int(time())))
         if self.close:
             parts.append(b"connection: close")
         parts += [b"", b"" if head_only else body]

@@ -8,7 +8,7 @@ may not have taken. Beside that each open stream keeps its request's head until 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Final
 
 from edgeproxy.edge import pace
@@ -16,6 +16,7 @@ from edgeproxy.edge.exchange2 import Exchange2, Incoming
 from edgeproxy.edge.headers import Field, RequestHead
 from edgeproxy.edge.http1 import Refusal
 from edgeproxy.edge.http2 import CANCEL, REFUSED_STREAM, Ended, Http2Error, Http2Server
+from edgeproxy.edge.respond import http_date
 from edgeproxy.edge.tunnel import websocket_key
 from edgeproxy.limits import WRITE_HIGH_WATER
 
@@ -306,7 +307,7 @@ class Front2:
 
     def send_page(self, number: int, status: int, fields: Fields, body: bytes, *, head_only: bool) -> None:
         """An answer of the edge's own."""
-        self.http2.send_head(number, status, fields, head_only)
+        self.http2.send_head(number, status, [*fields, (b"date", http_date(int(time())))], head_only)
         if not head_only:
             self.http2.send_data(number, body, True)
 

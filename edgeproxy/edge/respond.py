@@ -11,7 +11,8 @@ import base64
 import hashlib
 import html
 import re
-from functools import cache
+from email.utils import formatdate
+from functools import cache, lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -291,6 +292,12 @@ def api_answer(text: Text, target: bytes, request_id: str, host: str) -> tuple[F
         return page(text.status, b"application/json", request_id, host, text)
     body = msgspec.json.encode({"status": "error", "message": f"{text.title}. {text.detail}"})
     return _answer(text, b"application/json", body, request_id)
+
+
+@lru_cache(maxsize=2)
+def http_date(now: int) -> bytes:
+    """Seconds since the epoch as Date has them (RFC 9110 section 5.6.7). All answers of one second share it."""
+    return formatdate(now, usegmt=True).encode("ascii")
 
 
 def text_for(status: int) -> Text:

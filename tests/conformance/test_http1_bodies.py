@@ -3,6 +3,9 @@ test_http1_requests, with a valid request behind each case."""
 
 from __future__ import annotations
 
+import time
+from email.utils import parsedate_to_datetime
+
 import pytest
 
 from tests.conformance.reading_origin import (
@@ -18,6 +21,7 @@ from tests.conformance.reading_origin import (
 )
 from tests.edge.client1 import answers_in, request
 from tests.edge.harness import Edge, Script
+from tests.edge.visiting import visiting
 
 
 @pytest.fixture
@@ -316,6 +320,14 @@ async def test_a_refusal_says_that_the_connection_ends(edge: Edge, opinion: Opin
     (answer,) = await answers_in(await edge.exchange("gallery.test", field(b"X-A : 1") + AFTER))
     assert (answer.field(b"connection"), answer.version) == (b"close", b"HTTP/1.1")
     assert opinion.understood == []
+
+
+@pytest.mark.parametrize("protocol", ["h1", "h2"])
+async def test_the_edges_own_answers_are_dated(edge: Edge, protocol: str) -> None:
+    async with visiting(edge, protocol) as ask:
+        own = (await ask(host="other.test")).field(b"date")
+    assert own is not None
+    assert abs(parsedate_to_datetime(own.decode()).timestamp() - time.time()) < 600
 
 
 async def test_a_body_is_never_taken_for_a_request(edge: Edge, opinion: Opinion) -> None:

@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproxy.edge import respond
-from edgeproxy.edge.respond import API_AWAY, TEXTS, api_answer, moved, page, plain_http_answer, prefers_json, text_for
+from edgeproxy.edge.respond import (
+    API_AWAY,
+    TEXTS,
+    api_answer,
+    http_date,
+    moved,
+    page,
+    plain_http_answer,
+    prefers_json,
+    text_for,
+)
 from edgeproxy.errors import Fault
 
 STATUSES = (400, 404, 408, 413, 414, 421, 429, 431, 500, 502, 503, 504)
@@ -247,3 +257,7 @@ def test_plain_http_on_the_tls_port_gets_a_whole_answer() -> None:
     assert b"\r\nconnection: close" in head
     assert b"\r\ncontent-length: %d\r\n" % len(body) in head
     assert b"https://" in body
+
+
+def test_a_date_is_the_fixed_form_of_http():
+    assert http_date(784111777) == b"Sun, 06 Nov 1994 08:49:37 GMT"
