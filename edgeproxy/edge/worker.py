@@ -73,6 +73,12 @@ LINK_PATIENCE_SECONDS = 3.0
 MAP_WAIT_SECONDS = 0.02
 MAP_PATIENCE_SECONDS = 5.0
 REFRESH_PAUSE = 5.0
+POOLS = 10_000
+"""Origins that are remembered, with how they fare. Where workspaces are parts of origins' names anybody can make some up."""
+
+POOLS_LOOK = 64
+"""Of those that are there the longest so many are looked at, for some that nobody uses."""
+
 IDLE_GRACE = 2.0
 """How long a draining worker keeps an idle HTTP/1.1 connection: a request that is on its way is served, and told that it is
 the last. Closed at once, each of 40 busy connections lost a request over 20 reloads."""
@@ -359,9 +365,17 @@ class Worker:
         """The connections to an origin."""
         pool = self._pools.get(target)
         if pool is None:
+            if len(self._pools) >= POOLS:
+                self._forget_unused()
             kind = ClientPool if target.platform and self.config.origin.proxy_protocol else Pool
             pool = self._pools[target] = kind(self, target)
         return pool
+
+    def _forget_unused(self) -> None:
+        for target, pool in list(itertools.islice(self._pools.items(), POOLS_LOOK)):
+            if pool.unused:
+                pool.close()
+                del self._pools[target]
 
     def origin_tls(self) -> ssl.SSLContext:
         """For origins by https: verified against the system's roots, or `origin.ca_bundle`."""

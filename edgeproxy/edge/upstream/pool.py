@@ -65,6 +65,11 @@ class Pool:
         self._look_at = worker.now + names.LOOK_SECONDS
         self.closed = False
 
+    @property
+    def unused(self) -> bool:
+        """Nothing is connected, and nobody waits."""
+        return not (self.open or self._waiting or self._connecting)
+
     def wait(self, waiter: Waiter) -> None:
         """Calls `waiter` back when a connection is there, or cannot be had in `timeouts.origin_connect`."""
         if not self._leaves_alone(waiter):
@@ -156,7 +161,7 @@ class Pool:
         if asked != self._counted:
             self._retries.asked(asked - self._counted, now)
             self._counted = asked
-        if self.open or self._waiting or self._connecting:
+        if not self.unused:
             self.used_at = now
         if now >= self._look_at and not self._dialer.addresses.fixed:
             self._look_at = now + names.LOOK_SECONDS

@@ -11,6 +11,7 @@ import pytest
 
 from edgeproxy.config.platform import Origin
 from edgeproxy.config.visitors import Timeouts
+from edgeproxy.edge import worker
 from edgeproxy.edge.upstream import names
 from edgeproxy.edge.upstream.budget import FLOOR, RetryBudget
 from edgeproxy.edge.upstream.connection import REST, OriginConnection
@@ -428,3 +429,17 @@ async def test_busy_connections_follow_an_origin_to_its_new_address(
         async with asyncio.timeout(60):
             while (await client.get(get())).body != b"127.0.0.2":
                 await asyncio.sleep(0.01)
+
+
+async def test_origins_that_nobody_uses_are_forgotten_where_there_are_too_many(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "POOLS", 3)
+    assert fields(await edge.exchange("gallery.test", GET))[0] == 200
+    used = pool_of(edge)
+    await until(lambda: used.idle)
+    made = [edge.worker.pool(Target(f"w{number}.test", 80, False)) for number in range(10)]
+    assert len(edge.worker._pools) <= 3
+    assert edge.worker._pools[used.target] is used
+    assert made[0].closed
+    assert not made[-1].closed
