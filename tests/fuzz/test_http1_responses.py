@@ -88,13 +88,13 @@ def test_whatever_one_thing_is_wrong_we_refuse_it_or_others_take_it_for_the_same
 
 
 @given(response_streams, methods)
-@cases(150)
+@cases(80)
 def test_what_we_take_others_take_for_the_same(data: bytes, method: bytes) -> None:
     check_sent(check_understood(data, method), method)
 
 
 @given(st.data(), methods)
-@cases(150)
+@cases(80)
 def test_a_stream_means_the_same_however_it_is_cut(data: st.DataObject, method: bytes) -> None:
     stream = data.draw(response_streams)
     assert our_responses(data.draw(cuts(stream)), method, WARM, KNOWN).facts() == our_responses([stream], method).facts()

@@ -76,13 +76,13 @@ def test_whatever_one_thing_is_odd_we_refuse_it_or_h2_takes_it_for_the_same() ->
 
 
 @given(sessions())
-@cases(100)
+@cases(60)
 def test_what_we_take_h2_takes_for_the_same(frames: list[Any]) -> None:
     check_alike([frame.serialize() for frame in frames])
 
 
 @given(st.data())
-@cases(80)
+@cases(40)
 def test_a_session_means_the_same_however_it_is_cut(data: st.DataObject) -> None:
     # Behind a client's GOAWAY its connection is over once no stream is open, whatever the next read would have brought.
     frames = [frame for frame in data.draw(sessions()) if frame.type != GOAWAY]
