@@ -50,7 +50,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     request_body: Size = Size(0)
     """Bytes of a request's body. Above it: 413, before the origin hears of the request where its Content-Length tells, else
-    where the bound is passed, and the origin's connection is closed. WebSockets do not count. 0: any size."""
+    where the bound is passed, and the origin's connection is closed. WebSockets do not count. A domain may have
+    a bound of its own (`request_body` of its policies). 0: any size."""
 
     response_head: Size = Size(64 * 1024)
     """Bytes of an origin's status line and header fields together. Above it: 502."""
@@ -137,6 +138,9 @@ LINK_QUEUE = 10_000
 
 LINK_QUEUED_BYTES = 16 * 1024 * 1024
 """Bytes that those messages may have together."""
+
+REQUEST_BODY = 10**15
+"""The largest bound that a domain's request bodies may have: what JSON's numbers are exact for."""
 
 CHANNEL_MESSAGE = 64 * 1024
 """Bytes of one message between the supervisor and a child: a packet has to fit into the kernel's socket buffer."""

@@ -67,6 +67,8 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether its answers are compressed: "on" or "off"."""
     compression_never: tuple[str, ...] = ()
     """Beginnings of paths that are not, beside the configuration's."""
+    request_body: int | None = None
+    """Bytes of a request's body, instead of `limits.request_body`; 0: any size."""
 
 
 NONE: Final = Policies()

@@ -107,7 +107,8 @@ class Exchange(msgspec.Struct, eq=False):
         if destination is None:
             return
         self.destination = destination
-        most = connection.worker.limits.request_body
+        own = destination.route.request_body
+        most = connection.worker.limits.request_body if own is None else own
         if most and not request.upgrade:  # a WebSocket has no end
             if request.length > most:
                 self._too_large(most)
@@ -115,7 +116,7 @@ class Exchange(msgspec.Struct, eq=False):
             self.body_most = most
         pool = destination.route.pool
         if pool is None or pool.closed:
-            pool = destination.route.pool = connection.worker.pool(destination.route.target)
+            pool = self._pool_of(destination.route)
         if pool.idle:
             self.connected(pool.idle.pop())
         else:
@@ -124,7 +125,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def _too_large(self, most: int) -> None:
         self.connection.worker.access.limit("request_body")
-        self.refuse(413, f"the request's body has more than {most} bytes (limits.request_body)")
+        self.refuse(413, f"the request's body has more than {most} bytes")
 
     def _route(self) -> Destination | None:
         """Where to; None where the edge has answered by itself."""

@@ -42,6 +42,7 @@ class Route:
         "pool",
         "rates",
         "refreshing",
+        "request_body",
         "target",
         "workspace",
         "workspace_line",
@@ -63,6 +64,7 @@ class Route:
         encodings: Encodings | None = None,
         admission: Admission | None = None,
         dressing: Dressing | None = None,
+        request_body: int | None = None,
     ) -> None:
         self.known = known
         """Whether a workspace was found; otherwise `origin.on_unknown` decides."""
@@ -85,6 +87,8 @@ class Route:
         """Which clients are answered; None: all."""
         self.dressing = dressing
         """What answers get beside what the origin says; None: nothing."""
+        self.request_body = request_body
+        """Bytes of a request's body, 0: any number; None: as the configuration says."""
         self.fresh_until = fresh_until
         self.refreshing = False
         self.pool: Pool | None = None
@@ -246,6 +250,7 @@ class Routes:
             encodings=self._encodings(site.policies),
             admission=self._admission if own is None else admission(config.http.allow, config.http.deny, own),
             dressing=dressing(config.http, config.tls, own, site.stable_since),
+            request_body=site.policies.request_body if site.policies is not None else None,
         )
 
     def _platform_since(self) -> float:

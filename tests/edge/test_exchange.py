@@ -14,6 +14,7 @@ from edgeproxy.config.platform import Api, Origin
 from edgeproxy.config.visitors import Timeouts
 from edgeproxy.errors import MapError
 from edgeproxy.limits import Limits
+from edgeproxy.policies import Policies
 from edgeproxy.published.records import Site
 from edgeproxy.units import Duration, Size
 from tests.edge import client1, client2
@@ -379,6 +380,18 @@ async def test_a_body_that_is_said_to_be_too_large_never_reaches_the_origin(
             assert (await other.get(client2.get())).status == 200  # the others of the connection go on
         assert len(origin[0].heads) == 2
         assert reached(edge, "request_body") == 2
+
+
+@pytest.mark.parametrize(("own", "status"), [(None, 413), (0, 200), (2000, 200), (1500, 413)])
+async def test_a_domain_may_have_a_bound_of_its_own(
+    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int], own: int | None, status: int
+) -> None:
+    edge = edge_with(tmp_path, maps, origin[1], limits=LIMITED)
+    policies = Policies(request_body=own)
+    edge.publish(("sites", "gallery.test", Site(workspace="w", certificate="cert-gallery.test", policies=policies)))
+    async with edge.running(), client1.connected(edge) as client:
+        client.send(request(b"POST /", b"Content-Length: 1600", body=bytes(1600)))
+        assert (await client.answer()).status == status
 
 
 async def test_a_body_that_becomes_too_large_is_cut_off_visibly(

@@ -1,5 +1,6 @@
 """TLS as real clients meet it: versions, ciphers, and sessions that resume in every worker and under no other name."""
 
+import socket
 import ssl
 import subprocess
 
@@ -135,3 +136,58 @@ def test_sessions_resume_after_a_restart_of_the_whole_program(nginx, tmp_path):
         for (visitor, name), session in sessions.items():
             assert not visitor.visit("two.platform.test", session=session).reused
             _resumed_by_both(visitor, session, name)
+
+
+# What clients may not have, and what they may send
+
+
+@pytest.mark.parametrize("algorithms", ["ECDSA+SHA1", "RSA+SHA1:ECDSA+SHA1"])
+def test_nothing_is_signed_with_sha_1(edge, algorithms):
+    output = _s_client(edge, "-tls1_2", "-sigalgs", algorithms, "-cipher", "DEFAULT@SECLEVEL=0")
+    assert "Cipher is (NONE)" in output
+
+
+def test_nothing_is_compressed_and_nobody_negotiates_anew(edge):
+    output = _s_client(edge, "-tls1_2", "-comp", said="R\n")
+    assert "Compression: NONE" in output
+    assert "Secure Renegotiation IS supported" in output  # it is told, so that nobody can begin in a victim's name (RFC 5746)
+    assert "no renegotiation" in output
+
+
+@pytest.mark.parametrize("group", ["X25519", "P-256", "P-384"])
+def test_curves_that_browsers_have_are_agreed_on(edge, group):
+    assert "Verify return code: 0 (ok)" in _s_client(edge, "-tls1_3", "-groups", group)
+
+
+@pytest.mark.parametrize("group", ["P-192", "secp160r1", "sect163k1"])
+def test_weak_curves_are_not(edge, group):
+    output = _s_client(edge, "-tls1_2", "-groups", group, "-cipher", "DEFAULT@SECLEVEL=0")
+    assert "Cipher is (NONE)" in output or "error with command" in output.lower()
+
+
+@pytest.mark.skipif(ssl.OPENSSL_VERSION_INFO < (3, 5), reason="this OpenSSL has no post-quantum groups")
+def test_the_hybrid_post_quantum_group_is_agreed_on(edge):
+    assert "Verify return code: 0 (ok)" in _s_client(edge, "-tls1_3", "-groups", "X25519MLKEM768")
+
+
+@pytest.mark.parametrize(
+    ("sent", "alert"),
+    [
+        (
+            b"".join(b"\x16\x03\x01\x00\x01" + bytes((each,)) for each in (1, 0, 1, *bytes(62))),
+            50,
+        ),  # a byte in each record, more of them than anybody needs: decode_error
+        (b"\x16\x03\x01\x00\x04\x01\x01\x00\x00", 47),  # 64 KiB announced: illegal_parameter
+        (b"\x16\x03\x01\x40\x01" + bytes(0x4001), 22),  # a record that is longer than any: record_overflow
+        (b"\x16\x03\x01\x00\x04\x01\x00\x00\x50\x17\x03\x03\x00\x01\x00", 10),  # something in between: unexpected_message
+        (b"\x16\x03\x01\x00\x00", 10),
+        (bytes(range(128, 256)), 10),
+    ],
+)
+def test_hellos_that_are_none_get_one_alert_and_the_end(edge, sent, alert):
+    with socket.create_connection((edge.host, edge.https_port), PATIENCE) as client:
+        client.sendall(sent)
+        answer = b""
+        while piece := client.recv(1000):
+            answer += piece
+    assert answer == bytes((21, 3, 3, 0, 2, 2, alert))

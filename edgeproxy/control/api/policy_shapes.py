@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edgeproxy.config import compression
 from edgeproxy.config.rules import addresses
+from edgeproxy.limits import REQUEST_BODY
 from edgeproxy.policies import (
     COMPRESSION_NEVER,
     HEADER_NAME,
@@ -122,6 +123,10 @@ class PoliciesIn(BaseModel):
     )
     compression_never: Paths | None = Field(
         default=None, description="Beginnings of paths that are never compressed, beside those of `compression.never`"
+    )
+    request_body: Annotated[int, Field(ge=0, le=REQUEST_BODY, examples=[10_000_000])] | None = Field(
+        default=None,
+        description="Bytes that a request's body may have, instead of `limits.request_body`; above it: 413. 0: any size",
     )
 
     def given(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ OWN = {
     "rate_per_hostname": "off",
     "compression": "on",
     "compression_never": ["/account", "/a-b/c.d/"],
+    "request_body": 0,
 }
 
 
