@@ -17,6 +17,7 @@ from edgeproxy.limits import Limits
 from edgeproxy.policies import Policies
 from edgeproxy.published.records import Site
 from edgeproxy.units import Duration
+from tests.edge import client1
 from tests.edge import test_plain as plain
 from tests.edge.harness import Edge, MapProcess, Script, edge_with, fields
 from tests.edge.visiting import gallery, visiting
@@ -113,6 +114,14 @@ async def test_answers_are_dressed_as_their_site_says_now(edge: Edge, script: Sc
                 assert told == ((b"no-referrer", b"max-age=86400") if host == "gallery.test" else (None, None))
             edge.publish(("sites", "gallery.test", Site(workspace="w", certificate="both")))
             assert (await ask()).field(b"referrer-policy") is None
+
+
+async def test_answers_to_requests_with_a_body_are_dressed_and_those_that_follow(edge: Edge, script: Script) -> None:
+    edge.publish(gallery(policies=Policies(headers={"x-a": "b"})))
+    async with client1.connected(edge) as client:
+        for sent in (client1.request(b"POST /", b"Content-Length: 3", body=b"abc"), client1.request(b"GET /")) * 2:
+            client.send(sent)
+            assert (await client.answer()).field(b"x-a") == b"b"
 
 
 @pytest.mark.parametrize(
