@@ -23,7 +23,7 @@ from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS,
 from bench.targets import RATIO_TARGETS
 
 _FOLDER = Path(__file__).parent
-_FULL_LIMIT, _QUICK_LIMIT = 1_800.0, 200.0
+_FULL_LIMIT, _QUICK_LIMIT = 1_800.0, 300.0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,7 +50,7 @@ def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Opt
     compared = {target.scenario for target in RATIO_TARGETS}
     targeted = compared | {NEVER_SEEN} | ({RUSH, DENIED} if ours else set())
     everything = {scenario.name for scenario in SCENARIOS} | {NEVER_SEEN}
-    everything |= {RUSH, DENIED, SCALE, PENDING, SLOW} if ours else set()
+    everything |= {RUSH, DENIED, SCALE, PENDING} if ours else set()
     wanted = set(values.only) if values.only else targeted if values.quick else everything
     return Options(
         peers=[name for name in PEERS if name in peers],

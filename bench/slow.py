@@ -38,7 +38,7 @@ class Plan:
 
 FULL = Plan(clients=10_000, seconds=50.0)
 QUICK = Plan(clients=600, seconds=40.0)
-_COMING = 120.0
+_COMING = 400.0
 """Seconds within which all must have come."""
 
 
