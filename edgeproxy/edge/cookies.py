@@ -8,7 +8,10 @@ visit to all others: a session fixed by a stranger, or a secret told to everybod
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+_HOSTNAME = re.compile(rb"[a-z0-9._-]*\Z").match
 
 
 def shared_domains(platform: str, patterns: Iterable[str]) -> frozenset[str]:
@@ -21,8 +24,8 @@ def host_only(cookie: bytes, shared: frozenset[str]) -> bytes:
     """A Set-Cookie's value without each Domain that covers a shared domain, so that it is the cookie of the host that set it
     and of no other (RFC 6265 section 5.3, step 6). The value itself where it has none.
 
-    Browsers take the last Domain, and what is left after removing some is theirs to judge; one that is not ASCII goes too,
-    since they differ in what they make of it.
+    Browsers take the last Domain, and what is left after removing some is theirs to judge. One that is not written as a
+    hostname goes too, since they differ in what they make of it: Chromium unescapes it (v%65.ai), and maps what is not ASCII.
     """
     first, *attributes = cookie.split(b";")
     kept = [each for each in attributes if not _covers(each, shared)]
@@ -33,7 +36,8 @@ def _covers(attribute: bytes, shared: frozenset[str]) -> bool:
     name, _, value = attribute.partition(b"=")
     if name.strip(b" \t").lower() != b"domain":
         return False
-    if not value.isascii():
+    written = value.strip(b' \t"').strip(b".").lower()
+    if not _HOSTNAME(written):
         return True
-    domain = value.strip(b' \t"').strip(b".").lower().decode("ascii")
+    domain = written.decode("ascii")
     return bool(domain) and any(each == domain or each.endswith(f".{domain}") for each in shared)

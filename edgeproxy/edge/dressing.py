@@ -43,12 +43,14 @@ class Dressing:
 
     def dress(self, head: ResponseHead, now: float) -> None:
         """Changes the head of an origin's answer, which is nobody else's."""
-        fields, raw = head.fields, head.raw
+        # Without what is dropped, which a line that is added may be like to the letter.
+        fields, raw = head.fields, head.lines.copy()
+        head.raw, head.dropped = raw, []
         names = {field[0] for field in fields}
         if self._hsts and now >= self._hsts_from:
             if HSTS in names:  # a browser takes the first (RFC 6797 section 8.1), and there is to be one
                 fields = head.fields = [field for field in fields if field[0] != HSTS]
-                head.dropped += [line for line in raw if line.partition(b":")[0].lower() == HSTS]
+                raw[:] = [line for line in raw if line.partition(b":")[0].lower() != HSTS]
             fields.append((HSTS, self._hsts))
             raw.append(HSTS + b": " + self._hsts)
         for field in self._added:

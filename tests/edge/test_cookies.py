@@ -37,7 +37,8 @@ def test_shared_are_the_platform_and_what_patterns_admit() -> None:
         b"customers.example",
         b"example",
     ]
-    + [b"..ve.ai", b"v\xc3\xa9.ai"],
+    + [b"..ve.ai", b"v\xc3\xa9.ai"]
+    + [b"v%65.ai", b"%2eve%2Eai", b"ve.ai:443", b"ve.ai/", b"\\ve.ai", b"ve .ai", b"%61%69"],
 )
 @pytest.mark.parametrize("name", [b"Domain", b"domain", b" DOMAIN\t"])
 def test_a_domain_that_covers_other_tenants_is_taken_away_and_the_rest_stays(name: bytes, domain: bytes) -> None:

@@ -65,6 +65,18 @@ def test_hsts_takes_the_place_of_the_origins_once_its_time_has_come() -> None:
     assert (found.dressed(page, early), found.dressed(page, due)) == (page, [*page, said])
 
 
+def test_what_is_said_anew_is_there_though_the_origin_said_the_same_to_the_letter() -> None:
+    added = dressing(Http(headers=("x-frame-options: DENY",)), Tls(hsts="1d", hsts_after=Duration(1)), None, 1.0)
+    assert added is not None
+    hsts, frame = b"strict-transport-security: max-age=86400", b"x-frame-options: DENY"
+    raw = (b"HTTP/1.1 200 OK", b"content-length: 0", b"connection: keep-alive", b"proxy-connection: x", hsts, frame)
+    for removed in ((), ("x-frame-options",)):
+        head = parse_response(b"\r\n".join(raw), ResponseLines(removed=removed), Limits(), b"GET", Beginning())
+        added.dress(head, DAY)
+        assert sorted(head.lines) == sorted([b"content-length: 0", hsts, frame])
+        assert sorted(b"%b: %b" % field for field in head.fields[1:]) == sorted(head.lines)
+
+
 @pytest.mark.parametrize(
     ("configured", "own", "value"),
     [
