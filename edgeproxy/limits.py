@@ -69,8 +69,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Idle connections per worker kept to one origin."""
 
     origin_failures: int = 50
-    """Failures in a row, of connections or of requests, after which a worker leaves an origin alone: but for one request after
-    each `timeouts.origin_retry`, its visitors get 503 with Retry-After until it answers."""
+    """Failures in a row, of connections or of whole requests, over three seconds at least, after which a worker leaves an
+    origin alone: but for one request after each `timeouts.origin_retry`, its visitors get 503 with Retry-After until it
+    answers."""
+
     compressed_answers: int = 128
     """Answers per worker that are compressed while they come in pieces, up to 900 KB of memory each. Above it further ones go
     as they are. Those that an origin sends in one piece, up to 32 KB, do not count. See `compression`."""

@@ -359,7 +359,7 @@ class Exchange(msgspec.Struct, eq=False):
             self._pool = self.connection.worker.pool(destination.route.target)
             self._pool.wait(self)
             return
-        if origin is not None and not self._answered:
+        if origin is not None and not self._answered and self.body_complete:  # else it may be the request that it will not have
             origin.pool.failed("it did not answer in time" if reason == "timeout" else reason)
         target = destination.route.target if destination is not None else "the origin"
         if reason == "timeout":

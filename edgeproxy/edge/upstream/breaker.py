@@ -9,14 +9,22 @@ LONGEST: Final = 60.0
 """Seconds that an origin is left alone at most between two attempts."""
 
 
-class Breaker:
-    """Closed: everything passes. Open after `threshold` failures with no answer between them: one request passes after each
-    pause, which doubles as long as those fail; the first answer closes it. `now` is monotonic, `pause` in seconds. A threshold
-    of 0: it never opens."""
+PERSISTENT: Final = 3.0
+"""Seconds over which an origin's failures must have gone on, with no answer between them, before it is left alone. Some request
+makes nearly every origin fail: one that crashes it, one that its firewall drops. Who knows such a one sends fifty at once, and
+would take the origin from everybody else; so their answers are waited for."""
 
-    def __init__(self, threshold: int, pause: float) -> None:
+
+class Breaker:
+    """Closed: everything passes. Open after `threshold` failures over `persistent` seconds with no answer between them: one
+    request passes after each pause, which doubles as long as those fail; the first answer closes it. `now` is monotonic,
+    `pause` in seconds. A threshold of 0: it never opens."""
+
+    def __init__(self, threshold: int, pause: float, persistent: float = 0.0) -> None:
         self._threshold = threshold
         self._first_pause = self._pause = pause
+        self._persistent = persistent
+        self._failing_since = 0.0
         self._until = 0.0
         self._probing = False
         self.failures = 0
@@ -25,9 +33,12 @@ class Breaker:
 
     def failed(self, now: float) -> bool:
         """A request had no answer. Whether it opens by this."""
+        if not self.failures:
+            self._failing_since = now
         self.failures += 1
         if not self.open:
-            if not self._threshold or self.failures < self._threshold:
+            persist = now - self._failing_since >= self._persistent
+            if not self._threshold or self.failures < self._threshold or not persist:
                 return False
             self.open = True
             self._until = now + self._pause

@@ -322,13 +322,21 @@ class OriginConnection(asyncio.BufferedProtocol):
         patience = (
             timeouts.origin_idle if state == _IDLE else timeouts.tunnel_idle if state == _TUNNEL else timeouts.origin_response
         )
-        if now - self.since <= patience or self._paused:
-            return  # paused, it waits for the client, whose own deadline counts
+        if now - self.since <= patience or self._paused or (not self.request_sent and self._waits_for_client(state)):
+            return  # it waits for the client, whose own deadline counts
         borrower, answered = self.borrower, state != _HEAD or bool(self._early)
         self.borrower = None
         self._unusable()
         if borrower is not None:
             borrower.lost("timeout", answered=answered, broken=False)
+
+    def _waits_for_client(self, state: int) -> bool:
+        """Whether the origin has taken all that came of a request, and it is the client who has to go on: one that waits for
+        100 (Continue) need not, before the origin says so."""
+        borrower = self.borrower
+        if borrower is None or not _IDLE < state < _TUNNEL or self.transport.get_write_buffer_size():
+            return False
+        return bool(self._interim or not borrower.request.expect)
 
     # the answer
 

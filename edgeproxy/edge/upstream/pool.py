@@ -11,8 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from edgeproxy.edge.beginning import Beginning
-from edgeproxy.edge.upstream import names
-from edgeproxy.edge.upstream.breaker import Breaker
+from edgeproxy.edge.upstream import breaker, names
 from edgeproxy.edge.upstream.budget import RetryBudget
 from edgeproxy.edge.upstream.connection import OriginConnection
 from edgeproxy.edge.upstream.dialing import Dialer
@@ -50,7 +49,7 @@ class Pool:
         self.target = target
         # The controller behind the API is back in a moment, and has words of its own.
         threshold = 0 if target.unix == worker.config.admin.api_socket else worker.limits.origin_failures
-        self.breaker = Breaker(threshold, worker.timeouts.origin_retry)
+        self.breaker = breaker.Breaker(threshold, worker.timeouts.origin_retry, breaker.PERSISTENT)
         self._retries = RetryBudget()
         self._asked_before = self._counted = 0
         self._dialer = Dialer(worker, target)

@@ -21,6 +21,17 @@ def test_it_opens_by_failures_in_a_row_alone() -> None:
     assert opened().open
 
 
+def test_many_failures_at_once_are_one_hostile_client_and_not_a_fault_of_the_origin() -> None:
+    breaker = Breaker(3, 5.0, 2.0)
+    assert not any(breaker.failed(100.0 + number / 1_000) for number in range(1_000))
+    assert not breaker.answered()
+    assert not any(breaker.failed(now) for now in (101.5, 102.5, 103.4))
+    assert breaker.failed(103.5)
+    assert not breaker.admits(103.6)
+    breaker.answered()
+    assert not any(breaker.failed(104.0) for _ in range(10))
+
+
 def test_open_it_lets_one_pass_after_each_pause() -> None:
     breaker = opened()
     assert not breaker.admits(100.0)

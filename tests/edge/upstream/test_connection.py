@@ -370,6 +370,31 @@ async def test_a_silent_origin_is_given_up_whatever_it_said_before(
     await until(lambda: script.bodies == [b""])
 
 
+@pytest.mark.parametrize("expect", [False, True])
+async def test_an_origin_that_has_all_that_came_of_a_request_is_not_the_slow_one(
+    edge: Edge, origin: tuple[Script, int], expect: bool
+) -> None:
+    script, port = origin
+
+    async def handler(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)
+        script.bodies.append(await reader.read())
+
+    script.handler = handler
+    borrower = Borrowing(b"POST")
+    borrower.request.expect = expect
+    connection = await borrow(edge, port, borrower)
+    connection.lend(borrower, HEAD, False)
+    await until(lambda: script.heads)
+    connection.look(connection.since + 1e6)
+    if not expect:  # else it is the origin that has to go on
+        assert not borrower.told
+        connection.request_sent = True
+        connection.look(connection.since + 1e6)
+    assert borrower.told == [("lost", False, False)]
+    await until(lambda: script.bodies == [b""])
+
+
 async def test_a_borrower_that_wants_it_is_told_when_everything_is_out(edge: Edge, origin: tuple[Script, int]) -> None:
     script, port = origin
     go, answer = asyncio.Event(), asyncio.Event()

@@ -12,7 +12,7 @@ import pytest
 from edgeproxy.config.platform import Origin
 from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge import worker
-from edgeproxy.edge.upstream import names
+from edgeproxy.edge.upstream import breaker, names
 from edgeproxy.edge.upstream.budget import FLOOR, RetryBudget
 from edgeproxy.edge.upstream.connection import REST, OriginConnection
 from edgeproxy.edge.upstream.dialing import Dialer
@@ -260,6 +260,13 @@ async def ask(edge: Edge, times: int) -> list[int]:
     return [fields(await edge.exchange("gallery.test", GET))[0] for _ in range(times)]
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failures need not go on for long."""
+    monkeypatch.setattr(breaker, "PERSISTENT", 0.0)
+
+
+@pytest.mark.usefixtures("impatient")
 async def test_an_origin_that_fails_is_left_alone_until_it_answers(
     tmp_path: Path, maps: MapProcess, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,6 +306,7 @@ async def test_an_origin_that_fails_is_left_alone_until_it_answers(
     assert told.count("answers again") == 1
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_those_who_wait_are_told_when_an_origin_is_left_alone(tmp_path: Path, maps: MapProcess) -> None:
     edge = Edge(tmp_path, config_for(9, limits=Limits(origin_failures=1, origin_connections=1)), maps)
     edge.add_site("gallery.test", "w")
@@ -313,6 +321,7 @@ async def test_those_who_wait_are_told_when_an_origin_is_left_alone(tmp_path: Pa
         assert first.told == ["failed", "left alone"]
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_an_answer_between_failures_makes_them_none_in_a_row(tmp_path: Path, maps: MapProcess) -> None:
     script = Script()
 
@@ -341,6 +350,25 @@ async def test_an_answer_between_failures_makes_them_none_in_a_row(tmp_path: Pat
                     assert len(pool_of(edge).idle) <= 1
             assert await ask_for(edge, b"/broken") == 502
             assert await ask_for(edge, b"/broken") == 502
+            assert await ask_for(edge, b"/") == 503
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_upload_that_an_origin_breaks_off_is_none_of_its_failures(tmp_path: Path, maps: MapProcess) -> None:
+    script = Script()
+
+    async def handler(reader: Reader, writer: Writer) -> None:
+        await script.read_head(reader)  # and will not have the rest
+
+    script.handler = handler
+    async with script.listening() as port:
+        edge = Edge(tmp_path, config_for(port, limits=Limits(origin_failures=1)), maps)
+        edge.add_site("gallery.test", "w")
+        async with edge.running():
+            for _ in range(2):
+                unfinished = b"POST / HTTP/1.1\r\nHost: gallery.test\r\nContent-Length: 9\r\n\r\n1"
+                assert fields(await edge.exchange("gallery.test", unfinished))[0] == 502
+            assert await ask_for(edge, b"/") == 502
             assert await ask_for(edge, b"/") == 503
 
 
