@@ -25,6 +25,8 @@ from edgeproxy.published.seal import Sealer
 from edgeproxy.supervision.state import StateLock
 from tests.certificates import self_signed
 from tests.control.store.making import NOW, certificate
+from tests.integration import born
+from tests.integration.rotate_once import rotate_once
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,10 +112,7 @@ def test_a_second_time_makes_a_third_key(state):
 @pytest.mark.parametrize("step", STEPS)
 def test_one_that_is_killed_at_any_step_is_finished_by_the_next(state, step):
     before = key_of(state)
-    command = [sys.executable, "-m", "tests.integration.rotate_once", str(state)]
-    environ = os.environ | {"PYTHONPATH": str(ROOT)}
-    killed = subprocess.run([*command, step], cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert born.run(rotate_once, str(state), step)[0] == -signal.SIGKILL
     under_way = STEPS.index(step) < STEPS.index("the new key has taken its place")
     if under_way:
         with pytest.raises(StateError, match="Run `edgeproxy state rotate-key`, which finishes it"):
@@ -121,9 +120,10 @@ def test_one_that_is_killed_at_any_step_is_finished_by_the_next(state, step):
     else:
         assert key_of(state) != before
         assert check(Config(), state).faults == ()
-    again = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True, timeout=60)
+    status, output = born.run(rotate_once, str(state))
+    assert status == 0, output
     # At the last step all was done already: the next call is a change of its own.
-    assert again.stdout.splitlines()[-1] == ("rotated" if step == STEPS[-1] else "finished")
+    assert output.splitlines()[-1] == ("rotated" if step == STEPS[-1] else "finished")
     assert key_of(state) != before
     assert check(Config(), state).opened == {"the mark of the key": 1, "certificate keys": 1}
     assert files(state) == ["edgeproxy.db", "edgeproxy.lock", "state.key"]

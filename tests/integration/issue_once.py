@@ -1,7 +1,7 @@
 """A controller's part in miniature: opens the store of a state directory, publishes, obtains one certificate, ends.
 
-`python -m tests.integration.issue_once STATE CONFIG.json NAME [KIND NUMBER WHEN]`. With the last three it kills itself
-(SIGKILL) at the NUMBERth request of a KIND: WHEN is "before" it is sent, or "after" its answer came.
+`issue_once(state, config.json, name[, kind, number, when])`, in a process of its own. With the last three that kills itself
+(SIGKILL) at the number-th request of a kind: `when` is "before" it is sent, or "after" its answer came.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -58,8 +57,12 @@ class Deadly(httpx2.AsyncHTTPTransport):
         return response
 
 
-async def main(state: str, config_file: str, name: str, *deadly: str) -> int:
+def issue_once(*arguments: str) -> int:
     """Exit status 0 with a certificate, 1 without."""
+    return asyncio.run(_main(*arguments))
+
+
+async def _main(state: str, config_file: str, name: str, *deadly: str) -> int:
     directory = Path(state)
     config = msgspec.json.decode(Path(config_file).read_bytes(), type=Config, dec_hook=decode_hook)
     store = await Store.open(config, directory, Sealer(STORE_KEY), account_sealer=Sealer(ACCOUNT_KEY))
@@ -78,7 +81,3 @@ async def main(state: str, config_file: str, name: str, *deadly: str) -> int:
     await asyncio.gather(publishing, return_exceptions=True)
     await store.close()
     return 0 if outcome.ok else 1
-
-
-if __name__ == "__main__":
-    sys.exit(asyncio.run(main(*sys.argv[1:])))

@@ -1,7 +1,7 @@
 """A change of the account's key in a process of its own, which may be killed on the way.
 
-`python -m tests.integration.roll_over_once STATE CONFIG.json [WHAT NUMBER WHEN]`. With the last three it kills itself
-(SIGKILL): WHAT is "request" (of the change) or "save" (of the account), NUMBER counts them, WHEN is "before" or "after".
+`roll_over_once(state, config.json[, what, number, when])`, in a process of its own. With the last three that kills itself
+(SIGKILL): `what` is "request" (of the change) or "save" (of the account), `number` counts them, `when` is "before" or "after".
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -55,7 +54,11 @@ class Network(httpx2.AsyncHTTPTransport):
         return response
 
 
-async def main(state: str, config_file: str, *death: str) -> None:
+def roll_over_once(*arguments: str) -> None:
+    asyncio.run(_main(*arguments))
+
+
+async def _main(state: str, config_file: str, *death: str) -> None:
     config = msgspec.json.decode(Path(config_file).read_bytes(), type=Config, dec_hook=decode_hook)
     store = await Store.open(config, Path(state), Sealer(STORE_KEY), account_sealer=Sealer(ACCOUNT_KEY))
     end, save = Death(*death), store.save_account
@@ -75,7 +78,3 @@ async def main(state: str, config_file: str, *death: str) -> None:
     await Accounts(config, store, transport, time.time).roll_over()
     await transport.close()
     await store.close()
-
-
-if __name__ == "__main__":
-    sys.exit(asyncio.run(main(*sys.argv[1:])))

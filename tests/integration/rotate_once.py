@@ -1,6 +1,6 @@
 """A change of the state key in a process of its own, which may be killed on the way.
 
-`python -m tests.integration.rotate_once STATE [STEP]`: kills itself (SIGKILL) when it was told of that step, or, for "sealing",
+`rotate_once(state[, step])` kills itself (SIGKILL) when it was told of that step, or, for "sealing",
 with everything sealed anew but not committed.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import sys
 from pathlib import Path
 
 from edgeproxy.config.structs import Config
@@ -18,7 +17,7 @@ from edgeproxy.control.store import sealed
 from edgeproxy.control.store.sealed import Report, Sealers
 
 
-def main(state: str, death: str = "") -> None:
+def rotate_once(state: str, death: str = "") -> None:
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -38,7 +37,3 @@ def main(state: str, death: str = "") -> None:
     sealed.reseal = resealing
     rotated = rekey.rotate(Config(), Path(state), told)
     print("finished" if rotated.finished else "rotated")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

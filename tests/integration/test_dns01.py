@@ -7,7 +7,6 @@ import base64
 import contextlib
 import socket
 import ssl
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,12 +33,13 @@ from edgeproxy.model import DomainState
 from edgeproxy.published.seal import Sealer
 from edgeproxy.published.writer import MapWriter
 from edgeproxy.units import encode_hook
+from tests.integration import born
 from tests.integration.caproxy import CaProxy
 from tests.integration.dnsservers import Knot, answering
-from tests.integration.issue_once import ACCOUNT_KEY, MAP_KEY, STORE_KEY
+from tests.integration.issue_once import ACCOUNT_KEY, MAP_KEY, STORE_KEY, issue_once
 from tests.integration.resolver import Unbound
 from tests.integration.responder import Responder
-from tests.integration.running import ROOT, Running, wait_for
+from tests.integration.running import Running, wait_for
 from tests.integration.servers import Pebble, require
 from tests.ports import free_port
 
@@ -374,12 +374,5 @@ async def test_a_controller_killed_amid_dns_01_resumes_the_order_and_leaves_no_r
 
 
 async def _once(state: Path, config: Path, name: str, *deadly: str) -> tuple[int | None, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.integration.issue_once", str(state), str(config), name, *deadly),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        env={"PYTHONPATH": str(ROOT)},
-    )
-    output, _ = await asyncio.wait_for(process.communicate(), 60)
-    lines = [line for line in output.decode().splitlines() if " [" not in line]
-    return process.returncode, "\n".join(lines)
+    status, output = await born.running(issue_once, str(state), str(config), name, *deadly)
+    return status, "\n".join(line for line in output.splitlines() if " [" not in line)

@@ -19,9 +19,10 @@ from edgeproxy.control.store import Account
 from edgeproxy.published.seal import Sealer
 from edgeproxy.units import encode_hook
 from tests.authorities import Authority, key_text, new_key, pem
+from tests.integration import born
 from tests.integration.issue_once import MAP_KEY
 from tests.integration.responder import Responder
-from tests.integration.running import ROOT as REPOSITORY
+from tests.integration.roll_over_once import roll_over_once
 from tests.integration.running import Running
 from tests.integration.servers import Pebble, require
 from tests.integration.test_pebble import NAME, Edge, _once
@@ -172,7 +173,4 @@ async def test_a_change_of_the_key_that_is_killed_at_any_step_loses_no_account(t
 
 
 async def _roll_over(state, config, *death):
-    arguments = ("-m", "tests.integration.roll_over_once", str(state), str(config), *death)
-    environ = {"PYTHONPATH": str(REPOSITORY)}
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=REPOSITORY, env=environ)
-    return await asyncio.wait_for(process.wait(), 60)
+    return (await born.running(roll_over_once, str(state), str(config), *death))[0]

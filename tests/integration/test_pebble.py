@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,9 @@ from edgeproxy.model import DomainState
 from edgeproxy.published.seal import Sealer
 from edgeproxy.published.writer import MapWriter
 from edgeproxy.units import encode_hook
-from tests.integration.issue_once import ACCOUNT_KEY, MAP_KEY, STORE_KEY
+from tests.integration import born
+from tests.integration.issue_once import ACCOUNT_KEY, MAP_KEY, STORE_KEY, issue_once
 from tests.integration.responder import Responder
-from tests.integration.running import ROOT
 from tests.integration.servers import Pebble, require
 
 NAME = "a.example.com"
@@ -279,16 +278,8 @@ async def test_a_controller_killed_at_any_step_leaves_an_order_that_the_next_one
 
 
 async def _once(state, config, name, *deadly):
-    arguments = (str(state), str(config), name, *deadly)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.integration.issue_once", *arguments),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        env={"PYTHONPATH": str(ROOT)},
-    )
-    output, _ = await asyncio.wait_for(process.communicate(), 60)
-    lines = [line for line in output.decode().splitlines() if " [" not in line]
-    return process.returncode, "\n".join(lines)
+    status, output = await born.running(issue_once, str(state), str(config), name, *deadly)
+    return status, "\n".join(line for line in output.splitlines() if " [" not in line)
 
 
 async def test_a_never_seen_name_has_its_certificate_quickly(tmp_path, pebble):
