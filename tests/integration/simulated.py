@@ -12,6 +12,9 @@ from typing import Self
 QUIET = 0.03
 """Real seconds without any event after which the next sleeper's time has come."""
 
+LOOKS = 6
+"""How often it looks in that time. It does so as often on a machine so slow that one look takes the time of all."""
+
 AHEAD = 60.0
 """Seconds by which it begins ahead of the real time: what a real server signs is valid already, though time stands still."""
 
@@ -54,10 +57,13 @@ class SimulatedTime:
                 await self._task
 
     async def _run(self) -> None:
+        looks, last = 0, 0.0
         while True:
-            await asyncio.sleep(QUIET / 4)
-            quiet = time.monotonic() - max(self._touched, self.stirred())
-            if self._sleepers and not self.busy() and quiet >= QUIET:
+            await asyncio.sleep(QUIET / LOOKS)
+            newest = max(self._touched, self.stirred())
+            looks = looks + 1 if newest == last and not self.busy() else 0
+            last = newest
+            if self._sleepers and looks >= LOOKS and time.monotonic() - newest >= QUIET:
                 self._jump()
 
     def _jump(self) -> None:

@@ -38,8 +38,8 @@ def origin() -> Iterator[Origin]:
 
 @pytest.fixture
 def edge(tmp_path: Path, origin: Origin) -> Iterator[Running]:
-    """Runs, with one domain that has its certificate already."""
-    with Running(tmp_path / "edge", {"origin": {"url": origin.url}}) as edge:
+    """Runs, with one domain that has its certificate already, and drains for longer than any test takes."""
+    with Running(tmp_path / "edge", {"origin": {"url": origin.url}, "timeouts": {"drain": "2m"}}) as edge:
         edge.add_domain(HOST, "spandantest")
         assert workspace(edge.get(HOST)) == "spandantest"
         yield edge
@@ -55,6 +55,12 @@ def workspace(answer: tuple[int, bytes]) -> str:
 def pids(edge: Running, kind: str) -> list[int]:
     """Of "w" (workers) or "ctl" (the controller)."""
     return [pid for pid, name in edge.children().items() if name.startswith(f"edgeproxy {kind}")]
+
+
+def others(edge: Running, kind: str, old: list[int]) -> list[int]:
+    """Those of a kind that are in the place of the old ones; nobody as long as one of these is there."""
+    now = pids(edge, kind)
+    return [] if set(now) & set(old) else now
 
 
 def connections(edge: Running) -> dict[int, int]:
@@ -152,13 +158,12 @@ def test_traffic_goes_on_without_the_controller_and_it_is_replaced(edge: Running
     for pid in old_workers:
         edge.kill(pid)
     # Workers with empty memories, and nobody whom they could ask: the map has it all.
-    wait_for(lambda: len(pids(edge, "w")) == 2 and not set(pids(edge, "w")) & set(old_workers), "new workers")
+    wait_for(lambda: len(others(edge, "w", old_workers)) == 2, "new workers")
     for name in names:
         assert workspace(edge.get(name)) == name.partition(".")[0]
     assert not [line for line in edge.log_lines() if line.get("child") == "controller" and "died" in line["message"]]
     edge.kill(controller)
-    wait_for(lambda: pids(edge, "ctl") and controller not in pids(edge, "ctl"), "a new process")
-    (replacement,) = pids(edge, "ctl")
+    (replacement,) = wait_for(lambda: others(edge, "ctl", [controller]), "a new process")
     assert died(edge, controller)["after"] == 0.0
     wait_for(lambda: admin_answers(edge), "the new controller's answer")
     assert replacement in pids(edge, "ctl")
@@ -223,13 +228,15 @@ def test_sigterm_finishes_open_requests_within_the_drain_time(edge: Running, ori
 
 
 def test_a_request_that_never_ends_does_not_hold_up_the_end_for_longer(edge: Running, origin: Origin) -> None:
+    edge.configure({"timeouts": {"drain": "2s"}})
+    assert edge.cli("reload").returncode == 0
     slow = edge.visitor(HOST)
     slow.send("/slow")
     origin.wait_started()
     began = time.monotonic()
     edge.kill(number=signal.SIGTERM)
     assert edge.wait_ended() == 0
-    assert time.monotonic() - began > 4.0  # timeouts.drain is 5 s
+    assert time.monotonic() - began > 1.5
     assert edge.logged("did not end in time") is None
     slow.close()
 
@@ -271,8 +278,6 @@ def test_reloads_under_traffic_lose_no_request(edge: Running, origin: Origin) ->
                 lost.append(error)
                 return
 
-    edge.configure({"timeouts": {"drain": "2m"}})
-    assert edge.cli("reload").returncode == 0
     visits = [threading.Thread(target=visit, args=(number,)) for number in range(3)]
     slow = edge.visitor(HOST)
     slow.send("/slow")
@@ -283,12 +288,12 @@ def test_reloads_under_traffic_lose_no_request(edge: Running, origin: Origin) ->
         edge.configure({"timeouts": {"idle": f"{60 + number}s"}})
         if number % 2:
             edge.kill(number=signal.SIGHUP)
-            edge.wait_logged(f"Configuration {number + 3} is in effect")
+            edge.wait_logged(f"Configuration {number + 2} is in effect")
         else:
             wait_for(lambda: admin_answers(edge), "the controller")
             done = edge.cli("reload")
             assert done.returncode == 0, done.stderr
-            assert f"Configuration {number + 3} is in effect" in done.stdout + done.stderr
+            assert f"Configuration {number + 2} is in effect" in done.stdout + done.stderr
     held = [slow]
     for _ in range(12):  # and now without waiting for what comes of it
         held.append(edge.visitor(HOST))
