@@ -43,6 +43,7 @@ class Child:
         # The kernel ends the child with us even if we are killed; all helpers exec, so the child keeps the process id.
         self._command = [*("setpriv", "--pdeathsig", "TERM", "nice", "-n", str(niceness), "taskset", "-c", cores), *command]
         self._environment = {**os.environ, **(environment or {})}
+        self._niceness = niceness
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -62,6 +63,11 @@ class Child:
                 env=self._environment,
                 start_new_session=True,  # a Ctrl-C is ours to pass on
             )
+        if self._niceness:
+            # Where the kernel groups what it schedules by session (sched(7), autogroup), a process's own niceness counts only
+            # within its session.
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{self.pid}/autogroup").write_text(str(self._niceness))
         return self
 
     async def __aexit__(

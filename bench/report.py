@@ -16,7 +16,7 @@ from bench.pending import Pending
 from bench.rush import Rush
 from bench.scale import Scale
 from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS, SLOW
-from bench.slow import Attacked
+from bench.slow import ALL, COMING, LEAVING, QUIET, Attacked
 from bench.targets import OURS, Outcome, Samples, costs_ratio, judge
 
 _TITLES = {scenario.name: scenario.title for scenario in SCENARIOS}
@@ -47,9 +47,12 @@ _NOTES = """\
 - Domains that wait for their record have a zone each; its server takes 20 ms for an answer, and one of 50 never answers. The
   first quarter of them is looked at with nothing else to do, which gives the cost of a look; then programs ask 67 times a
   second how it stands with one, new names are visited, and customers register. The DNS is a program of the bench that counts.
-- Slow clients say or take a byte every five seconds, each from an address of its own: of a request's head, of its body, of an
-  answer of 256 KB. Whoever is ended is followed by another. The others' requests go to the same worker and origin, 40 a second,
-  each fifth over a new connection; their time counts from when they were due, from the first slow client on.
+- Slow clients say a byte, or take 64 of an answer of 256 KB through a window of 4 KB, every ten seconds, each at times of its
+  own, from an address of its own: of a request's head, of its body, of an answer. One worker has all of them; its timeouts for
+  slow clients are raised, so that they stay. The others' requests go to the same worker and origin, 100 a second over
+  connections that are kept and 20 over new ones, from two processes of their own; their time counts from when they were due,
+  and how late the client itself was is told beside it. "It waited": the share of the time in which the worker was ready to
+  run and its core did something else. Memory of the kernel counts what the edge, its clients and the origin have there.
 - Others used {foreign:.0%} of the proxies' core while it was measured (median over all rounds; the load average was
   {load_average} when the run began). Such work costs caches and makes all figures larger, an interpreter's more than the
   others'; rounds with more than {disturbed:.0%} of it are repeated while time lasts.
@@ -216,12 +219,36 @@ def pending_table(results: Results) -> list[list[str]]:
 
 def slow_table(results: Results) -> list[list[str]]:
     """Slow clients: empty where not measured."""
-    rows = [[f"{OURS} among clients that are slow on purpose", "p50", "p99", "of", "came", "were ended", "memory"]]
+    rows = [
+        [
+            f"{OURS} among clients that are slow on purpose; p50 / p99 / max of others' answers",
+            *("over kept connections", "over new ones", "their own lateness, p99", "worker's CPU", "it waited"),
+        ]
+    ]
     for kind, each in results.slow.items():
-        times = [f"{value * 1000:.1f} ms" for value in (statistics.median(each.answers), percentile(each.answers))]
-        count = f"{len(each.answers):,} answers to others"
-        rows.append([kind, *times, count, f"{each.came:,}", f"{each.ended:,}", f"{each.peak / 1e6:.0f} MB"])
+        for name, phase in each.phases.items():
+            who = f"no slow client yet ({kind})" if name == QUIET else f"{each.clients:,} ({kind}) {SLOW_PHASES[name]}"
+            times = [" / ".join(f"{1000 * value:.1f}" for value in spread(of)) + " ms" for of in (phase.kept, phase.new)]
+            late = f"{1000 * percentile(phase.late):.1f} ms"
+            rows.append([who, *times, late, f"{phase.cpu:.0%}", f"{phase.waited:.0%}"])
     return rows if len(rows) > 1 else []
+
+
+SLOW_PHASES = {COMING: "coming", ALL: "there", LEAVING: "leaving, all at once"}
+
+
+def slow_memory_table(results: Results) -> list[list[str]]:
+    """What slow clients make the worker keep: empty where not measured."""
+    rows = [["memory for slow clients", "there", "came", "were ended", "worker, resident at most", "PSS", "kernel, both ends"]]
+    for kind, each in results.slow.items():
+        sizes = [f"{size / 1e6:.0f} MB" for size in (each.peak, each.proportional, each.kernel)]
+        rows.append([kind, f"{each.clients:,}", f"{each.came:,}", f"{each.ended:,}", *sizes])
+    return rows if len(rows) > 1 else []
+
+
+def spread(times: Sequence[float]) -> tuple[float, float, float]:
+    """Median, 99th percentile, greatest."""
+    return statistics.median(times), percentile(times), max(times)
 
 
 def _tables(results: Results) -> list[list[list[str]]]:
@@ -234,6 +261,7 @@ def _tables(results: Results) -> list[list[list[str]]]:
         scale_table(results),
         pending_table(results),
         slow_table(results),
+        slow_memory_table(results),
     ]
     return [rows for rows in tables if rows]
 
@@ -329,8 +357,13 @@ def _pending_data(pending: Pending) -> dict[str, Any]:
 
 def _slow_data(attacked: Attacked) -> dict[str, Any]:
     """The same of the others' answers."""
-    answers = {f"{share}%": round(percentile(attacked.answers, share / 100), 4) for share in range(101)}
-    return dataclasses.asdict(attacked) | {"answers": answers, "count": len(attacked.answers)}
+    data = dataclasses.asdict(attacked)
+    for name, phase in attacked.phases.items():
+        for field in ("kept", "new", "late"):
+            times = getattr(phase, field)
+            data["phases"][name][field] = {f"{share}%": round(percentile(times, share / 100), 5) for share in range(101)}
+            data["phases"][name][f"{field}_count"] = len(times)
+    return data
 
 
 def write(results: Results, folder: Path) -> None:

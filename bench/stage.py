@@ -58,10 +58,11 @@ class Stage:
         child = Child(name, command, cores=cores, log=log, niceness=self.niceness, environment=environment)
         return await self.exits.enter_async_context(child)
 
-    def load_child(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Child:
-        """A load process, not yet started, on the other core; whoever starts it ends it."""
-        log = self.folder("load") / f"{name}.log"
-        return Child(name, command, cores=self.cores.load, log=log, niceness=self.niceness, environment=environment)
+    def load_child(self, name: str, command: Sequence[str], environment: Mapping[str, str], *, yielding: int = 0) -> Child:
+        """A load process, not yet started, on the other core; whoever starts it ends it. `yielding`: by so much nicer than the
+        others it is."""
+        log, niceness = self.folder("load") / f"{name}.log", self.niceness + yielding
+        return Child(name, command, cores=self.cores.load, log=log, niceness=niceness, environment=environment)
 
     def socket_path(self, name: str) -> Path:
         """Where a Unix socket may be made; the work folder's own path may be longer than the 107 bytes that one takes."""

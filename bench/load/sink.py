@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import socket
 import sys
 from pathlib import Path
 from typing import cast
@@ -16,7 +17,14 @@ from bench.stage import Stage
 LARGE_PATH = "/large"
 ANSWER = b"an answer of the control's".ljust(256, b".")
 LARGE = 256 * 1024
-"""Bytes of the large answer: more than what the edge and the kernel hold for a client that takes nothing."""
+"""Bytes of the large answer: more than what the edge and, with segments of an ordinary size, the kernel hold for a client that
+takes nothing, so that the edge must hold the origin back. Not much more: of ten thousand answers of 4 MB the kernel held 2.4
+GB, all that it has for connections (tcp_mem)."""
+_PIECE = bytes(16 * 1024)
+_SEND_BUFFER = 16 * 1024
+"""What the kernel may hold of it on this side, so that ten thousand answers that nobody takes do not fill its memory."""
+_SEGMENT = 1460
+"""As on a real network: on loopback a segment has 64 KB, and counts as so much of the receiver's buffer."""
 
 
 class Taker(asyncio.Protocol):
@@ -24,20 +32,40 @@ class Taker(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._head = b""
+        self._left = 0
+        self._full = False
         self._transport = cast(asyncio.Transport, None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=0)
 
     def data_received(self, data: bytes) -> None:
         if self._head.startswith(b"POST"):
             return
         head, end, rest = (self._head + data).partition(b"\r\n\r\n")
         self._head = head
-        if end and not head.startswith(b"POST"):
-            self._head = rest
-            body = bytes(LARGE) if head.startswith(b"GET " + LARGE_PATH.encode()) else ANSWER
-            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        if not end or head.startswith(b"POST"):
+            return
+        self._head = rest
+        if head.startswith(b"GET " + LARGE_PATH.encode()):
+            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE)
+            self._left = LARGE
+            self._large()
+        else:
+            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(ANSWER) + ANSWER)
+
+    def _large(self) -> None:
+        while self._left and not self._full:
+            self._left -= len(_PIECE)
+            self._transport.write(_PIECE)
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._large()
 
 
 async def start_sink(stage: Stage) -> int:
@@ -51,7 +79,10 @@ async def start_sink(stage: Stage) -> int:
 
 async def serve(port: int) -> None:
     """Serves until it is ended."""
-    server = await asyncio.get_running_loop().create_server(Taker, "127.0.0.1", port, backlog=4096)
+    listener = socket.create_server(("127.0.0.1", port), backlog=4096)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # what is accepted has the same
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
+    server = await asyncio.get_running_loop().create_server(Taker, sock=listener, backlog=4096)
     async with server:
         await server.serve_forever()
 

@@ -19,13 +19,14 @@ from bench.report import (
     ratios_table,
     rush_table,
     scale_table,
+    slow_memory_table,
     slow_table,
     terminal_text,
     write,
 )
 from bench.rush import Rush
 from bench.scale import Scale
-from bench.slow import Attacked
+from bench.slow import ALL, QUIET, Attacked, Phase
 from bench.targets import OURS
 
 MACHINE = Machine(
@@ -165,9 +166,22 @@ def test_the_files_are_written_and_the_data_has_every_round(tmp_path: Path):
     assert (tmp_path / "RESULTS.md").read_text() == page(results())
 
 
-def test_slow_clients_have_a_table_of_their_own():
-    assert slow_table(results()) == []
-    attacked = {"head": Attacked(answers=[0.001, 0.002, 0.004], came=12_000, ended=2_000, peak=400_000_000)}
-    assert slow_table(results(slow=attacked))[1:] == [
-        ["head", "2.0 ms", "4.0 ms", "3 answers to others", "12,000", "2,000", "400 MB"]
-    ]
+def test_slow_clients_have_tables_of_their_own():
+    assert slow_table(results()) == slow_memory_table(results()) == []
+    phase = Phase(kept=[0.001, 0.002, 0.004], new=[0.003], late=[0.0, 0.0005], cpu=0.25, waited=0.04)
+    attacked = Attacked(
+        phases={QUIET: phase, ALL: phase},
+        clients=10_000,
+        came=12_000,
+        ended=2_000,
+        peak=400_000_000,
+        proportional=390_000_000,
+        kernel=2_000_000_000,
+    )
+    measured = results(slow={"head": attacked})
+    figures = ["2.0 / 4.0 / 4.0 ms", "3.0 / 3.0 / 3.0 ms", "0.5 ms", "25%", "4%"]
+    assert slow_table(measured)[1:] == [["no slow client yet (head)", *figures], ["10,000 (head) there", *figures]]
+    assert slow_memory_table(measured)[1:] == [["head", "10,000", "12,000", "2,000", "400 MB", "390 MB", "2000 MB"]]
+    data = as_data(measured)["slow"]["head"]
+    assert (data["peak"], data["phases"][ALL]["kept_count"], data["phases"][ALL]["kept"]["50%"]) == (400_000_000, 3, 0.002)
+    assert json.dumps(data)

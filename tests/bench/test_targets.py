@@ -1,5 +1,7 @@
 """Which targets are reached."""
 
+import dataclasses
+
 import pytest
 
 from bench.denied import Denied
@@ -7,7 +9,7 @@ from bench.figures import Sample
 from bench.pending import Pending
 from bench.rush import Rush
 from bench.scale import Scale
-from bench.slow import Attacked
+from bench.slow import ALL, COMING, QUIET, Attacked, Phase
 from bench.targets import OURS, judge
 
 
@@ -125,15 +127,21 @@ def test_domains_that_wait_are_judged_by_their_looks_and_by_who_waits_meanwhile(
 
 
 @pytest.mark.parametrize(
-    ("changes", "reached"),
+    ("changes", "there", "missed"),
     [
-        ({}, [True, True, True]),
-        ({"answers": [0.01] * 98 + [0.06] * 2}, [False, True, True]),
-        ({"peak": 1_500_000_000}, [True, False, True]),
-        ({"ended": 0}, [True, True, False]),
+        ({}, {}, None),
+        ({}, {"kept": [0.01] * 98 + [0.06] * 2}, 0),
+        ({}, {"new": [0.01] * 98 + [0.06] * 2}, 1),
+        ({"peak": 1_500_000_000}, {}, 2),
+        ({"ended": 102}, {}, 3),
     ],
 )
-def test_slow_clients_are_judged_by_what_others_notice(changes: dict[str, object], reached: list[bool]):
-    figures = {"answers": [0.01] * 199 + [0.2], "came": 20_000, "ended": 9_000, "peak": 900_000_000} | changes
-    found = judge({}, {}, None, slow={"head": Attacked(**figures)})  # type: ignore[arg-type]
-    assert [outcome.reached for outcome in found] == reached
+def test_slow_clients_are_judged_by_what_others_notice_while_all_are_there(
+    changes: dict[str, object], there: dict[str, object], missed: int | None
+):
+    quiet = Phase(kept=[0.2], new=[0.2], late=[0.0], cpu=0.1, waited=0.0)
+    busy = Phase(kept=[0.01] * 199 + [0.2], new=[0.01] * 199 + [0.2], late=[0.0], cpu=0.1, waited=0.0)
+    phases = {QUIET: quiet, COMING: quiet, ALL: dataclasses.replace(busy, **there)}  # type: ignore[arg-type]
+    figures = {"clients": 10_000, "came": 10_100, "ended": 100, "peak": 900_000_000, "proportional": 1, "kernel": 1} | changes
+    found = judge({}, {}, None, slow={"head": Attacked(phases=phases, **figures)})  # type: ignore[arg-type]
+    assert [outcome.reached for outcome in found] == [number != missed for number in range(4)]

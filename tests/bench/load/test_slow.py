@@ -1,19 +1,25 @@
 """Clients that are slow on purpose."""
 
 import asyncio
+import os
 import socket
 import ssl
-import sys
+import subprocess
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import bench.load.slow
+from bench.children import free_ports
 from bench.errors import WrongAnswer
-from bench.load.client import client_context
+from bench.load.arguments import parse
 from bench.load.sink import ANSWER, LARGE, LARGE_PATH, Taker
-from bench.load.slow import KINDS, Slow, address_of, attack, connected, control, goes_on, main
+from bench.load.slow import KINDS, THERE, Attack, Slow, address_of, careless_context, connected, goes_on
 from tests.edge.harness import self_signed
+from tests.integration.running import wait_for
 
 HOST = "slow.test"
 
@@ -65,18 +71,13 @@ class Server:
             pass  # the client went away
 
     def slow(self, **changes) -> Slow:
-        values = {"port": self.port, "root_file": self.root, "hostname": HOST, "kind": "head", "count": 3, "seconds": 0.0}
+        values = {"port": self.port, "hostname": HOST, "kind": "head", "first": 0, "count": 3, "rate": 1000.0}
         return Slow(**(values | changes))
 
 
 def waits(connection: ssl.SSLSocket) -> None:
     while connection.recv(1000):
         pass
-
-
-def answers(connection: ssl.SSLSocket) -> None:
-    while connection.recv(1000):
-        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + ANSWER)
 
 
 def test_slow_clients_come_from_many_networks():
@@ -86,50 +87,76 @@ def test_slow_clients_come_from_many_networks():
     assert len(networks) == 40
 
 
+def until(path: Callable[[], bool]) -> Callable[[], bool]:
+    """Ends once this is so, or after a minute."""
+    deadline = time.monotonic() + 60
+    return lambda: path() or time.monotonic() > deadline
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_as_many_come_as_are_wanted(tmp_path, kind):
+def test_as_many_come_as_are_wanted_and_it_is_said_when_they_are_there(tmp_path, kind, capsys):
+    said: list[str] = []
+
+    def there() -> bool:
+        said.append(capsys.readouterr().out)
+        return THERE in said[-1]
+
     with Server(tmp_path, waits) as server:
-        report = attack(server.slow(kind=kind))
+        report = Attack(server.slow(kind=kind)).run(until(there))
         assert (report.succeeded, report.failures) == (3, {})
         assert len(set(server.peers)) == 3
 
 
-def test_who_is_ended_is_noticed(tmp_path):
+def test_who_is_ended_is_followed_by_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench.load.slow, "PAUSE", 0.02)
     with Server(tmp_path, lambda connection: connection.recv(1000)) as server:
-        slow = server.slow()
-        with connected(slow, client_context(slow.root_file, "http/1.1"), 1) as client:
+        report = Attack(server.slow()).run(until(lambda: len(server.peers) > 6))
+    assert report.failures["ended"] >= 3
+    assert report.succeeded > 6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_is_ended_is_noticed(tmp_path, kind):
+    with Server(tmp_path, lambda connection: connection.recv(1000)) as server:
+        slow = server.slow(kind=kind)
+        with connected(slow, careless_context(), 1) as client:
             client.setblocking(True)
             client.recv(1)  # the server has ended it
             client.setblocking(False)
+            deadline = time.monotonic() + 60
+            while goes_on(slow, client) and time.monotonic() < deadline:  # beneath TLS there is its last word to be taken
+                pass
             assert not goes_on(slow, client)
 
 
-def test_control_counts_its_answers_and_each_fifth_is_over_a_new_connection(tmp_path):
-    with Server(tmp_path, answers) as server:
-        report = control(server.slow(kind="control", count=100, seconds=0.2))
-        assert report.succeeded == len(report.seconds) >= 20
-        assert len(server.peers) == -(-report.succeeded // 5)
+def test_clients_of_whom_none_is_let_in_void_the_run(tmp_path):
+    slow = Slow(port=free_ports(1)[0], hostname=HOST, kind="head", first=0, count=2, rate=1000.0)
+    with pytest.raises(WrongAnswer, match="only 0 were let in"):
+        Attack(slow).run(until(lambda: False))
 
 
-def test_control_without_an_answer_voids_the_run(tmp_path):
-    with Server(tmp_path, lambda connection: None) as server, pytest.raises((WrongAnswer, OSError)):
-        control(server.slow(kind="control", count=1, seconds=0.1))
+def test_the_command_line_has_all_of_it_and_the_report_comes_back(tmp_path):
+    with Server(tmp_path, waits) as server, (tmp_path / "log").open("w+b") as log:
+        environment = {**os.environ, "PYTHONPATH": str(Path(bench.__file__).parents[1])}
+        with subprocess.Popen(server.slow(count=2).command(), stdout=log, env=environment) as process:
+            wait_for(lambda: THERE in (tmp_path / "log").read_text(), "the slow clients")
+            process.terminate()
+            assert process.wait(60) == 0
+    assert parse((tmp_path / "log").read_text()).succeeded == 2
 
 
-def test_the_command_line_has_all_of_it_and_the_report_comes_back(tmp_path, monkeypatch, capsys):
-    with Server(tmp_path, waits) as server:
-        command = server.slow(count=2).command()
-        monkeypatch.setattr(sys, "argv", ["slow", *command.command[3:]])
-        main()
-    assert command.parse(capsys.readouterr().out).succeeded == 2
-
-
-class Written(asyncio.BaseTransport):
+class Written(asyncio.Transport):
     def __init__(self):
-        self.data = b""
+        self.data = bytearray()
+        self.taker: Taker | None = None
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        pass
 
     def write(self, data):
         self.data += data
+        if self.taker is not None:
+            self.taker.pause_writing()
 
 
 def test_the_origin_answers_requests_and_swallows_bodies():
@@ -139,9 +166,18 @@ def test_the_origin_answers_requests_and_swallows_bodies():
     assert not written.data
     taker.data_received(b"\r\n")
     assert written.data.endswith(b"\r\n\r\n" + ANSWER)
-    taker.data_received(f"GET {LARGE_PATH} HTTP/1.1\r\n\r\n".encode())
-    assert len(written.data) > LARGE
     before = len(written.data)
     taker.data_received(b"POST / HTTP/1.1\r\n\r\nx")
     taker.data_received(b"x")
     assert len(written.data) == before
+
+
+def test_the_origin_keeps_of_a_large_answer_what_is_not_taken():
+    taker, written = Taker(), Written()
+    taker.connection_made(written)
+    written.taker = taker
+    taker.data_received(f"GET {LARGE_PATH} HTTP/1.1\r\n\r\n".encode())
+    assert len(written.data) < LARGE / 2
+    written.taker = None
+    taker.resume_writing()
+    assert written.data.partition(b"\r\n\r\n")[2] == bytes(LARGE)
