@@ -235,7 +235,9 @@ def set_domain(
         return
     changed = answer.get("domain_config", {})
     later = "" if answer.get("published", True) else " It is stored, and will be so in a moment."
-    say(f"{changed.get('domain', host)} {_does(changed)}.{later}")
+    own = f" Its own settings: {text_of(changed['policies'])}." if policy and changed.get("policies") else ""
+    none = " It has no settings of its own now." if policy and not own else ""
+    say(f"{changed.get('domain', host)} {_does(changed)}.{own}{none}{later}")
 
 
 def _does(domain: dict[str, Any]) -> str:

@@ -10,14 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from edgeproxy.policies import Policies
+from edgeproxy.units import Size
 
 Typed = Annotated[
     list[str] | None,
     typer.Option(
         "--policy",
         metavar="NAME=VALUE",
-        help="A setting of the domain's own: hsts=365d, deny=192.0.2.0/24,2001:db8::/32, headers.x-frame-options=DENY; nothing "
-        "behind the = for what the configuration says. As often as needed.",
+        help=f"A setting of the domain's own, with a NAME of {', '.join(sorted(Policies.__struct_fields__))}: hsts=365d, "
+        "deny=192.0.2.0/24,2001:db8::/32, headers.x-frame-options=DENY, request_body=50MB; nothing behind the = for what the "
+        "configuration says. As often as needed.",
         show_default=False,
     ),
 ]
@@ -34,6 +36,7 @@ def change_of(texts: Sequence[str], before: Mapping[str, Any]) -> dict[str, Any]
             raise typer.BadParameter(f"{text!r} is not NAME=VALUE with a NAME of {', '.join(sorted(hints))}, like hsts=365d.")
         kind = _kind(hints[member])
         if dot and kind is dict and entry:
+            entry = entry.lower()
             table = change[member] if isinstance(change.get(member), dict) else dict(before.get(member) or {})
             change[member] = {key: old for key, old in table.items() if key != entry} | ({entry: value} if value else {})
         elif dot or (kind is dict and value):
@@ -55,7 +58,9 @@ def _value(kind: Any, member: str, text: str) -> Any:
     try:
         if kind is bool:
             return {"true": True, "false": False}[text]
-        return kind(text) if kind in (int, float) else text
+        if kind is int:
+            return int(Size.parse(text))
+        return float(text) if kind is float else text
     except (KeyError, ValueError):
         raise typer.BadParameter(f"{text!r} is not what {member} may be; write {_example(member, kind)}.") from None
 
@@ -63,4 +68,4 @@ def _value(kind: Any, member: str, text: str) -> Any:
 def _example(member: str, kind: Any) -> str:
     if kind is dict:
         return f"{member}.NAME=VALUE"
-    return f"{member}={ {bool: 'true or false', int: '10', float: '0.5'}.get(kind, 'VALUE') }"
+    return f"{member}={ {bool: 'true or false', int: '10MB, or a number', float: '0.5'}.get(kind, 'VALUE') }"

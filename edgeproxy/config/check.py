@@ -38,6 +38,8 @@ def together(config: Config) -> Iterator[Problem]:
     yield from _origin_fits(config)
     yield from _limits(config)
     yield from _rates(config)
+    yield from _compression(config)
+    yield from _headers(config)
 
 
 def _addresses(config: Config) -> Iterator[Problem]:
@@ -57,6 +59,19 @@ def _addresses(config: Config) -> Iterator[Problem]:
                 yield Problem(key, f"{text!r} {same} {where}; give each an address and port of its own", (other_key,))
                 break
         taken.append((key, text, host, port))
+
+
+def _compression(config: Config) -> Iterator[Problem]:
+    for name in ("codings", "types"):
+        if config.compression.enabled and not getattr(config.compression, name):
+            text = f"without {name} nothing is compressed; write some, leave the line out for those that are usual, or write "
+            yield Problem(f"compression.{name}", f"{text}enabled = false", ("compression.enabled",))
+
+
+def _headers(config: Config) -> Iterator[Problem]:
+    names = [line.partition(":")[0] for line in config.http.headers]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        yield Problem("http.headers", f"{twice[0]} is there twice, and answers get it once; write one of the two")
 
 
 def _overlap(one: str, other: str) -> bool:

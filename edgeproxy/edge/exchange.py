@@ -23,6 +23,7 @@ from edgeproxy.edge.redirect import redirect
 from edgeproxy.edge.respond import API_AWAY, Text, api_answer, moved, page, text_for
 from edgeproxy.errors import MapError
 from edgeproxy.limits import RELAY_BUFFER
+from edgeproxy.units import Size
 
 if TYPE_CHECKING:
     from edgeproxy.edge.admission import Admission
@@ -125,7 +126,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def _too_large(self, most: int) -> None:
         self.connection.worker.access.limit("request_body")
-        self.refuse(413, f"the request's body has more than {most} bytes")
+        self.refuse(413, f"the request's body has more than {Size(most)} (limits.request_body, or the domain's own)")
 
     def _route(self) -> Destination | None:
         """Where to; None where the edge has answered by itself."""

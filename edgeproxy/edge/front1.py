@@ -175,7 +175,7 @@ class Front1:
             self._incomplete(data)
             return b""
         if end > limits.request_head:
-            self._answer_alone(431, "the request's head is too large", data[:end])
+            self._answer_alone(431, f"the request's head has more than {limits.request_head} (limits.request_head)", data[:end])
             return b""
         try:
             request = parse_request(data[:end], connection.worker.request_lines, limits)
@@ -208,9 +208,9 @@ class Front1:
         if fault:
             self._answer_alone(400, fault)
         elif len(data) > limits.request_line and b"\r\n" not in data[: limits.request_line + 2]:
-            self._answer_alone(414, "request line too long")
+            self._answer_alone(414, f"the request line has more than {limits.request_line} (limits.request_line)")
         elif len(data) > limits.request_head:
-            self._answer_alone(431, "the request's head is too large")
+            self._answer_alone(431, f"the request's head has more than {limits.request_head} (limits.request_head)")
         else:
             if self._begun != self.requests:
                 self._begun = self.requests

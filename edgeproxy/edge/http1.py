@@ -83,7 +83,7 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
     """
     lines = head.split(b"\r\n")
     if len(lines) > limits.header_count + 1:
-        raise Refusal(431, f"more than {limits.header_count} header fields")
+        raise Refusal(431, f"more than {limits.header_count} header fields (limits.header_count)")
     match = _REQUEST_LINE(lines[0])
     if match is None or len(lines[0]) > limits.request_line:
         raise _request_line_fault(lines[0], limits)
@@ -117,7 +117,7 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
 def _request_line_fault(line: bytes, limits: Limits) -> Refusal:
     """What is wrong with a request line that is not taken."""
     if len(line) > limits.request_line:
-        return Refusal(414, "request line too long")
+        return Refusal(414, f"the request line has more than {limits.request_line} (limits.request_line)")
     if _OTHER_VERSION(line) is not None:
         return Refusal(505, "HTTP version not supported on this connection")
     return Refusal(400, "malformed request line")

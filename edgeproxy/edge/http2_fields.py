@@ -205,7 +205,11 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
         return head
 
     def _too_large(self) -> Refusal:
-        return Refusal(431, f"more than {self._count_limit} header fields or {self._size_limit} bytes of them")
+        return Refusal(
+            431,
+            f"more than {self._count_limit} header fields (limits.header_count), or {self._size_limit} of them "
+            "(limits.request_head)",
+        )
 
     def _head(self, pseudo: dict[bytes, bytes], host_field: bytes | None, lines: list[bytes]) -> RequestHead:
         """Checks what makes a request (RFC 9113 section 8.3.1, RFC 8441 section 4) and puts its head together."""
@@ -227,7 +231,7 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
         if _TARGET(target) is None and (target != b"*" or method != b"OPTIONS"):
             raise Malformed("invalid :path")
         if len(target) > self._line_limit:
-            raise Refusal(414, "path too long")
+            raise Refusal(414, f"the path has more than {self._line_limit} (limits.request_line)")
         if scheme.lower() not in _SCHEMES:
             raise Refusal(400, "a scheme other than https")
         if method == b"TRACE":

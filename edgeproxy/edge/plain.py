@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _TOKENS = b"/.well-known/acme-challenge/"
 _HEALTH = {b"/healthz", b"/readyz"}
-_TOO_LARGE = "the request's head is too large"
+_TOO_LARGE = "the request's head is too large (limits.request_head)"
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
@@ -45,6 +45,8 @@ class PlainConnection(asyncio.Protocol):
     """For the access log."""
     protocol = "http"
     """The same."""
+    server_name = ""
+    """The same: which name was meant is known with a request."""
 
     def __init__(self, worker: Worker, peer: str, slot: int) -> None:
         self.worker = worker

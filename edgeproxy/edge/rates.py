@@ -68,9 +68,9 @@ TEXTS: Final = {
 """What is said, by whose limit it was."""
 
 REASONS: Final = {
-    "network": "rate limit of the client's network",
-    "hostname": "rate limit of the hostname",
-    "workspace": "rate limit of the workspace",
+    "network": "rate limit of the client's network (rates.per_network, or the domain's own)",
+    "hostname": "rate limit of the hostname (rates.per_hostname, or the domain's own)",
+    "workspace": "rate limit of the workspace (rates.per_workspace)",
 }
 """The same for the operator."""
 

@@ -440,7 +440,7 @@ class Worker:
         if status in HEAD_BOUNDS:
             self.access.limit(HEAD_BOUNDS[status])
         tls, protocol, peer = connection.tls_version, connection.protocol, connection.peer
-        self.access.record("", b"-", b"-", status, size, 0.0, request_id, tls, protocol, peer, reason)
+        self.access.record(connection.server_name, b"-", b"-", status, size, 0.0, request_id, tls, protocol, peer, reason)
 
     def record_plain(
         self, connection: PlainConnection, request: RequestHead, status: int, size: int, request_id: bytes

@@ -31,6 +31,17 @@ def test_one_header_does_not_say_two_things():
     assert "choose another name" in together(rates={"exempt_header": "workspace_id"})["rates.exempt_header"]
 
 
+def test_a_field_that_answers_get_is_there_once():
+    assert "x-a is there twice" in together(http={"headers": ("x-a: 1", "x-b: 1", "x-a: 2")})["http.headers"]
+    assert together(http={"headers": ("x-a: 1", "x-b: 1")}) == {}
+
+
+def test_compression_that_compresses_nothing_is_a_fault():
+    assert "without codings nothing" in together(compression={"enabled": True, "codings": ()})["compression.codings"]
+    assert "without types nothing" in together(compression={"enabled": True, "types": ()})["compression.types"]
+    assert together(compression={"codings": ()}) == {}
+
+
 def test_an_edge_without_an_address_for_tls_is_refused():
     assert "needs an address for TLS" in together(listen={"https": ()})["listen.https"]
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -457,6 +458,11 @@ async def test_a_websocket_may_say_any_amount(tmp_path: Path, maps: MapProcess, 
         (b"GET / HTTP/1.1\r\nHost: gallery.test\r\n" + b"A: b\r\n" * 200 + b"\r\n", 431, "request_head"),
     ],
 )
-async def test_what_goes_beyond_the_bounds_of_a_head_is_counted(edge: Edge, raw: bytes, status: int, bound: str) -> None:
+async def test_what_goes_beyond_the_bounds_of_a_head_is_counted_and_told(
+    edge: Edge, raw: bytes, status: int, bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(type(edge.worker.access), "record", lambda _, *entry: told.append(entry))
     assert (await edge.exchange("gallery.test", raw)).startswith(b"HTTP/1.1 %d " % status)
     assert reached(edge, bound) == 1
+    assert [(entry[0], "(limits." in entry[-1]) for entry in told] == [("gallery.test", True)]

@@ -178,6 +178,7 @@ def test_what_is_well_formed_but_not_served_has_a_status(fields: list[Field], st
     with pytest.raises(Refusal) as caught:
         fields_for().head(fields, True)
     assert caught.value.status == status
+    assert ("(limits." in caught.value.reason) == (status in (414, 431))  # an operator finds what may be raised
 
 
 def test_cookie_crumbs_count_as_one_field() -> None:

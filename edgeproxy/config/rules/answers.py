@@ -9,6 +9,7 @@ from edgeproxy import policies
 _FRAMING = re.compile(
     r"connection|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade|content-length|sec-websocket-.*"
 )
+_READING = frozenset(("content-encoding", "content-range"))
 _NAME = re.compile(policies.HEADER_NAME).fullmatch
 
 
@@ -27,6 +28,8 @@ def removable(text: str) -> str:
         raise ValueError(f'{text[:80]!r} is no name of a header field; write one like "server"')
     if _FRAMING.fullmatch(lower):
         raise ValueError(f"{lower} says where an answer ends, or what the connection is for; leave it out")
+    if lower in _READING:
+        raise ValueError(f"{lower} says how an answer's content is to be read, and without it nobody can; leave it out")
     return lower
 
 

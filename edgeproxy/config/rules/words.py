@@ -42,17 +42,17 @@ def hook_label(text: str) -> str:
     return text
 
 
-def header(text: str) -> str:
+def header(text: str, example: str = "workspace-id") -> str:
     name = text.lower()
     if not _TOKEN.match(name):
-        raise ValueError(f'{text!r} is not a header name; write one like "workspace-id"')
+        raise ValueError(f'{text!r} is not a header name; write one like "{example}"')
     if name.replace("_", "-") in _TAKEN_HEADERS:
-        raise ValueError(f'{text!r} means something else in HTTP already; choose a name of your own, like "workspace-id"')
+        raise ValueError(f'{text!r} means something else in HTTP already; choose a name of your own, like "{example}"')
     return name
 
 
 def exempt_header(text: str) -> str:
-    name = header(text)
+    name = header(text, "edgeproxy-exempt")
     if name.replace("_", "-").startswith("x-forwarded-"):
         raise ValueError(f'{text!r} is a proxy\'s word; choose a name of your own, like "edgeproxy-exempt"')
     return name

@@ -25,7 +25,10 @@ from edgeproxy.policies import (
 
 
 def _headers(given: dict[str, str]) -> dict[str, str]:
-    return dict(header(name, value) for name, value in given.items())
+    for name, value in given.items():
+        if header(name, value)[0] != name:
+            raise ValueError(f"{name!r} has capital letters; write {name.lower()!r}")
+    return given
 
 
 def _hsts(text: str) -> str:
@@ -50,7 +53,7 @@ Networks = Annotated[
 ]
 Headers = Annotated[
     dict[
-        Annotated[str, Field(pattern=HEADER_NAME)],
+        Annotated[str, Field(json_schema_extra={"pattern": HEADER_NAME})],
         Annotated[str, Field(max_length=HEADER_VALUE, json_schema_extra={"pattern": "^([!-~]([ -~]*[!-~])?)?$"})],
     ],
     Field(

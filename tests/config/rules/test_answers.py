@@ -22,6 +22,12 @@ def test_names_are_taken_in_lower_case() -> None:
     assert removable("X-Powered-By") == "x-powered-by"
 
 
+@pytest.mark.parametrize("text", ["Content-Encoding", "content-range"])
+def test_what_says_how_an_answer_is_read_is_not_taken_out(text: str) -> None:
+    with pytest.raises(ValueError, match="how an answer's content is to be read"):
+        removable(text)
+
+
 @pytest.mark.parametrize("text", ["server: x", "a b", "Content-Length", "connection", "Sec-WebSocket-Accept", "upgrade"])
 def test_what_frames_an_answer_is_not_taken_out(text: str) -> None:
     with pytest.raises(ValueError, match="; "):
