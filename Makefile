@@ -41,6 +41,8 @@ lint: dev ## ruff, mypy, and the contracts between the parts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+# Hundreds of processes are started: where none may keep what it compiled, each compiles the whole program anew.
+unit: export PYTHONDONTWRITEBYTECODE =
 unit: dev packages
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
