@@ -24,7 +24,7 @@ from edgeproxy.errors import StateError
 from edgeproxy.published.seal import Sealer
 from edgeproxy.supervision.state import StateLock
 from tests.certificates import self_signed
-from tests.control.store.making import NOW, certificate
+from tests.control.store.making import NOW, certificate, put
 from tests.integration import born
 from tests.integration.rotate_once import rotate_once
 
@@ -49,6 +49,7 @@ def silent(_step):
 async def fill(directory: Path, config: Config, root: bytes) -> None:
     """A store with a certificate and an account key, and a map."""
     sealer, map_sealer = Sealer(keys.derive(root, "store")), Sealer(keys.derive(root, "map"))
+    put(directory, config)
     store = await Store.open(config, directory, sealer, account_sealer=Sealer(keys.derive(root, "acme")))
     try:
         await store.check_key(NOW)

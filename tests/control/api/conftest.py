@@ -55,6 +55,7 @@ from edgeproxy.published.seal import Sealer
 from edgeproxy.published.writer import MapWriter
 from tests.authorities import Authority
 from tests.control.domains.living import Guest, Zone
+from tests.control.store.making import put
 from tests.ports import free_port
 
 ROOT = Authority("Root")
@@ -243,6 +244,7 @@ async def world(tmp_path):
         webhooks=Hooks(allow=("127.0.0.0/8",)),
     )
     sealer = Sealer(b"s" * 32)
+    put(tmp_path)
     store = await Store.open(config, tmp_path, sealer, account_sealer=sealer)
     writer = MapWriter(tmp_path)
     publisher = Publisher(store, writer, ["domain.edge.example", "*.ve.ai"])

@@ -27,6 +27,7 @@ from edgeproxy.model import DomainState
 from edgeproxy.published.seal import Sealer
 from tests.control.dns.answering import scripted
 from tests.control.probe.chains import Authority, tls_server
+from tests.control.store.making import put
 from tests.integration.caexchange import Answer, Exchange
 from tests.integration.caproxy import CaProxy
 from tests.integration.servers import ChallengeTestServer, Pebble, require
@@ -48,6 +49,7 @@ def no_system_resolver(monkeypatch):
 @pytest.fixture
 async def store(tmp_path):
     sealer = Sealer(b"s" * 32)
+    put(tmp_path)
     store = await Store.open(Config(), tmp_path, sealer, account_sealer=sealer)
     await store.add_domain(HOST, "acme-store", state=DomainState.VERIFIED, actor="test", now=time.time())
     yield store

@@ -24,6 +24,7 @@ from edgeproxy.model import DomainState
 from edgeproxy.published.seal import Sealer
 from edgeproxy.published.writer import MapWriter
 from tests.control.issuance.fakeca import DIRECTORY, FakeCa, answer
+from tests.control.store.making import put
 
 MAP_KEY = b"m" * 32
 
@@ -64,6 +65,7 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     clock = Clock()
+    put(tmp_path)
     store = await Store.open(Config(), tmp_path, Sealer(b"s" * 32), account_sealer=Sealer(b"a" * 32))
     writer = MapWriter(tmp_path)
     publisher = Publisher(store, writer, ())

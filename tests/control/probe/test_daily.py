@@ -19,6 +19,7 @@ from edgeproxy.control.store import GateRoute, InternalCa, Store, StoredCertific
 from edgeproxy.model import DomainState
 from edgeproxy.published.seal import Sealer
 from tests.control.probe.chains import Authority, tls_server
+from tests.control.store.making import put
 
 
 class World:
@@ -60,6 +61,7 @@ def authority():
 async def world(tmp_path, authority):
     """Every name is served under one certificate, for a.example and *.p.example."""
     sealer = Sealer(b"s" * 32)
+    put(tmp_path)
     store = await Store.open(Config(), tmp_path, sealer, account_sealer=sealer)
     await store.save_internal_ca(InternalCa(certificate=authority.pem, key=b"unused"), time.time())
     leaf, key = authority.sign("a.example", "*.p.example")

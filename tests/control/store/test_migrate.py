@@ -20,7 +20,7 @@ from edgeproxy.control.store import DomainChange, opening, schema
 from edgeproxy.control.store.migrate import migrate
 from edgeproxy.errors import StateError
 from tests.certificates import self_signed
-from tests.control.store.making import opened
+from tests.control.store.making import anew
 
 
 def test_the_migrations_make_the_tables_of_the_schema(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_nobody_else_may_read_the_store(tmp_path: Path) -> None:
 
 
 async def test_nor_what_lies_beside_it_while_it_is_open(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+    async with anew(tmp_path) as store:
         await store.head_change()
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert modes == dict.fromkeys(("edgeproxy.db", "edgeproxy.db-wal", "edgeproxy.db-shm"), 0o600)
@@ -106,7 +106,7 @@ migrate(Path(sys.argv[1]))
     process = subprocess.run([sys.executable, "-c", program, str(path), where[step]], check=False)
     assert process.returncode == -9
     assert opening.look(path, tmp_path).version == 0
-    async with opened(tmp_path) as store:
+    async with anew(tmp_path) as store:
         assert await store.count_domains() == 0
 
 
@@ -164,7 +164,7 @@ async def test_domains_from_before_there_were_policies_have_none(tmp_path: Path,
     connection.commit()
     connection.close()
     migrate(path)
-    async with opened(tmp_path) as store:
+    async with anew(tmp_path) as store:
         before = await store.get_domain("a.example.com")
         assert before is not None
         assert before.policies == ""

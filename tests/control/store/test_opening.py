@@ -16,7 +16,7 @@ from edgeproxy.control.store import opening, schema
 from edgeproxy.errors import Fault, StateError
 from edgeproxy.model import DomainState
 from edgeproxy.published import layout
-from tests.control.store.making import NOW, opened
+from tests.control.store.making import NOW, anew
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -27,7 +27,7 @@ async def refused(directory: Path, match: str) -> StateError:
     """Opens, expects the refusal, and that nothing was written."""
     before = files(directory)
     with pytest.raises(StateError, match=match) as caught:
-        async with opened(directory):
+        async with anew(directory):
             pass
     assert files(directory) == before
     assert caught.value.fault == Fault.OPERATOR
@@ -36,7 +36,7 @@ async def refused(directory: Path, match: str) -> StateError:
 
 async def made(directory: Path, domains: int = 0) -> Path:
     """A closed store."""
-    async with opened(directory) as store:
+    async with anew(directory) as store:
         for number in range(domains):
             await store.add_domain(f"n{number}.example.com", "one", state=DomainState.VERIFIED, actor="t", now=NOW)
     return directory / "edgeproxy.db"
@@ -83,7 +83,7 @@ async def test_what_is_advised_for_a_damaged_store_leads_to_an_empty_one(tmp_pat
     await refused(tmp_path, "published. Nothing was overwritten")
     for trace in (*tmp_path.glob("edgeproxy.db*"), tmp_path / "published"):
         trace.rename(tmp_path / f"{trace.name}.away")
-    async with opened(tmp_path) as store:
+    async with anew(tmp_path) as store:
         assert await store.count_domains() == 0
 
 
@@ -124,7 +124,7 @@ async def test_a_newer_schema_that_this_program_cannot_read_is_refused(tmp_path:
 async def test_a_newer_schema_that_this_program_can_read_is_used_and_not_migrated(tmp_path: Path) -> None:
     path = await made(tmp_path, 1)
     newer(path, schema.VERSION + 5, schema.VERSION)
-    async with opened(tmp_path) as store:
+    async with anew(tmp_path) as store:
         await store.add_domain("a.example.com", "one", state=DomainState.VERIFIED, actor="t", now=NOW)
         assert await store.get_domain("n0.example.com") is not None
         assert [domain.hostname for domain in await store.list_domains(10)] == ["a.example.com", "n0.example.com"]
@@ -147,7 +147,7 @@ async def test_a_lost_store_is_refused_where_domains_were_published_from_it(tmp_
         connection.close()
     await refused(tmp_path, "missing or empty")
     shutil.rmtree(tmp_path / "published")
-    async with opened(tmp_path) as store:
+    async with anew(tmp_path) as store:
         assert await store.count_domains() == 0
 
 
@@ -186,7 +186,7 @@ from pathlib import Path
 from tests.control.store.making import *
 from edgeproxy.model import DomainState
 async def main():
-    async with opened(Path(sys.argv[1])) as store:
+    async with anew(Path(sys.argv[1])) as store:
         n = 0
         while True:
             await store.add_domain(f"n{n}.example.com", "one", state=DomainState.VERIFIED, actor="t", now=NOW)
@@ -203,7 +203,7 @@ asyncio.run(main())
     acknowledged = 24 + len(rest.split())
     if lost:
         (tmp_path / lost).unlink()
-    async with opened(tmp_path) as store:
+    async with anew(tmp_path) as store:
         count = await store.count_domains()
         assert acknowledged + 1 <= count <= acknowledged + 2
         assert await store.head_change() == count

@@ -13,27 +13,27 @@ from edgeproxy.config.structs import Config
 from edgeproxy.control import store as package
 from edgeproxy.errors import ConfigError
 from edgeproxy.model import DomainState
-from tests.control.store.making import NOW, opened
+from tests.control.store.making import NOW, anew
 
 
 async def test_what_was_saved_is_there_after_a_restart(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+    async with anew(tmp_path) as store:
         one = store.id
         await store.add_domain("a.example.com", "one", state=DomainState.VERIFIED, actor="t", now=NOW)
-    async with opened(tmp_path) as store:
+    async with anew(tmp_path) as store:
         assert store.id == one
         assert (await store.head_change(), await store.count_domains()) == (1, 1)
 
 
 async def test_the_store_lies_where_the_configuration_says(tmp_path: Path) -> None:
-    async with opened(tmp_path, Config(store=StoreSection(url="sqlite:///other.db"))):
+    async with anew(tmp_path, Config(store=StoreSection(url="sqlite:///other.db"))):
         pass
     assert (tmp_path / "other.db").exists()
 
 
 async def test_postgresql_is_refused_until_clusters_are_built(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="PostgreSQL"):
-        async with opened(tmp_path, Config(store=StoreSection(url="postgresql://db/edge"))):
+        async with anew(tmp_path, Config(store=StoreSection(url="postgresql://db/edge"))):
             pass
 
 
@@ -41,9 +41,9 @@ def test_a_start_without_a_migration_does_not_load_alembic(tmp_path: Path) -> No
     program = """
 import asyncio, sys
 from pathlib import Path
-from tests.control.store.making import opened
+from tests.control.store.making import anew
 async def main():
-    async with opened(Path(sys.argv[1])) as store:
+    async with anew(Path(sys.argv[1])) as store:
         await store.head_change()
 asyncio.run(main())
 print("alembic" in sys.modules)

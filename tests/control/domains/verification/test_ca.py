@@ -14,6 +14,7 @@ from edgeproxy.control.domains.verification import ca as module
 from edgeproxy.control.domains.verification.ca import Directories
 from edgeproxy.control.store import Store
 from edgeproxy.published.seal import Sealer
+from tests.control.store.making import put
 from tests.integration.caexchange import Answer, Exchange
 from tests.integration.caproxy import CaProxy
 from tests.integration.servers import Pebble, require
@@ -22,6 +23,7 @@ from tests.integration.servers import Pebble, require
 @pytest.fixture
 async def store(tmp_path):
     sealer = Sealer(b"s" * 32)
+    put(tmp_path)
     store = await Store.open(Config(), tmp_path, sealer, account_sealer=sealer)
     yield store
     await store.close()

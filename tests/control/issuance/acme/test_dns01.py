@@ -21,6 +21,7 @@ from edgeproxy.control.store import Store
 from edgeproxy.errors import Fault
 from edgeproxy.published.seal import Sealer
 from edgeproxy.published.writer import MapWriter
+from tests.control.store.making import put
 from tests.integration.dnsservers import SECRET, Knot, answering
 from tests.ports import free_port
 
@@ -80,6 +81,7 @@ class World:
     async def __aenter__(self):
         self.stack = contextlib.AsyncExitStack()
         config = self.config()
+        put(self.folder, config)
         self.store = await Store.open(config, self.folder, Sealer(b"s" * 32), account_sealer=Sealer(b"a" * 32))
         self.stack.push_async_callback(self.store.close)
         writer = MapWriter(self.folder)
