@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.config.monitoring import Log as LogSection
+from edgeproxy.config.structs import Config
 from edgeproxy.config.visitors import Listen, Timeouts
+from edgeproxy.control.probe.look import look
 from edgeproxy.edge.preface import Preface
 from edgeproxy.edge.proxy_protocol import SIGNATURE
 from edgeproxy.limits import Limits
@@ -222,3 +224,14 @@ async def test_who_is_asked_about_a_name_hears_of_the_client(behind: Making):
         (asked,) = [asked for asked in edge.asked if isinstance(asked, Obtain)]
         assert (asked.hostname, asked.client_ip) == ("new.example.com", "203.0.113.7")
         writer.transport.abort()
+
+
+async def test_the_edge_is_no_balancer_to_itself_when_it_looks_how_names_are_served(behind: Making) -> None:
+    async with behind() as edge:
+        own = Config(listen=Listen(https=(f"127.0.0.1:{edge.port}",), proxy_protocol=("127.0.0.0/8",)))
+        trusted = edge.client_context("http/1.1")
+        served = await look("127.0.0.1", edge.port, "gallery.test", trusted, own=own)
+        assert (served.error, bool(served.leaf)) == ("", True)
+        elsewhere = Config(listen=Listen(https=("127.0.0.1:1",), proxy_protocol=("127.0.0.0/8",)))
+        for config in (elsewhere, None):  # a balancer of this machine, say, that wants no such header
+            assert (await look("127.0.0.1", edge.port, "gallery.test", trusted, own=config)).error

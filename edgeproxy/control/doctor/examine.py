@@ -226,7 +226,7 @@ async def _served(
     at = next((port for port in ports if port.port == https and not port.error), None)
     if at is None:
         return None
-    served = await look(at.address, https, hostname, await trust_now(config, store))
+    served = await look(at.address, https, hostname, await trust_now(config, store), own=config)
     return grade(served, hostname, now, expected="" if stored is None else stored.id)
 
 

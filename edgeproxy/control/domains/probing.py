@@ -31,7 +31,7 @@ class Visitor:
         that is for the name, since a CDN may stand before the edge."""
         host, port = visitors_address(self._config)
         name, now = asked_name(hostname), self._clock()
-        served = await look(host, port, name, await self._trust.get(), seconds=HANDSHAKE_SECONDS)
+        served = await look(host, port, name, await self._trust.get(), own=self._config, seconds=HANDSHAKE_SECONDS)
         graded = grade(served, name, now)
         if graded.grade in GOOD:
             return Live(True)

@@ -117,7 +117,7 @@ class Probe:
             served = Served(at="the store", leaf=_der(stored))
         else:
             host, port = own_address(self._config)
-            served = await look(host, port, asked_name(name), await self._trust.get())
+            served = await look(host, port, asked_name(name), await self._trust.get(), own=self._config)
         return grade(served, asked_name(name), now, expected=stored.id)
 
     async def _count(self, stored: StoredCertificate, name: str) -> None:

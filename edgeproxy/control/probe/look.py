@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 import os
+import socket
 import ssl
 
 from edgeproxy.config.rules.addresses import socket_address
@@ -17,17 +20,28 @@ LABEL = "edgeproxy-probe"
 """The label that stands for a wildcard's visitors."""
 
 
-async def look(host: str, port: int, hostname: str, trusted: ssl.SSLContext, *, seconds: float = LOOK_SECONDS) -> Served:
-    """One handshake for a hostname; a second one where the first is not trusted, to see what it is. Never raises OSError."""
+_UNKNOWN = b"PROXY UNKNOWN\r\n"
+"""A PROXY protocol header by which nobody is named: who connects speaks for itself."""
+
+
+async def look(
+    host: str, port: int, hostname: str, trusted: ssl.SSLContext, *, own: Config | None = None, seconds: float = LOOK_SECONDS
+) -> Served:
+    """One handshake for a hostname; a second one where the first is not trusted, to see what it is. Never raises OSError.
+
+    `own`: the configuration of the edge on this machine. Where its listener takes the address that we come from for a
+    balancer's (`listen.proxy_protocol`), we say what a balancer's health check says.
+    """
+    introduced = own is not None and _takes_us_for_a_balancer(own, host, port)
     at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     distrust = ""
     try:
         async with asyncio.timeout(seconds):
             try:
-                leaf, length = await _handshake(host, port, hostname, trusted)
+                leaf, length = await _handshake(host, port, hostname, trusted, introduced)
             except ssl.SSLCertVerificationError as error:
                 distrust = error.verify_message or "it cannot be verified"
-                leaf, length = await _handshake(host, port, hostname, _anything())
+                leaf, length = await _handshake(host, port, hostname, _anything(), introduced)
     except TimeoutError:
         return Served(at=at, error=f"nothing came of it within {seconds:g} s")
     except ssl.SSLError as error:
@@ -48,13 +62,42 @@ def asked_name(name: str) -> str:
     return f"{LABEL}{name[1:]}" if name.startswith("*.") else name
 
 
-async def _handshake(host: str, port: int, hostname: str, context: ssl.SSLContext) -> tuple[bytes, int]:
-    _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=hostname)
+def _takes_us_for_a_balancer(own: Config, host: str, port: int) -> bool:
+    """Whether there is a listener of the edge's, if that address is this machine's: then we come from the same one."""
+    if port not in [socket_address(each)[1] for each in own.listen.https]:
+        return False
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return any(address in ipaddress.ip_network(each) for each in own.listen.proxy_protocol)
+
+
+async def _handshake(host: str, port: int, hostname: str, context: ssl.SSLContext, introduced: bool) -> tuple[bytes, int]:
+    if introduced:
+        sock = await _introduced(host, port)
+        _, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname=hostname)
+    else:
+        _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=hostname)
     try:
         found = writer.get_extra_info("ssl_object")
         return found.getpeercert(binary_form=True) or b"", _length(found)
     finally:
         writer.transport.abort()  # nobody here waits for its close_notify
+
+
+async def _introduced(host: str, port: int) -> socket.socket:
+    """A connection that has begun with the header, where it is one with this machine."""
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as on_failure:
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        on_failure.callback(sock.close)
+        sock.setblocking(False)
+        await loop.sock_connect(sock, (host, port))
+        if sock.getsockname()[0] == sock.getpeername()[0]:
+            await loop.sock_sendall(sock, _UNKNOWN)
+        on_failure.pop_all()
+    return sock
 
 
 def _length(found: ssl.SSLObject) -> int:
