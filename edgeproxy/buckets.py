@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 from array import array
@@ -18,6 +19,7 @@ def network_of(address: bytes) -> bytes:
     return address[: IPV4_PREFIX if len(address) == 4 else IPV6_PREFIX]
 
 
+@functools.lru_cache(4096)
 def network_of_literal(address: str) -> bytes:
     """The same of an IP literal; IPv4 that is mapped into IPv6 counts as IPv4. Raises ValueError for anything else."""
     ip = ipaddress.ip_address(address.partition("%")[0])

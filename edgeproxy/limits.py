@@ -63,7 +63,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Concurrent HTTP/2 streams per connection."""
 
     origin_connections: int = 1_024
-    """Open connections per worker to one origin. Above it requests wait for `timeouts.origin_connect`, then 504."""
+    """Open connections per worker to one origin. Above it requests wait for `timeouts.origin_connect`, then 504. While others
+    wait a client network (/24, /56) that has more than the fourth part of them gives some back, slow clients' first: 503, or
+    the answer is cut off. Clients in `listen.trusted_proxies` do not count."""
 
     origin_idle: int = 256
     """Idle connections per worker kept to one origin."""

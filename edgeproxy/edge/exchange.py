@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from edgeproxy.buckets import network_of_literal
 from edgeproxy.edge import forwarding
 from edgeproxy.edge.admission import NOT_ADMITTED, client_of
 from edgeproxy.edge.forwarding import Destination, origin_head
@@ -239,6 +240,16 @@ class Exchange(msgspec.Struct, eq=False):
             self._show(Instead(page="setup", reason=reason))
         else:
             self.refuse(504 if timeout else 502, reason)
+
+    @property
+    def network(self) -> bytes:
+        """Pool: whose share of the origin's connections this one counts for; b"" for a proxy's that speaks for many."""
+        return b"" if self.connection.trusted else network_of_literal(self.connection.peer)
+
+    def displaced(self, reason: str) -> None:
+        """Pool: others have waited for a connection, of which this client's network has too many."""
+        self.connection.worker.access.limit("origin_connections")
+        self.refuse(503, reason)
 
     def left_alone(self, reason: str, seconds: int) -> None:
         """Pool: the origin has failed too often to be asked just now."""

@@ -32,6 +32,13 @@ class Borrower(Protocol):
 
     request: RequestHead
 
+    @property
+    def network(self) -> bytes:
+        """Of the client: see pool.Waiter."""
+
+    def displaced(self, reason: str) -> None:
+        """Others need the connection more: see pool.Waiter."""
+
     def interim(self, head: ResponseHead) -> None:
         """A 1xx head, not 101."""
 
@@ -235,6 +242,11 @@ class OriginConnection(asyncio.BufferedProtocol):
     def asked(self) -> int:
         """Requests that were begun."""
         return self.requests % _MANY
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is not read, since the client takes nothing for now."""
+        return self._paused
 
     # the borrower's side
 

@@ -16,6 +16,7 @@ from edgeproxy.edge.upstream.budget import RetryBudget
 from edgeproxy.edge.upstream.connection import OriginConnection
 from edgeproxy.edge.upstream.dialing import Dialer
 from edgeproxy.edge.upstream.pins import PinError
+from edgeproxy.edge.upstream.shares import crowd
 from edgeproxy.edge.upstream.target import Target
 from edgeproxy.errors import EdgeError, Fault
 
@@ -28,6 +29,13 @@ IDLE_POOL_SECONDS = 300.0
 
 class Waiter(Protocol):
     """Who waits for a connection (exchange.Exchange)."""
+
+    @property
+    def network(self) -> bytes:
+        """Of the client, packed; b"" where many have its address."""
+
+    def displaced(self, reason: str) -> None:
+        """Its client's network has more than its share."""
 
     def connected(self, connection: OriginConnection) -> None:
         """Here is one; call `lend` on it at once."""
@@ -153,6 +161,8 @@ class Pool:
         """Ends what is past its deadline; False when the whole pool is of no more use."""
         while self._waiting and self._waiting[0][0] < now:
             self._waiting.popleft()[1].not_connected(f"no connection to {self.target} within the time allowed", timeout=True)
+        if self._waiting and self._room() <= 0:
+            self._share()
         asked = self._asked_before
         for connection in list(self.open):
             asked += connection.asked
@@ -167,6 +177,28 @@ class Pool:
             if self.open:
                 self._worker.task(self._follow())
         return now - self.used_at < IDLE_POOL_SECONDS
+
+    def _share(self) -> None:
+        """Has the network that holds too many connections give some back to those who wait: first those whose clients take
+        nothing of their answers. What it has waiting itself is turned away, or would get them again."""
+        lent = [(each, each.borrower) for each in self.open if each.borrower is not None]
+        network, surplus = crowd(
+            (borrower.network for _, borrower in lent),
+            (waiter.network for _, waiter in self._waiting),
+            self._worker.limits.origin_connections,
+        )
+        if not surplus:
+            return
+        reason = f"the client's network has more than its share of the connections to {self.target}"
+        waiting = list(self._waiting)
+        self._waiting = deque(entry for entry in waiting if entry[1].network != network)
+        for _, waiter in waiting:
+            if waiter.network == network:
+                waiter.displaced(reason)
+        holders = [pair for pair in lent if pair[1].network == network]
+        holders.sort(key=lambda pair: (not pair[0].paused, pair[0].since))
+        for _, borrower in holders[:surplus]:
+            borrower.displaced(reason)
 
     async def _follow(self) -> None:
         """Has connections to addresses that are not the origin's any more serve no further request."""

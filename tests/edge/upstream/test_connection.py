@@ -244,8 +244,13 @@ class Borrowing:
         self.connection: OriginConnection | None = None
         self.at_first: Callable[[], None] = lambda: None
 
+    network = b""
+
     def connected(self, connection: OriginConnection) -> None:
         self.connection = connection
+
+    def displaced(self, reason: str) -> None:
+        self.told.append(reason)
 
     def not_connected(self, reason: str, *, timeout: bool) -> None:
         self.told.append(reason)

@@ -82,8 +82,13 @@ class Waiter:
         self.pool, self.next = pool, next
         self.told: list[str] = []
 
+    network = b""
+
     def connected(self, connection: OriginConnection) -> None:
         self._note("connected")
+
+    def displaced(self, reason: str) -> None:
+        self._note("displaced")
 
     def not_connected(self, reason: str, *, timeout: bool) -> None:
         self._note("timeout" if timeout else "failed")
