@@ -21,6 +21,7 @@ import ngh2
 
 from edgeproxy.edge.headers import Field, RequestHead, trailer_lines
 from edgeproxy.edge.http1 import MAX_TRAILERS, Refusal
+from edgeproxy.edge.http2_budget import Budget
 from edgeproxy.edge.http2_fields import Malformed, Repeated, RequestFields
 from edgeproxy.limits import (
     HTTP2_CHATTER,
@@ -49,8 +50,9 @@ MAX_FRAME: Final = 16 * 1024
 
 _GOAWAY = b"\x07\0\0\0\0\0"
 _LAST_STREAM = b"\x7f\xff\xff\xff"
+_RESETS: Final = "too many streams were reset"
 _FLOODED = {
-    INTERNAL_ERROR: "too many streams were reset",
+    INTERNAL_ERROR: _RESETS,
     ENHANCE_YOUR_CALM: "too many malformed messages or frames without effect",
 }
 """With which code the engine ends a connection beyond HTTP2_RESETS and HTTP2_GLITCHES, and the reason, which it leaves out."""
@@ -139,6 +141,7 @@ class Http2Server:
         "_malformed",
         "_open",
         "_plain",
+        "_resets",
         "_sink",
         "_taken",
         "_trailer_count",
@@ -170,6 +173,8 @@ class Http2Server:
         """It is over since the client broke the protocol or went beyond a bound: it may still be sending."""
         self._chatter, self._chatter_at = float(HTTP2_CHATTER[0]), 0.0
         """Frames of HTTP2_CHATTER that the client may still send, and when that was worked out."""
+        self._resets: Budget | None = None
+        """Of HTTP2_RESETS, from the first on."""
         self._granted = 65535
         """Bytes of content that the client has ever let us send, over all streams."""
         self._taken = 0
@@ -216,7 +221,7 @@ class Http2Server:
             # Known first: with that event the engine takes no more calls, and what stands before it may lead to some.
             self._close(events[-1].error_code)
         wider = False
-        chatter = 0
+        chatter = reset = 0
         plain = self._plain
         for event in events:
             kind = type(event)
@@ -232,6 +237,8 @@ class Http2Server:
                     self._request(event.stream_id, event.headers, event.end_stream)
             elif kind is ngh2.StreamClosed:
                 self._closed((event,))
+                if event.stream_id == reset:
+                    self._count_reset(now)
             elif kind is ngh2.DataReceived:
                 content, end = event.data, event.end_stream
                 self._body(event.stream_id, content, end)
@@ -240,7 +247,9 @@ class Http2Server:
                 self._trailers(event.stream_id, event.headers)
             else:
                 chatter += 1
-                if kind is ngh2.WindowUpdated:
+                if kind is ngh2.StreamReset:
+                    reset = event.stream_id
+                elif kind is ngh2.WindowUpdated:
                     wider = True
                     if not event.stream_id:
                         self._granted += event.increment
@@ -262,6 +271,14 @@ class Http2Server:
         if left < 0:
             self._close(ENHANCE_YOUR_CALM)
             raise Http2Error(ENHANCE_YOUR_CALM, "too many frames that bring neither a request nor content")
+
+    def _count_reset(self, now: float) -> None:
+        # The engine counts them too, and then queues a GOAWAY. Until that is sent it goes on taking requests: all that the loop
+        # reads in one turn, which may be two megabytes of them.
+        resets = self._resets = self._resets or Budget(*HTTP2_RESETS)
+        if not self.ended and not resets.take(now):
+            self._close(ENHANCE_YOUR_CALM)
+            raise Http2Error(ENHANCE_YOUR_CALM, _RESETS)
 
     def _over(self, error: ngh2.NGH2Error) -> Http2Error:
         code = ENHANCE_YOUR_CALM if isinstance(error, ngh2.DenialOfServiceError) else PROTOCOL_ERROR

@@ -61,6 +61,26 @@ def test_rapid_reset_ends_the_connection() -> None:
     assert len(client.sink.requests) <= 2 * HTTP2_RESETS[0]
 
 
+def test_rapid_reset_within_one_turn_of_the_loop_is_bounded_too() -> None:
+    """The loop may read a socket thirty times before anything is sent: see Front2.flush_soon."""
+    client = RawClient()
+    client.server.data_to_send()
+
+    def pairs(begin: int) -> bytes:
+        streams = range(begin, begin + 200, 2)
+        return b"".join(client.headers(each, GET).serialize() + RstStreamFrame(each, CANCEL).serialize() for each in streams)
+
+    def attack() -> None:
+        for begin in range(1, 10_000, 200):
+            client.server.receive(pairs(begin), 0.0)
+
+    with pytest.raises(Http2Error) as caught:
+        attack()
+    assert b"too many streams were reset" in caught.value.last_words
+    assert len(client.sink.requests) <= HTTP2_RESETS[0] + 100
+    assert client.server.ended
+
+
 def test_resets_provoked_from_us_end_the_connection_too() -> None:
     """CVE-2025-8671: the client makes the server reset its streams."""
     client = RawClient()
