@@ -46,6 +46,7 @@ def status(json: Json = False, socket: Socket = None) -> None:
             "certificates": found.get("certificates") or "none",
             "served": found.get("served", {}).get("grades") or "not looked at yet",
             **_issuance(found.get("issuance") or {}),
+            "refused": found.get("refused") or "nothing",
             "published map": f"{behind} changes behind" if behind else f"change {reached['change']}" if reached else "unknown",
         }
     )

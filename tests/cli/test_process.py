@@ -50,6 +50,14 @@ def test_status_tells_faults(cli, edge):
     assert "Fault in store, since 2026-11-21T00:00:00Z: The disk is full." in err
 
 
+def test_status_tells_what_was_refused_and_by_which_bound(cli, edge):
+    edge.answers["GET /api/v1/admin/status"] = (200, {**STATUS, "refused": {"rates.per_network": 5, "limits.request_body": 2}})
+    lines = [" ".join(line.split()) for line in cli("status")[1].splitlines()]
+    assert "refused rates.per_network 5, limits.request_body 2" in lines
+    edge.answers["GET /api/v1/admin/status"] = (200, STATUS)
+    assert "refused nothing" in [" ".join(line.split()) for line in cli("status")[1].splitlines()]
+
+
 def test_status_tells_how_names_are_served(cli, edge):
     bad = {"hostname": "a.test", "grade": "expired", "detail": "The certificate of a.test has expired.", "seen_at": "2026"}
     served = {"grades": {"good": 7, "expired": 1}, "worst": [bad]}

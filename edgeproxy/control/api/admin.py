@@ -15,6 +15,7 @@ from edgeproxy.control.api.problems import Refused
 from edgeproxy.control.api.shapes import certain_moment, moment
 from edgeproxy.control.issuance.budget import KINDS
 from edgeproxy.control.metrics import SILENT_SECONDS
+from edgeproxy.control.refused import refused
 from edgeproxy.errors import EdgeError, Fault
 
 if TYPE_CHECKING:
@@ -149,6 +150,11 @@ class StatusOut(BaseModel):
     )
     issuance: IssuanceOut | None
     served: ServedOut = ServedOut()
+    refused: dict[str, int] = Field(
+        default={},
+        description="Connections and requests that were refused since the controller began, by the key of the configuration "
+        "that bounds them, the most first; a domain's own bounds count with those of all",
+    )
     map: MapOut | None
     faults: list[FaultOut] = Field(description="What does not work; empty is good")
 
@@ -188,6 +194,7 @@ async def status(request: Request) -> StatusOut:
         uploads_ending=ending,
         issuance=issuance,
         served=served,
+        refused=refused(context.metrics.totals.sums()),
         map=map_state,
         faults=_faults(context),
     )

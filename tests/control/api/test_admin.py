@@ -19,7 +19,8 @@ ADMIN = "/api/v1/admin"
 
 async def test_status_tells_what_runs(world):
     now = time.time()
-    world.context.metrics.report(Report(worker=0, pid=10, counters={"connections|idle": 4.0}, generation=7), now)
+    counted = {"connections|idle": 4.0, "rate_limited_total|network": 2.0, "limits_reached_total|request_body": 3.0}
+    world.context.metrics.report(Report(worker=0, pid=10, counters=counted, generation=7), now)
     world.context.metrics.report(Report(worker=1, pid=11, counters={}, draining=True), now)
     world.context.metrics.report(Report(worker=2, pid=12, counters={}), now - 60)
     await world.client.post("/api/v1/infrastructure/domains", json={"domain": "a.example.com", "workspace_id": "w"})
@@ -36,6 +37,7 @@ async def test_status_tells_what_runs(world):
     ]
     assert status["workers"][0]["connections"] == 4
     assert status["workers"][0]["generation"] == 7
+    assert list(status["refused"].items()) == [("limits.request_body", 3), ("rates.per_network", 2)]
     assert status["domains"] == {"verified": 1}
     assert status["certificates"]["valid"] == 1
     next_turn = datetime.fromisoformat(status["issuance"].pop("next_turn_at")).timestamp()
