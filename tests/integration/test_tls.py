@@ -2,10 +2,12 @@
 
 import socket
 import ssl
+import struct
 import subprocess
 
 import pytest
 
+from tests.hellos import extension, hello, server_name, signature_algorithms, versions
 from tests.integration.nginx import NAME, WORKSPACE
 from tests.integration.running import PATIENCE, Running, wait_for
 from tests.integration.visitors import TlsClient, seen
@@ -165,9 +167,18 @@ def test_weak_curves_are_not(edge, group):
     assert "Cipher is (NONE)" in output or "error with command" in output.lower()
 
 
-@pytest.mark.skipif(ssl.OPENSSL_VERSION_INFO < (3, 5), reason="this OpenSSL has no post-quantum groups")
-def test_the_hybrid_post_quantum_group_is_agreed_on(edge):
-    assert "Verify return code: 0 (ok)" in _s_client(edge, "-tls1_3", "-groups", "X25519MLKEM768")
+def test_the_hybrid_post_quantum_group_is_chosen_where_openssl_has_it(edge):
+    """A client that has both groups, and guesses neither, is told which one the edge wants."""
+    hybrid, plain = 0x11EC, 0x001D
+    groups = extension(10, struct.pack(">3H", 4, plain, hybrid))
+    guesses = extension(51, b"\0\0")
+    sent = hello(server_name(NAME.encode()), groups, signature_algorithms(0x0403, 0x0804), versions(0x0304), guesses)
+    with socket.create_connection((edge.host, edge.https_port), PATIENCE) as client:
+        client.sendall(sent)
+        answer = client.recv(1000)
+    assert answer[5] == 2  # a ServerHello; this one asks for another ClientHello
+    wanted = hybrid if ssl.OPENSSL_VERSION_INFO >= (3, 5) else plain
+    assert extension(51, struct.pack(">H", wanted)) in answer
 
 
 @pytest.mark.parametrize(
