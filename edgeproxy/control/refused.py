@@ -15,7 +15,7 @@ _CONNECTIONS: Final = {
     "overloaded": "limits.waiting_handshakes",
     "no_proxy_header": "listen.proxy_protocol",
 }
-"""Results of handshakes that are refusals. "limited" is left out: it does not tell which of two bounds on new names that was."""
+"""Results of handshakes that are refusals, but for "limited": which of two bounds on new names that was it does not tell."""
 
 
 def refused(sums: Mapping[Key, float]) -> dict[str, int]:
