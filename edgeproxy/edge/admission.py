@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from edgeproxy.edge.forwarding import without_port
 from edgeproxy.edge.respond import Text
 from edgeproxy.errors import Fault
 from edgeproxy.policies import Policies
@@ -82,7 +83,7 @@ def client_of(peer: str, sent: Iterable[tuple[bytes, bytes]], trusted: Sequence[
     found = peer
     for text in reversed(chain.split(",") if chain else []):
         try:
-            address: Address = ipaddress.ip_address(text.strip())
+            address: Address = ipaddress.ip_address(without_port(text))
         except ValueError:
             return found
         found = str(address)

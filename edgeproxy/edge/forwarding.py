@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}\Z").match
 _MAX_CHAIN = 2048
+_WITH_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?\Z").match
 _LENGTH_WANTED = frozenset((b"POST", b"PUT", b"PATCH"))
 """Methods whose empty body is said to be empty (RFC 9110 section 8.6): some origins answer 411 otherwise."""
 
@@ -47,12 +48,19 @@ def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     return any(ip in network for network in trusted)
 
 
+def without_port(text: str) -> str:
+    """An element of X-Forwarded-For as an address: some balancers write the client's port behind it, and IPv6 in brackets."""
+    text = text.strip()
+    match = _WITH_PORT(text)
+    return match[1] or match[2] if match is not None else text
+
+
 def client_of(sent: Sequence[tuple[bytes, bytes]], trusted: Sequence[Network]) -> str:
     """The client that a chain of trusted proxies tells of: the last address of X-Forwarded-For that is none of theirs. Empty
     where there is none, or what stands there is no address."""
     chain = b",".join(value for name, value in sent if name == b"x-forwarded-for")[-_MAX_CHAIN:]
     for part in reversed(chain.decode("latin-1").split(",")):
-        address = part.strip()
+        address = without_port(part)
         try:
             ipaddress.ip_address(address)
         except ValueError:
