@@ -65,7 +65,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     origin_connections: int = 1_024
     """Open connections per worker to one origin. Above it requests wait for `timeouts.origin_connect`, then 504. While others
     wait a client network (/24, /56) that has more than the fourth part of them gives some back, slow clients' first: 503, or
-    the answer is cut off. Clients in `listen.trusted_proxies` do not count."""
+    the answer is cut off. Requests whose body is still to come have at most half of them, and those of one such network half of
+    that: above it they wait as long for others to end or for the rest of their body, then 503. Clients in
+    `listen.trusted_proxies` do not count."""
 
     origin_idle: int = 256
     """Idle connections per worker kept to one origin."""
@@ -151,6 +153,10 @@ CHANNEL_MESSAGE = 64 * 1024
 
 CHANNEL_QUEUE = 1_000
 """Messages to a child that may wait until it reads; then it counts as hung."""
+
+UPLOADS_SHARE = 2
+"""Requests whose body is still to come hold at most one in so many of an origin's connections (limits.origin_connections):
+however slowly bodies come, whoever sends none, or has sent all of it, finds a connection."""
 
 LISTEN_BACKLOG = 4_096
 """Connections that may wait to be accepted, per listening address; the kernel takes the lower of this and

@@ -119,11 +119,8 @@ class Exchange(msgspec.Struct, eq=False):
         pool = destination.route.pool
         if pool is None or pool.closed:
             pool = self._pool_of(destination.route)
-        if pool.idle:
-            self.connected(pool.idle.pop())
-        else:
-            self._pool = pool
-            pool.wait(self)
+        self._pool = pool
+        pool.uploads.begin(self)
 
     def _too_large(self, most: int) -> None:
         self.connection.worker.access.limit("request_body")
@@ -228,6 +225,8 @@ class Exchange(msgspec.Struct, eq=False):
         self._pool = None
         self.origin = connection
         whole = self.body_complete
+        if not whole:
+            connection.pool.uploads.lent(self, connection)
         head = origin_head(self.request, self.destination, self.request_id)  # type: ignore[arg-type]  # found in `start`
         connection.lend(self, head, whole, self.room())
         if not whole:
@@ -247,7 +246,7 @@ class Exchange(msgspec.Struct, eq=False):
         return b"" if self.connection.trusted else network_of_literal(self.connection.peer)
 
     def displaced(self, reason: str) -> None:
-        """Pool: others have waited for a connection, of which this client's network has too many."""
+        """Pool: others have waited for a connection, of which this client's network, or slow uploads, have too many."""
         self.connection.worker.access.limit("origin_connections")
         self.refuse(503, reason)
 
@@ -259,6 +258,11 @@ class Exchange(msgspec.Struct, eq=False):
             self._show(Instead(page="setup", reason=reason))
         else:
             self.refuse(503, reason, msgspec.structs.replace(text_for(503), retry_after=seconds))
+
+    def more_came(self) -> None:
+        """A part of a body that no connection is there for yet."""
+        if self._pool is not None and self.request_whole:
+            self._pool.uploads.came(self)
 
     def body(self, data: bytes) -> None:
         """A part of the request's body, or of a tunnel. Only between release_body and hold_body."""
@@ -283,6 +287,7 @@ class Exchange(msgspec.Struct, eq=False):
                 return
             origin.send(last_chunk(kept))
         origin.request_sent = True
+        origin.pool.uploads.ended(origin)
 
     # respond: what the origin's connection calls
 
@@ -480,6 +485,11 @@ class Exchange(msgspec.Struct, eq=False):
 
     def room(self) -> int:
         """Bytes of the answer that the client takes at first; 0: none before `client_ready`."""
+        raise NotImplementedError
+
+    @property
+    def request_whole(self) -> bool:
+        """Whether the whole request has come, though the origin may have yet to take the end of its body."""
         raise NotImplementedError
 
     def release_body(self) -> None:

@@ -111,6 +111,10 @@ class Exchange1(Exchange, eq=False):
     def room(self) -> int:
         return 0 if self.connection.full else RELAY_BUFFER
 
+    @property
+    def request_whole(self) -> bool:
+        return self.front is not None and self.front.body_here
+
     def release_body(self) -> None:
         if self.front is not None:
             self.front.release_body(self)

@@ -92,6 +92,8 @@ class Exchange2(Exchange, eq=False):
             incoming.ended, incoming.trailers = True, trailers
             if not incoming.held:
                 self._end_body(incoming)
+            else:
+                self.more_came()
 
     def gone(self) -> None:
         """The stream is over, or the connection."""
@@ -128,7 +130,6 @@ class Exchange2(Exchange, eq=False):
 
     @property
     def request_whole(self) -> bool:
-        """Whether the whole request has come, though the origin may have yet to take the end of its body."""
         return not self.tunnel and (self.incoming is None or self.incoming.ended)
 
     def check(self, now: float, byte_seconds: float) -> None:

@@ -70,6 +70,20 @@ class Front1:
         """The client has sent more than the request under way: it may go on sending."""
         return bool(self._buffer)
 
+    @property
+    def body_here(self) -> bool:
+        """Whether the whole body of a request lies here of which its origin has taken nothing yet."""
+        if self._decoder is None:
+            return len(self._buffer) >= self._left
+        if not self._buffer.endswith(b"\r\n\r\n"):
+            return False
+        decoder = ChunkedDecoder()
+        try:
+            decoder.feed(self._buffer)
+        except ChunkError:
+            return True  # all that there will ever be of it
+        return decoder.done
+
     # from the connection
 
     def received(self, data: bytes) -> None:
@@ -82,6 +96,8 @@ class Front1:
             self._buffer += data
             if len(self._buffer) > WRITE_HIGH_WATER:
                 self.connection.pause_reading()
+            if self._held and exchange is not None:
+                exchange.more_came()
         else:
             self._body(exchange, data)
 

@@ -18,6 +18,7 @@ from edgeproxy.edge.upstream.dialing import Dialer
 from edgeproxy.edge.upstream.pins import PinError
 from edgeproxy.edge.upstream.shares import crowd
 from edgeproxy.edge.upstream.target import Target
+from edgeproxy.edge.upstream.uploads import Uploads
 from edgeproxy.errors import EdgeError, Fault
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Pool:
         self.open: set[OriginConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._waiting: deque[tuple[float, Waiter]] = deque()
+        self.uploads = Uploads(worker, self)
+        """Where a request begins that has a body."""
         self.beginning = Beginning()
         """What its answers have in common."""
         self.used_at = worker.now
@@ -75,7 +78,7 @@ class Pool:
     @property
     def unused(self) -> bool:
         """Nothing is connected, and nobody waits."""
-        return not (self.open or self._waiting or self._connecting)
+        return not (self.open or self._waiting or self._connecting) and self.uploads.unused
 
     def wait(self, waiter: Waiter) -> None:
         """Calls `waiter` back when a connection is there, or cannot be had in `timeouts.origin_connect`."""
@@ -88,6 +91,8 @@ class Pool:
 
     def forget(self, waiter: Waiter) -> None:
         """The waiter has gone."""
+        if self.uploads.gone(waiter):
+            return
         for entry in self._waiting:
             if entry[1] is waiter:
                 self._waiting.remove(entry)
@@ -127,6 +132,7 @@ class Pool:
         for connection in [each for each in self.open if each.borrower is None]:
             connection.abandon()
         for _, waiter in waiting:
+            self.uploads.ended(waiter)
             waiter.left_alone(self._left_alone, self.breaker.seconds_left(worker.now))
 
     def retry(self) -> bool:
@@ -144,6 +150,7 @@ class Pool:
         now = self._worker.now
         if self.breaker.admits(now):
             return False
+        self.uploads.ended(waiter)
         waiter.left_alone(self._left_alone, self.breaker.seconds_left(now))
         return True
 
@@ -151,6 +158,8 @@ class Pool:
         """A connection that is closed."""
         if connection in self.open:  # told twice of most
             self.open.remove(connection)
+            if not connection.request_sent:
+                self.uploads.ended(connection)
             self._asked_before += connection.asked
         with contextlib.suppress(ValueError):
             self.idle.remove(connection)
@@ -160,7 +169,8 @@ class Pool:
     def sweep(self, now: float) -> bool:
         """Ends what is past its deadline; False when the whole pool is of no more use."""
         while self._waiting and self._waiting[0][0] < now:
-            self._waiting.popleft()[1].not_connected(f"no connection to {self.target} within the time allowed", timeout=True)
+            self._fail(self._waiting.popleft()[1], f"no connection to {self.target} within the time allowed", timeout=True)
+        self.uploads.sweep(now)
         if self._waiting and self._room() <= 0:
             self._share()
         asked = self._asked_before
@@ -269,7 +279,11 @@ class Pool:
         waiter = self._next_for(connection)
         self.failed(reason)
         if waiter is not None:
-            waiter.not_connected(reason, timeout=timeout)
+            self._fail(waiter, reason, timeout=timeout)
+
+    def _fail(self, waiter: Waiter, reason: str, *, timeout: bool) -> None:
+        self.uploads.ended(waiter)
+        waiter.not_connected(reason, timeout=timeout)
 
     # what a pool does otherwise that keeps clients apart
 
