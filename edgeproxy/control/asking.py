@@ -63,14 +63,24 @@ class Asker:
         self._timeout = timeout
         self.asked = 0
         """Requests sent so far."""
-        # trust_env off: a proxy for the way out of the building must not get the questions to a server inside it
-        self._client = httpx2.AsyncClient(
-            transport=transport,
-            timeout=float(timeout),
-            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30),
-            trust_env=False,
-            headers={"accept": "application/json, */*;q=0.5", "user-agent": "edgeproxy", "accept-encoding": "identity"},
-        )
+        self._connections = connections
+        self._transport = transport
+        self._client: httpx2.AsyncClient | None = None
+
+    def _asking(self) -> httpx2.AsyncClient:
+        """Its client. Made at the first question: to read the roots that the machine trusts costs 60 ms of CPU, and most
+        ask nobody."""
+        if self._client is None:
+            most = self._connections
+            # trust_env off: a proxy for the way out of the building must not get the questions to a server inside it
+            self._client = httpx2.AsyncClient(
+                transport=self._transport,
+                timeout=float(self._timeout),
+                limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=30),
+                trust_env=False,
+                headers={"accept": "application/json, */*;q=0.5", "user-agent": "edgeproxy", "accept-encoding": "identity"},
+            )
+        return self._client
 
     async def get(self, url: str, parameters: Mapping[str, str]) -> Answer:
         """The answer to GET {url}, with parameters beside those that it has. Raises NoAnswer."""
@@ -78,7 +88,7 @@ class Asker:
         self.asked += 1
         try:
             # httpx2's own timeouts are per read: a server that sends a byte a second would hold a place for ever
-            async with asyncio.timeout(self._timeout), self._client.stream("GET", whole) as response:
+            async with asyncio.timeout(self._timeout), self._asking().stream("GET", whole) as response:
                 body = b""
                 async for piece in response.aiter_raw():
                     body += piece
@@ -93,4 +103,5 @@ class Asker:
 
     async def close(self) -> None:
         """Ends its connections."""
-        await self._client.aclose()
+        if self._client is not None:
+            await self._client.aclose()
