@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 Fields = list[tuple[bytes, bytes]]
+BODY_LATE: Final = "the request's body came too slowly, or not on (limits.client_rate over timeouts.client_body)"
+"""Why a request ends with 408, for the operator."""
+
 ANY_SIZE: Final = 1 << 62
 
 

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
 
 from edgeproxy.edge import pace
-from edgeproxy.edge.exchange import Exchange, Fields
+from edgeproxy.edge.exchange import BODY_LATE, Exchange, Fields
 from edgeproxy.edge.http2 import INTERNAL_ERROR
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Exchange2(Exchange, eq=False):
             incoming.look(now, self.bytes_in, byte_seconds, timeouts.client_body)
             if incoming.due < now:
                 worker.count_timeout("client_body")
-                self.refuse(408, "the request's body did not come in time")
+                self.refuse(408, BODY_LATE)
 
     # the request's body
 

@@ -6,6 +6,7 @@ import re
 from time import perf_counter, time
 from typing import TYPE_CHECKING
 
+from edgeproxy.edge.exchange import BODY_LATE
 from edgeproxy.edge.exchange1 import Exchange1, exchange1
 from edgeproxy.edge.headers import ResponseHead, accept_in
 from edgeproxy.edge.http1 import (
@@ -147,12 +148,12 @@ class Front1:
         if exchange is None:
             if self._buffer:
                 connection.worker.count_timeout("client_header")
-                self._answer_alone(408, "the request's head did not come in time")
+                self._answer_alone(408, "the request's head did not come in time (timeouts.client_header)")
             else:
                 connection.close()
         elif not exchange.body_complete and not self._held:
             connection.worker.count_timeout("client_body")
-            exchange.refuse(408, "the request's body did not come in time")
+            exchange.refuse(408, BODY_LATE)
         elif connection.full:
             connection.worker.count_timeout("write")
             connection.abort()

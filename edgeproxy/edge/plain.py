@@ -108,7 +108,7 @@ class PlainConnection(asyncio.Protocol):
         """The client was too slow."""
         if self._buffer and not self.closing:
             self.worker.count_timeout("client_header")
-            self._refuse(408, "the request's head did not come in time")
+            self._refuse(408, "the request's head did not come in time (timeouts.client_header)")
         else:
             self.abort()
 

@@ -22,6 +22,7 @@ from edgeproxy.units import Duration
 from tests.edge.client2 import Client2, connected, get
 from tests.edge.flow import flowing, held, settled
 from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with, until
+from tests.edge.visiting import following
 
 POST = get(method="POST")
 WEBSOCKET = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *get("/chat")[1:], (b"sec-websocket-version", b"13")]
@@ -464,9 +465,12 @@ async def test_an_origin_that_does_not_close_a_websocket_after_its_client_is_lef
 async def test_an_upload_that_stops_is_given_up(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
     edge = edge_with(tmp_path, maps, origin[1], timeouts=SHORT)
     async with edge.running(), connected(edge) as client:
+        told = following(edge)
         number = client.request([*POST, (b"content-length", b"100")])
         client.send(number, b"x")
         assert (await client.answer(number)).status == 408
+        await until(lambda: told)
+        assert "(limits.client_rate over timeouts.client_body)" in told[0].error
 
 
 async def test_a_silent_websocket_is_ended(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
