@@ -97,7 +97,7 @@ def lines(address: str, authority: bytes, protocol: bytes, *, scheme: bytes = b"
             scheme,
             b"\r\nvia: ",
             protocol,
-            b" edgeproxy\r\n",
+            b" edgeproxy\r\ncdn-loop: edgeproxy\r\n",
         )
     )
 
@@ -118,7 +118,12 @@ def trusted_lines(
     element = b"for=" + node(address) + b";host=" + quoted + b";proto=https"
     forwarded = b", ".join([*said.pop(b"forwarded", []), element])[-_MAX_CHAIN:]
     ids = said.pop(b"x-request-id", [])
-    out = [b"x-forwarded-for: " + chain, b"forwarded: " + forwarded, b"via: " + protocol + b" edgeproxy"]
+    out = [
+        b"x-forwarded-for: " + chain,
+        b"forwarded: " + forwarded,
+        b"via: " + protocol + b" edgeproxy",
+        b"cdn-loop: edgeproxy",
+    ]
     said.setdefault(b"x-forwarded-proto", [b"https"])
     said.setdefault(b"x-forwarded-host", [authority])
     out += [name + b": " + value for name, values in said.items() for value in values[:1]]

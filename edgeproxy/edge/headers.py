@@ -34,6 +34,8 @@ REFUSE = 9
 MAX_FORWARDS = 10
 COOKIE = 11
 """A Set-Cookie that was changed: the field says what goes on."""
+LOOP = 12
+"""CDN-Loop (RFC 8586): passed on, unless the request has come through here too often."""
 
 Meaning = tuple[int, bytes, bytes]
 """(meaning, lower-case name, value)"""
@@ -75,6 +77,7 @@ _REQUEST_MEANINGS = {
     b"expect": EXPECT,
     b"upgrade": UPGRADE,
     b"max-forwards": MAX_FORWARDS,
+    b"cdn-loop": LOOP,
     **dict.fromkeys(_HOP_BY_HOP, DROP),
 }
 _RESPONSE_MEANINGS = {

@@ -21,6 +21,7 @@ from edgeproxy.edge.headers import (
     LENGTH,
     LENGTH_CHUNKED,
     LENGTH_UNTIL_CLOSE,
+    LOOP,
     MAX_FORWARDS,
     NO_OPTIONS,
     TOKEN,
@@ -63,6 +64,8 @@ _NOT_NOMINATED = frozenset((b"close", b"upgrade", b"host", b"content-length", b"
 
 _VERSION = b"HTTP/1."
 MAX_CHUNK_LINE = 256
+MAX_PASSES = 3
+"""How often a request may have come through an edge like this one."""
 MAX_TRAILERS = 8 * 1024
 _REASONS = {status.value: status.phrase.encode("ascii") for status in http.HTTPStatus}
 
@@ -155,6 +158,7 @@ def _apply(said: list[Meaning], request: RequestHead, lines: list[bytes]) -> fro
     Raises Refusal."""
     options = NO_OPTIONS
     length = -1
+    passes = 0
     chunked = expect = websocket = False
     for kind, name, value in said:
         if kind == LENGTH:
@@ -178,6 +182,9 @@ def _apply(said: list[Meaning], request: RequestHead, lines: list[bytes]) -> fro
             websocket = value.lower() == b"websocket"
         elif kind == MAX_FORWARDS:
             lines.append(max_forwards_line(request.method, value))
+        elif kind == LOOP:
+            passes = passes_until(passes, value)
+            lines.append(b"cdn-loop: " + value)
         else:
             raise Refusal(400, "malformed header field")
     if chunked and length >= 0:
@@ -201,6 +208,18 @@ def max_forwards_line(method: bytes, value: bytes) -> bytes:
     if int(value) == 0:  # the edge itself is asked, and has nothing to say
         raise Refusal(501, "OPTIONS for the edge itself")
     return b"max-forwards: %d" % (int(value) - 1)
+
+
+def passes_until(passes: int, value: bytes) -> int:
+    """How often a request has been at an edge like this one, by `passes` and one more CDN-Loop field; raises Refusal.
+
+    A domain's origin may be a name that leads here again (RFC 8586 section 1): each request would become as many as one address
+    may have connections. Some passes are right: an edge before another one is no loop.
+    """
+    passes += sum(each.partition(b";")[0].strip(b" \t").lower() == b"edgeproxy" for each in value.split(b","))
+    if passes > MAX_PASSES:
+        raise Refusal(508, f"it has come through an edge {passes} times: does the domain's origin lead here again?")
+    return passes
 
 
 def _upgraded(request: RequestHead) -> bool:

@@ -15,6 +15,7 @@ from edgeproxy.edge.headers import (
     HOST,
     KEEP,
     LENGTH,
+    LOOP,
     MAX_FORWARDS,
     REFUSE,
     TOKEN,
@@ -23,7 +24,7 @@ from edgeproxy.edge.headers import (
     RequestLines,
     parse_authority,
 )
-from edgeproxy.edge.http1 import Refusal, max_forwards_line
+from edgeproxy.edge.http1 import Refusal, max_forwards_line, passes_until
 from edgeproxy.limits import HEADER_MEMO_ENTRIES, HEADER_MEMO_LINE, Limits
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+\Z").match
@@ -85,7 +86,7 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
         elif meaning == DROP:
             result = b""
         else:
-            # HOST, LENGTH, EXPECT, FORWARDED, MAX_FORWARDS: all others were refused above.
+            # HOST, LENGTH, EXPECT, FORWARDED, MAX_FORWARDS, LOOP: all others were refused above.
             result = meaning, name, value
         # A class of its own marks what the client wants compressed by no table, since it is secret (RFC 7541 section 7.1.3).
         if len(name) + len(value) <= HEADER_MEMO_LINE and field.__class__ is tuple:
@@ -153,7 +154,7 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
         host_field: bytes | None = None
         length = -1
         expect = False
-        size = cookie_at = 0
+        size = cookie_at = passes = 0
         for field in fields:
             name, value = field
             size += len(name) + len(value) + 4
@@ -188,6 +189,9 @@ class RequestFields(dict[Field, bytes | tuple[int, bytes, bytes]]):
                 forwarded.append((name, value))
             elif kind == MAX_FORWARDS:
                 lines.append(max_forwards_line(pseudo.get(b":method", b""), value) + b"\r\n")
+            elif kind == LOOP:
+                passes = passes_until(passes, value)
+                lines.append(b"cdn-loop: %b\r\n" % value)
             elif value.lower() != b"100-continue":
                 raise Refusal(417, "an expectation other than 100-continue")
             else:

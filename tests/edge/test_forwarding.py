@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from edgeproxy.config.platform import Origin
 from edgeproxy.edge import forwarding
 from edgeproxy.edge.forwarding import Destination, destination, origin_head
 from edgeproxy.edge.headers import RequestHead
 from edgeproxy.edge.route import Route
 from edgeproxy.edge.upstream.target import parse_target
 from tests.edge.client1 import request
-from tests.edge.harness import Edge, Script, fields
+from tests.edge.harness import Edge, MapProcess, Script, config_for, fields, pool_of
+from tests.edge.visiting import visiting
 
 GET = request(b"GET /path?q=1", close=True)
 TRUSTED = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8::/32")]
@@ -32,7 +36,7 @@ def test_trust_is_by_network(address: str, trusted: bool):
 def test_lines_for_a_stranger():
     assert forwarding.lines("1.2.3.4", b"a.test:8443", b"1.1") == (
         b"x-forwarded-for: 1.2.3.4\r\nx-forwarded-proto: https\r\nx-forwarded-host: a.test:8443\r\n"
-        b'forwarded: for=1.2.3.4;host="a.test:8443";proto=https\r\nvia: 1.1 edgeproxy\r\n'
+        b'forwarded: for=1.2.3.4;host="a.test:8443";proto=https\r\nvia: 1.1 edgeproxy\r\ncdn-loop: edgeproxy\r\n'
     )
     assert b'forwarded: for="[2001:db8::1]";host=a.test;' in forwarding.lines("2001:db8::1", b"a.test", b"2")
 
@@ -178,6 +182,7 @@ async def test_the_origin_learns_who_asked_and_how(edge: Edge, script: Script) -
         b"x-forwarded-host: gallery.test",
         b"forwarded: for=127.0.0.1;host=gallery.test;proto=https",
         b"via: 1.1 edgeproxy",
+        b"cdn-loop: edgeproxy",
     ):
         assert b"\r\n" + line + b"\r\n" in head
     assert re.search(rb"\r\nx-request-id: [0-9a-f]{12}-[0-9a-f]+\r\n", head)
@@ -217,3 +222,34 @@ async def test_fields_nominated_by_connection_end_here(edge: Edge, script: Scrip
     assert b"X-End: kept" in head
     assert b"Host: gallery.test" in head
     assert b"workspace-id: spandantest" in head
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ((b"CDN-Loop: edgeproxy", b"cdn-loop: other, EdgeProxy ; a=b, edgeproxy"), 200),
+        ((b"cdn-loop: edgeproxy", b"cdn-loop: edgeproxy,\tedgeproxy;x, other, edgeproxy"), 508),
+        ((b"cdn-loop: edgeproxys, my-edgeproxy, other, edge, proxy", b"cdn_loop: " + b"edgeproxy," * 9), 200),
+    ],
+)
+async def test_what_has_come_through_here_too_often_goes_no_further(
+    edge: Edge, script: Script, protocol: str, lines: tuple[bytes, ...], status: int
+) -> None:
+    pairs = [(name.lower(), value) for name, _, value in (line.partition(b": ") for line in lines)]
+    async with visiting(edge, protocol) as ask:
+        assert (await ask(fields=tuple(pairs))).status == status
+    if status == 200:  # the next one can count them too
+        assert script.heads[0].count(b"\r\ncdn-loop: ") == sum(name == b"cdn-loop" for name, _ in pairs) + 1
+    else:
+        assert not script.heads
+
+
+async def test_an_origin_that_is_this_edge_is_found_out(tmp_path: Path, maps: MapProcess) -> None:
+    edge = Edge(tmp_path, config_for(9), maps)
+    edge.add_site("loop.localhost", "w", origin=f"https://loop.localhost:{edge.port}")
+    roots = tmp_path / "roots.pem"
+    roots.write_text(edge.roots)
+    edge.config = msgspec.structs.replace(edge.config, origin=Origin(url="http://127.0.0.1:9", ca_bundle=str(roots)))
+    async with edge.running(), visiting(edge, "h2", "loop.localhost") as ask:
+        assert (await ask()).status == 508
+        assert len(pool_of(edge).open) <= 4
