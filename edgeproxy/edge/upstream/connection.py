@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from edgeproxy.edge.headers import LENGTH_CHUNKED, LENGTH_UNTIL_CLOSE, RequestHead, ResponseHead
 from edgeproxy.edge.http1 import ChunkedDecoder, ChunkError, ResponseError, incomplete_response_fault, parse_response
 from edgeproxy.edge.upstream.remains import Remains
+from edgeproxy.edge.upstream.trust import what_broke
 from edgeproxy.limits import RELAY_BUFFER, WRITE_HIGH_WATER
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class OriginConnection(asyncio.BufferedProtocol):
             self.pool.answered()
             borrower.end([])
         else:
-            reason = f"the connection broke: {exc}" if exc is not None else "the origin closed the connection"
+            reason = f"the connection broke: {what_broke(exc)}" if exc is not None else "the origin closed the connection"
             borrower.lost(reason, answered=state != _HEAD or bool(self._early), broken=False)
 
     def pause_writing(self) -> None:

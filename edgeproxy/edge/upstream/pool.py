@@ -18,6 +18,7 @@ from edgeproxy.edge.upstream.dialing import Dialer
 from edgeproxy.edge.upstream.pins import PinError
 from edgeproxy.edge.upstream.shares import crowd
 from edgeproxy.edge.upstream.target import Target
+from edgeproxy.edge.upstream.trust import what_broke
 from edgeproxy.edge.upstream.uploads import Uploads
 from edgeproxy.errors import EdgeError, Fault
 
@@ -263,7 +264,7 @@ class Pool:
             self._worker.fault(EdgeError(reason + ".", code="origin_pin", fault=Fault.ORIGIN))
             self._failed(connection, reason, timeout=False)
         except ssl.SSLError as error:
-            detail = getattr(error, "verify_message", "") or getattr(error, "reason", "") or error.strerror or str(error)
+            detail = getattr(error, "verify_message", "") or what_broke(error)
             self._failed(connection, f"TLS with {self.target} failed: {detail}", timeout=False)
         except OSError as error:
             self._failed(connection, f"{self.target} cannot be reached: {error.strerror or error}", timeout=False)
