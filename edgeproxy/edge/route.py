@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -200,7 +201,7 @@ class Routes:
             api=api,
             rates=rates,
             admission=self._admission,
-            dressing=None if api else self._dressing,
+            dressing=self._api_dressing() if api else self._dressing,
         )
 
     def _read(self, host: str) -> Route:
@@ -252,6 +253,15 @@ class Routes:
             dressing=dressing(config.http, config.tls, own, site.stable_since),
             request_body=site.policies.request_body if site.policies is not None else None,
         )
+
+    def _api_dressing(self) -> Dressing | None:
+        """For the API's answers, by the rules for sites. It is there when the map cannot be read, too."""
+        config, since = self._config, 0.0
+        if config.tls.hsts:
+            with contextlib.suppress(MapError):
+                site = self._site(config.api.hostname)
+                since = site.stable_since if site is not None else 0.0
+        return dressing(config.http, config.tls, None, since)
 
     def _platform_since(self) -> float:
         """`Site.stable_since` of the platform's names, which are all served under its wildcard."""

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.config.compression import Compression
+from edgeproxy.config.machine import Admin
+from edgeproxy.config.platform import Api
 from edgeproxy.config.visitors import Http, Tls
 from edgeproxy.edge.beginning import Beginning
 from edgeproxy.edge.dressing import HSTS, Dressing, dressing
@@ -190,6 +192,24 @@ async def test_hsts_is_said_when_its_time_has_come_and_with_the_edges_own_answer
             assert (await ask()).field(HSTS) is None
             edge.publish(("sites", "*.ve.test", wildcard))
             assert (await ask()).field(HSTS) == b"max-age=86400"
+
+
+async def test_the_apis_answers_are_dressed_by_the_rules_for_sites(tmp_path: Path, maps: MapProcess, protocol: str) -> None:
+    own = {"tls": Tls(hsts="1d", hsts_after=Duration(1_000)), "http": Http(headers=HEADERS)}
+    edge = edge_with(tmp_path, maps, 9, api=Api(hostname="api.test"), admin=Admin(socket=str(tmp_path / "admin.sock")), **own)
+    edge.add_site("api.test", "")
+    controller = Script()
+    controller.response = b"HTTP/1.1 200 OK\r\nX-Frame-Options: SAMEORIGIN\r\nContent-Length: 2\r\n\r\n{}"
+    async with (
+        edge.running(),
+        controller.listening(unix=tmp_path / "api.sock"),
+        visiting(edge, protocol, "api.test") as ask,
+    ):
+        for since, value in ((time.time(), None), (time.time() - 1_000, b"max-age=86400")):
+            edge.publish(("sites", "api.test", Site(certificate="cert-api.test", source="edge", stable_since=since)))
+            answer = await ask("/api/v1/tokens")
+            assert (answer.status, answer.field(HSTS), answer.field(b"x-frame-options")) == (200, value, b"SAMEORIGIN")
+            assert answer.field(b"x-content-type-options") == b"nosniff"
 
 
 async def test_in_clear_nothing_is_said_of_hsts(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:

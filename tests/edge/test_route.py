@@ -8,6 +8,7 @@ import pytest
 from edgeproxy.config.pages import Pages
 from edgeproxy.config.platform import Api, Origin, Platform
 from edgeproxy.config.structs import Config
+from edgeproxy.config.visitors import Tls
 from edgeproxy.edge.route import Routes
 from edgeproxy.errors import MapError
 from edgeproxy.limits import Limits
@@ -161,6 +162,14 @@ def test_a_map_that_cannot_be_read_leaves_the_last_answer():
     with pytest.raises(MapError):
         found.find("b.test")
     assert counted == ["miss", "error", "error"]
+
+
+def test_the_api_is_there_when_the_map_cannot_be_read():
+    found, source, _ = routes({}, tls=Tls(hsts="1d"), origin=Origin(on_error="reject"))
+    source.broken = True
+    route = found.find("api.ve.test")
+    assert route is not None
+    assert (route.api, route.dressing) == (True, None)
 
 
 def test_without_a_last_answer_the_origin_decides_if_so_configured():

@@ -24,7 +24,10 @@ def edge(tmp_path: Path) -> Iterator[Running]:
     page.write_text("<h1>Closed: {{host}}</h1><p>{{request_id}}")
     with (
         Origin() as origin,
-        Running(tmp_path / "edge", {"origin": {"url": origin.url}, "pages": {"maintenance": str(page)}}) as running,
+        Running(
+            tmp_path / "edge",
+            {"origin": {"url": origin.url}, "pages": {"maintenance": str(page)}, "tls": {"hsts": "1d", "hsts_after": "1d"}},
+        ) as running,
     ):
         for name in ("example.test", "gallery.example.test"):
             assert running.api("POST", DOMAINS, {"domain": name, "workspace_id": "w"})[0] == 201
@@ -79,6 +82,18 @@ def test_a_page_is_read_anew_with_the_configuration_and_a_wrong_one_is_refused(e
     page.write_text("<h1>Open at nine")
     assert edge.api("POST", "/api/v1/admin/reload")[0] == 200
     assert {reply.body for reply in visits(edge)} == {b"<h1>Open at nine"}
+
+
+def test_hsts_is_said_once_a_names_certificate_is_old_enough_and_not_before(edge: Running) -> None:
+    def said() -> str:
+        reply = curl(edge, HTTP2, url(edge, "example.test"))
+        assert reply.status == 200
+        return reply.field("strict-transport-security")
+
+    assert said() == ""
+    edge.configure({"tls": {"hsts_after": "1s"}})
+    assert edge.api("POST", "/api/v1/admin/reload")[0] == 200
+    assert wait_for(said, "HSTS") == "max-age=86400"
 
 
 def test_a_wildcard_leads_all_its_names_to_one_of_them_which_is_served(edge: Running) -> None:
