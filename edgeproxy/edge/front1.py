@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from edgeproxy.edge.connection import Connection
     from edgeproxy.edge.exchange import Fields
 
+LOOKED_THROUGH = 4096
+"""Bytes of a chunked body that are looked through for its end, from the start each time that a client ends its piece as a body
+may: more of them would cost a hostile client nothing and the worker much."""
+
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+").sub
 
 
@@ -76,7 +80,7 @@ class Front1:
         """Whether the whole body of a request lies here of which its origin has taken nothing yet."""
         if self._decoder is None:
             return len(self._buffer) >= self._left
-        if not self._buffer.endswith(b"\r\n\r\n"):
+        if len(self._buffer) > LOOKED_THROUGH or not self._buffer.endswith(b"\r\n\r\n"):
             return False
         decoder = ChunkedDecoder()
         try:

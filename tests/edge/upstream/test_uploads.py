@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 
 from edgeproxy.config.visitors import Listen, Timeouts
+from edgeproxy.edge.front1 import LOOKED_THROUGH
 from edgeproxy.edge.upstream.uploads import GRANTS, Uploads
 from edgeproxy.limits import Limits
 from edgeproxy.units import Duration
@@ -162,6 +163,20 @@ async def test_a_body_that_is_here_needs_no_place(
         await until(lambda: waiting(pool_of(edge).uploads))
         slow.send(number, b"", end=True)
         assert (await slow.answer(number)).status == 200
+
+
+async def test_a_long_chunked_body_is_not_looked_through_for_its_end_again_and_again(
+    tmp_path: Path, maps: MapProcess, origin: tuple[Origin, int]
+) -> None:
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (LOOKED_THROUGH, bytes(LOOKED_THROUGH))
+    async with bounded(tmp_path, maps, origin[1], 2) as edge, connected(edge) as slow, client1.connected(edge) as quick:
+        stream = start_slowly(slow)
+        await until(lambda: edge.worker._pools and pool_of(edge).uploads._holders)
+        quick.send(request(b"POST /", b"Transfer-Encoding: chunked", body=body))
+        await until(lambda: waiting(pool_of(edge).uploads))
+        slow.send(stream, b"cd", end=True)
+        assert (await quick.answer()).status == 200
+        assert (await slow.answer(stream)).status == 200
 
 
 async def test_who_waits_too_long_for_a_place_may_come_again_later(
