@@ -144,6 +144,25 @@ async def test_request_ids_are_unique(edge: Edge):
     assert len({edge.worker.next_request_id() for _ in range(1000)}) == 1000
 
 
+async def test_of_many_connections_each_has_its_turn(edge: Edge, monkeypatch: pytest.MonkeyPatch):
+    class Late:
+        deadline = write_deadline = -1.0
+
+        def expired(self) -> None:
+            ended.append(self)
+            del edge.worker.connections[self]  # type: ignore[arg-type]
+
+    ended: list[Late] = []
+    many = [Late() for _ in range(5)]
+    monkeypatch.setattr(worker, "SWEEP_MOST", 2)
+    monkeypatch.setattr(worker, "SWEEP_SLICE", 1e9)  # the worker's own sweeps do not come between
+    for late in many:
+        edge.worker.connections[late] = None  # type: ignore[index]
+    for most in (2, 4, 5):
+        await edge.worker._expire(0.0)
+        assert ended == many[:most]  # the oldest first
+
+
 async def test_many_that_end_together_do_not_keep_others_waiting(edge: Edge, monkeypatch: pytest.MonkeyPatch):
     class Slow:
         deadline = write_deadline = -1.0

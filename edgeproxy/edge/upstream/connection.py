@@ -85,6 +85,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         "_rests",
         "_state",
         "_tells_when_sent",
+        "_told",
         "borrower",
         "pool",
         "request_sent",
@@ -122,6 +123,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         room (HTTP/2 windows)."""
         self.since = worker.now
         """When something last happened, as of the worker's last sweep: see `look`."""
+        self._told = 0
         self.requests = 0
         """That were begun; less _MANY where this one is the last."""
         self.request_sent = False
@@ -239,10 +241,10 @@ class OriginConnection(asyncio.BufferedProtocol):
         """Whether this is not the first request on this connection."""
         return self.requests % _MANY != 1
 
-    @property
-    def asked(self) -> int:
-        """Requests that were begun."""
-        return self.requests % _MANY
+    def newly_asked(self) -> int:
+        """Requests that were begun since this was last called."""
+        before, self._told = self._told, self.requests % _MANY
+        return self._told - before
 
     @property
     def paused(self) -> bool:

@@ -25,6 +25,9 @@ from edgeproxy.errors import EdgeError, Fault
 if TYPE_CHECKING:
     from edgeproxy.edge.worker import Worker
 
+LOOK_MOST = 1_024
+"""Connections that are looked at in one sweep; of more, each has its turn in a later one (worker.SWEEP_MOST)."""
+
 IDLE_POOL_SECONDS = 300.0
 """An origin that nobody asked for this long is forgotten with its pool."""
 
@@ -61,7 +64,12 @@ class Pool:
         threshold = 0 if target.unix == worker.config.admin.api_socket else worker.limits.origin_failures
         self.breaker = breaker.Breaker(threshold, worker.timeouts.origin_retry, breaker.PERSISTENT)
         self._retries = RetryBudget()
-        self._asked_before = self._counted = 0
+        self.asked = 0
+        """Requests that its connections were asked, as far as that was counted."""
+        self._asked_gone = 0
+        """Requests that connections which are gone had been asked since they were last looked at."""
+        self._round: list[OriginConnection] = []
+        """Who is looked at next; emptied from the end."""
         self._dialer = Dialer(worker, target)
         self.idle: list[OriginConnection] = []
         """Last used last. Take one from the end, so that the rest can grow old and go; where there is none, `wait`."""
@@ -161,7 +169,7 @@ class Pool:
             self.open.remove(connection)
             if not connection.request_sent:
                 self.uploads.ended(connection)
-            self._asked_before += connection.asked
+            self._asked_gone += connection.newly_asked()
         with contextlib.suppress(ValueError):
             self.idle.remove(connection)
         if self._waiting:
@@ -174,13 +182,7 @@ class Pool:
         self.uploads.sweep(now)
         if self._waiting and self._room() <= 0:
             self._share()
-        asked = self._asked_before
-        for connection in list(self.open):
-            asked += connection.asked
-            connection.look(now)
-        if asked != self._counted:
-            self._retries.asked(asked - self._counted, now)
-            self._counted = asked
+        self._look(now)
         if not self.unused:
             self.used_at = now
         if now >= self._look_at and not self._dialer.addresses.fixed:
@@ -210,6 +212,19 @@ class Pool:
         holders.sort(key=lambda pair: (not pair[0].paused, pair[0].since))
         for _, borrower in holders[:surplus]:
             borrower.displaced(reason)
+
+    def _look(self, now: float) -> None:
+        """Ends connections whose origin says nothing for too long, of those whose turn it is; counts what they were asked."""
+        asked, self._asked_gone = self._asked_gone, 0
+        waiting = self._round = self._round or list(self.open)
+        for _ in range(min(len(waiting), LOOK_MOST)):
+            connection = waiting.pop()
+            if connection in self.open:
+                asked += connection.newly_asked()
+                connection.look(now)
+        if asked:
+            self.asked += asked
+            self._retries.asked(asked, now)
 
     async def _follow(self) -> None:
         """Has connections to addresses that are not the origin's any more serve no further request."""

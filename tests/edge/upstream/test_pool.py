@@ -13,6 +13,7 @@ from edgeproxy.config.platform import Origin
 from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge import worker
 from edgeproxy.edge.upstream import breaker, names
+from edgeproxy.edge.upstream import pool as pool_module
 from edgeproxy.edge.upstream.budget import FLOOR, RetryBudget
 from edgeproxy.edge.upstream.connection import REST, OriginConnection
 from edgeproxy.edge.upstream.dialing import Dialer
@@ -413,7 +414,49 @@ async def test_requests_are_sent_twice_within_a_budget(tmp_path: Path, maps: Map
             counters = edge.worker.access.snapshot({})
             assert counters["origin_retries_total|sent"] == FLOOR
             assert counters["origin_retries_total|refused"] == 1
-            await until(lambda: pool._counted >= FLOOR)
+            await until(lambda: pool.asked >= FLOOR)
+
+
+async def test_of_many_connections_each_has_its_turn_and_each_of_its_requests_counts_once(
+    tmp_path: Path, maps: MapProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "LOOK_MOST", 2)
+    monkeypatch.setattr(worker, "SWEEP_SECONDS", 3600.0)
+    looked: list[OriginConnection] = []
+    look = OriginConnection.look
+
+    def noted(self: OriginConnection, now: float) -> None:
+        looked.append(self)
+        look(self, now)
+
+    monkeypatch.setattr(OriginConnection, "look", noted)
+    script = Script()
+    async with script.listening() as port:
+        edge = Edge(tmp_path, config_for(port), maps)
+        edge.add_site("gallery.test", "w")
+        async with edge.running(), connected(edge) as client:
+            pool = pool_of_first(edge, (await client.get(get())).status)
+            before = pool.asked
+            (first,) = pool.open
+            others = [OriginConnection(edge.worker, pool) for _ in range(4)]
+            for number, connection in enumerate(others, 1):
+                connection.requests = number
+                pool.open.add(connection)
+            counted = [pool.asked]
+
+            def sweep(times: int) -> None:
+                for _ in range(times):
+                    pool.sweep(edge.worker.now)
+                    counted.append(pool.asked)
+
+            sweep(1)
+            gone = next(connection for connection in others if connection not in looked)
+            pool.gone(gone)
+            sweep(5)
+            pool.open.intersection_update({first})  # the others have no transport that could be closed
+    assert looked[:2] == [*dict.fromkeys(looked[:2])]
+    assert {*looked} == {first, *others} - {gone}
+    assert counted[3] == counted[-1] == before + first.requests + 1 + 2 + 3 + 4
 
 
 def pool_of_first(edge: Edge, status: int) -> Pool:
