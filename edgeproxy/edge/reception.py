@@ -66,7 +66,7 @@ class Reception:
         self._acceptors: list[Acceptor] = []
         self._exhausted_said = self._unannounced_said = float("-inf")
         self.connections: dict[AnyConnection, None] = {}
-        """Oldest first."""
+        """Oldest first, but for those that were busy when room was needed."""
         self._silent: dict[AnyConnection, float] = {}
         """Those of them whose ClientHello, or first request on port 80, has not come whole; and since when they are here, by
         the worker's last sweep."""
@@ -238,9 +238,12 @@ class Reception:
 
     def _shed_idle(self) -> bool:
         """Closes the oldest idle connection, if one is near. One that is closing already, or whose client still takes the end
-        of an answer, is not idle."""
-        for connection in itertools.islice(self.connections, SHED_LOOK):
-            if _state(connection) == "idle" and not connection.closing and not connection.transport.get_write_buffer_size():
+        of an answer, is not idle. Who is busy goes behind the others: else a few slow clients that came first would hide all
+        who are idle."""
+        for connection in list(itertools.islice(self.connections, SHED_LOOK)):
+            if connection.closing:
+                continue
+            if _state(connection) == "idle" and not connection.transport.get_write_buffer_size():
                 if isinstance(connection, Connection) and connection.untaken:
                     # The kernel still has the end of an answer, which a reset would take along, and a client of HTTP/2 speaks
                     # as long as it reads.
@@ -249,6 +252,7 @@ class Reception:
                     connection.close()
                 connection.deadline = min(connection.deadline, self._worker.now + SHED_SECONDS)
                 return True
+            self.connections[connection] = self.connections.pop(connection)
         return False
 
     def _crowded(self) -> bool:

@@ -458,6 +458,28 @@ async def test_room_is_not_made_faster_than_it_gets_free(monkeypatch: pytest.Mon
     assert refused == ["too_many_connections"] * 12
 
 
+async def test_slow_clients_that_came_first_do_not_hide_who_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "SHED_LOOK", 3)
+    refused: list[str] = []
+    worker = SimpleNamespace(draining=False, now=0.0, limits=Limits(connections=10), count_handshake=refused.append)
+    table, _, _ = Table.create(1)
+    table.claim(0)
+    hall = Reception(cast(Worker, worker), table, 0, lambda: None)
+    everybody = [Lingering() for _ in range(10)]
+    for number, each in enumerate(everybody):
+        each.front.idle = number >= 8
+        hall._column.enter(hall._slot("192.0.2.1"))
+        hall.connections[cast(Connection, each)] = None
+    for _ in range(4):
+        ours, theirs = arrival()
+        with theirs:
+            if hall._enter(ours, "192.0.2.2") >= 0:
+                ours.refuse()
+    assert refused == ["too_many_connections"] * 2  # then all who are busy have been looked at
+    assert [each.closing for each in everybody] == [False] * 8 + [True] * 2
+    assert len(hall.connections) == 10
+
+
 async def test_the_last_one_to_leave_a_draining_worker_ends_it() -> None:
     ended: list[bool] = []
     worker = SimpleNamespace(draining=False, limits=Limits(), count_handshake=None)
