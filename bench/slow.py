@@ -1,9 +1,9 @@
 """Slow clients: ten thousand at a time on one worker, while somebody else wants an answer.
 
 Only this program, with its settings as they come but for three: slow clients are left alone for as long as it takes (else they
-would be ended before all are there), the origin may be given as many connections as there are of them, so that they do hold one
-each, and each process may open as many files. The control's requests go to the same worker and the same origin: before the
-first slow client comes, while they come, while all are there, and when they leave.
+would be ended before all are there), the origin may be given so many connections that each of them has one, and each process
+may open as many files. The control's requests go to the same worker and the same origin: before the first slow client comes,
+while they come, while all are there, and when they leave.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bench.stage import Stage
 
 _SETTINGS = """
 [limits]
-origin_connections = 12000
+origin_connections = 24000
 
 [timeouts]
 client_header = "10m"
