@@ -85,6 +85,7 @@ class Access:
         self._origin_errors: defaultdict[str, int] = defaultdict(int)
         self._retries: defaultdict[str, int] = defaultdict(int)
         self._circuits: defaultdict[str, int] = defaultdict(int)
+        self._compressed: dict[str, tuple[int, int, int]] = {}
         self._hosts: dict[str, int] = {}
         self._request_seconds = Histogram("request_seconds")
         self._origin_seconds = Histogram("origin_seconds")
@@ -258,6 +259,11 @@ class Access:
         """A request was refused because of a bound; `name` is the bound's in `Limits`."""
         self._limits[name] += 1
 
+    def compressed(self, coding: str, size: int, packed: int) -> None:
+        """An answer of so many bytes was compressed to so many; or a part of one, which then ended."""
+        answers, before, after = self._compressed.get(coding, (0, 0, 0))
+        self._compressed[coding] = answers + 1, before + size, after + packed
+
     # telling
 
     def snapshot(self, connections: Mapping[str, int]) -> dict[str, float]:
@@ -281,6 +287,10 @@ class Access:
                 flat[name + label] = count
         self._request_seconds.put(flat)
         self._origin_seconds.put(flat)
+        for coding, (answers, before, after) in self._compressed.items():
+            flat["compressed_answers_total|" + coding] = answers
+            flat[f"compressed_bytes_total|{coding}|in"] = before
+            flat[f"compressed_bytes_total|{coding}|out"] = after
         flat["received_bytes_total"] = self._received
         flat["sent_bytes_total"] = self._sent
         flat["access_log_dropped_total"] = self._dropped + (self._writer.lost if self._writer is not None else 0)

@@ -22,6 +22,7 @@ from edgeproxy.policies import NONE, Policies
 
 if TYPE_CHECKING:
     from edgeproxy.config.structs import Config
+    from edgeproxy.edge.access import Access
     from edgeproxy.edge.headers import ResponseHead
 
 PIECE: Final = 32 * 1024
@@ -50,7 +51,7 @@ class Encodings:
         """Makes the exchange one whose answer may be compressed. To be called before its origin is asked."""
         asked = wishes(exchange.request, self.rules)
         if asked.open and not exchange.request.upgrade:
-            exchange.encoding = Encoding(self, asked)
+            exchange.encoding = Encoding(self, asked, exchange.connection.worker.access)
             exchange.__class__ = Encoded1 if isinstance(exchange, Exchange1) else Encoded2
 
 
@@ -78,13 +79,16 @@ class RouteEncodings:
 class Encoding:
     """What an exchange knows of it."""
 
-    __slots__ = ("compressor", "of", "wishes")
+    __slots__ = ("access", "compressor", "of", "packed", "size", "wishes")
 
-    def __init__(self, of: Encodings, asked: Wishes) -> None:
+    def __init__(self, of: Encodings, asked: Wishes, access: Access) -> None:
         self.of = of
+        self.access = access
         self.wishes = asked
         self.compressor: Compressor | None = None
         """While an answer comes in pieces."""
+        self.size = self.packed = 0
+        """Bytes of those so far, and of what they became."""
 
     def begin(self) -> Compressor | None:
         """A compressor for an answer that comes in pieces, where there is a place for one."""
@@ -93,11 +97,19 @@ class Encoding:
             self.compressor = COMPRESSORS[self.wishes.coding]()
         return self.compressor
 
+    def feed(self, compressor: Compressor, data: bytes | memoryview, *, last: bool = False) -> bytes:
+        """A piece, compressed."""
+        packed = compressor.finish(data) if last else compressor.feed(data)
+        self.size += len(data)
+        self.packed += len(packed)
+        return packed
+
     def end(self) -> None:
         """It is not needed any more."""
         if self.compressor is not None:
             self.compressor = None
             self.of.places.left += 1
+            self.access.compressed(self.wishes.coding, self.size, self.packed)
 
 
 class Encoded(Exchange, eq=False):
@@ -121,9 +133,10 @@ class Encoded(Exchange, eq=False):
         if coding and done:
             packed = COMPRESSORS[coding]().finish(body)
             if len(packed) < len(body):
+                encoding.access.compressed(coding, len(body), len(packed))
                 return encoded_head(head, coding, len(packed)), packed
         elif coding and (compressor := encoding.begin()) is not None:
-            return encoded_head(head, coding, None), compressor.feed(body) if body else b""
+            return encoded_head(head, coding, None), encoding.feed(compressor, body) if body else b""
         return with_vary(head), body
 
     def data(self, data: bytes | memoryview, done: bool) -> None:
@@ -131,7 +144,7 @@ class Encoded(Exchange, eq=False):
         if compressor is None:
             super().data(data, done)
         elif not done:
-            super().data(compressor.feed(data), False)
+            super().data(self.encoding.feed(compressor, data), False)
         else:  # the length was known, and is another one now
             self._finish(compressor, data)
             super().end([])
@@ -143,7 +156,7 @@ class Encoded(Exchange, eq=False):
         super().end(trailers)
 
     def _finish(self, compressor: Compressor, data: bytes | memoryview) -> None:
-        last = compressor.finish(data)
+        last = self.encoding.feed(compressor, data, last=True)
         self.encoding.end()
         super().data(last, False)
 

@@ -61,6 +61,10 @@ SERIES: dict[str, Series] = {
         "counter", ("by",), "Requests refused with 429, by whose limit it was: network, hostname or workspace."
     ),
     "limits_reached_total": Series("counter", ("limit",), "Requests refused because of a bound, by its key in [limits]."),
+    "compressed_answers_total": Series("counter", ("coding",), "Answers that were compressed, by coding (zstd, br, gzip)."),
+    "compressed_bytes_total": Series(
+        "counter", ("coding", "side"), "Content of those answers: in as origins sent it, out as it was made."
+    ),
     "access_log_dropped_total": Series("counter", (), "Access log lines dropped because the log did not keep up."),
 }
 

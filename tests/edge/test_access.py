@@ -242,6 +242,7 @@ def test_every_name_of_a_snapshot_is_one_that_the_controller_knows() -> None:
     holder.retry("sent")
     holder.circuit("opened")
     holder.limit("request_head")
+    holder.compressed("zstd", 9, 4)
     found = holder.snapshot({"handshake": 1})
     assert all(counters.parse(name) is not None for name in found)
     named = {counters.parse(name)[0].removesuffix("_bucket").removesuffix("_sum") for name in found}  # type: ignore[index]

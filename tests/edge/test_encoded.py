@@ -86,6 +86,13 @@ def field(answer: Answer, name: bytes) -> bytes | None:
     return values[0] if values else None
 
 
+def compressed(edge: Edge, coding: str) -> tuple[float, float, float]:
+    """Answers that were counted with this coding, and their bytes before and after."""
+    told = edge.worker.access.snapshot({})
+    before, after = (told[f"compressed_bytes_total|{coding}|{side}"] for side in ("in", "out"))
+    return told[f"compressed_answers_total|{coding}"], before, after
+
+
 def read(answer: Answer, coding: str) -> bytes:
     """The content of a whole answer that has this coding."""
     assert answer.complete
@@ -110,6 +117,7 @@ async def test_a_page_that_comes_whole_goes_whole_and_smaller(edge: Edge, script
             assert field(answer, b"content-length") == b"%d" % len(answer.body)
             assert len(answer.body) < len(PAGE) / 5
             assert (field(answer, b"etag"), field(answer, b"vary")) == (b'W/"v1"', b"Origin, Accept-Encoding")
+            assert compressed(edge, coding) == (1, len(PAGE), len(answer.body))
     assert script.connections == 1
     assert b"accept-encoding: zstd, deflate\r\n" in script.heads[0].lower()
 
@@ -133,10 +141,13 @@ async def test_a_long_answer_is_compressed_as_it_comes(
 
     script.handler = handler
     async with visitor(edge, protocol) as client:
-        for _ in range(2):
+        went = 0
+        for count in (1, 2):
             answer = await ask(client, takes(coding))
             assert read(answer, coding) == TEXT
             assert len(answer.body) < len(TEXT) / 4
+            went += len(answer.body)
+            assert compressed(edge, coding) == (count, count * len(TEXT), went)
             assert field(answer, b"content-length") is None
             if framing == "chunked":
                 assert answer.trailers == ([(b"x-sum", b"9")] if protocol == "h2" else [b"X-Sum: 9"])
