@@ -1,5 +1,6 @@
 """Renewals while visitors come: every worker soon has the new certificate, and no request fails."""
 
+import functools
 import threading
 import time
 
@@ -63,7 +64,7 @@ def test_a_renewed_certificate_is_served_by_all_workers_at_once_and_no_request_f
     with BadWorld(folder, origin, workers={"count": 2}) as world, Load(world) as load:
         for name in SERVED[:2]:
             old = world.leaves[name].serial_number
-            wait_for(lambda name=name: load.serials(name), "a visit before")
+            wait_for(functools.partial(load.serials, name), "a visit before")
             assert world.edge.cli("certs", "renew", name).returncode == 0
             came = world.ca.of("certificate")[-1].finished
             assert load.until_all_have(came, name, old) < SOON
