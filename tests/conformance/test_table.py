@@ -7,6 +7,12 @@ import re
 from functools import cache
 from pathlib import Path
 
+import msgspec
+import pytest
+
+from edgeproxy.config.visitors import Timeouts
+from edgeproxy.limits import Limits
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "conformance.md").read_text(encoding="utf-8")
 
@@ -41,3 +47,10 @@ def test_every_rule_has_its_test() -> None:
     rows = re.findall(r"(?m)^\| [0-9]+(?:\.[0-9]+)* \|.*$", PAGE)
     assert len(rows) > 50
     assert [row for row in rows if "::test_" not in row] == []
+
+
+@pytest.mark.parametrize(("section", "keys"), [("limits", Limits), ("timeouts", Timeouts)])
+def test_every_bound_has_its_test(section: str, keys: type[msgspec.Struct]) -> None:
+    for field in msgspec.structs.fields(keys):
+        row = re.search(rf"(?m)^\| `{section}\.{field.name}` \|.*::test_", PAGE)
+        assert row, f"{section}.{field.name} has no row in docs/conformance.md"
