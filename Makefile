@@ -5,12 +5,13 @@ PORT ?= 8443
 HTTP_PORT ?= 8080
 ARGS ?=
 JOBS ?= 4
+SECONDS ?= 60
 BIN := .venv/bin
 DIFFERENTIAL := tests/fuzz/test_http1_requests.py tests/fuzz/test_http1_responses.py tests/fuzz/test_http2.py \
   tests/fuzz/test_hello.py tests/fuzz/test_dns.py tests/fuzz/test_corpus.py tests/integration/test_origins_understand.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types unit install dev packages format bench bench-quick fuzz fuzz-diff docs lock clean
+.PHONY: help run test lint types unit install dev packages format bench bench-quick fuzz fuzz-diff fuzz-coverage docs lock clean
 
 help: ## this list
 	@echo "make:"
@@ -63,6 +64,10 @@ fuzz: dev ## the property tests, and schemathesis against the API, with many mor
 fuzz-diff: dev packages ## the same hostile bytes to our parsers and to others', with many more cases (ARGS="-k requests" picks some)
 	@$(BIN)/python -m pytest $(DIFFERENTIAL) --hypothesis-profile=fuzz --hypothesis-show-statistics $(ARGS)
 
+fuzz-coverage: dev ## the parsers under atheris, which looks at what each input reaches (SECONDS=60 for each)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-fuzz.lock
+	@$(BIN)/python -m tests.fuzz.coverage $(SECONDS)
+
 docs: config/edgeproxy.toml docs/commands.md ## what is generated: the configuration's sample, the commands' page, README's figures
 	@$(BIN)/python scripts/figures.py
 
@@ -77,6 +82,8 @@ lock: ## the locked requirements anew, with uv
 	  --custom-compile-command "make lock" --quiet --output-file requirements.lock
 	uv pip compile pyproject.toml --group dev --constraint requirements.lock --universal --generate-hashes --python-version 3.11 \
 	  --custom-compile-command "make lock" --quiet --output-file requirements-dev.lock
+	uv pip compile requirements-fuzz.in --universal --generate-hashes --python-version 3.11 --no-annotate \
+	  --custom-compile-command "make lock" --quiet --output-file requirements-fuzz.lock
 
 clean: ## what was made, but for .run
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache build dist
