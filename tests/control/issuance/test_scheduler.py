@@ -239,13 +239,23 @@ async def test_two_machines_on_one_store_make_one_order_for_each_name(store, sha
     assert sorted(shared.names) == sorted(names)
 
 
+def never_answers(ca):
+    """The event that somebody asks such a CA for a certificate."""
+    asked = asyncio.Event()
+
+    async def before(_flight):
+        asked.set()
+        await asyncio.Event().wait()
+
+    ca.before = before
+    return asked
+
+
 async def test_another_machine_takes_over_when_the_lease_has_ended(store, shared):
-    never = asyncio.Event()
-    shared.before = lambda _flight: never.wait()
+    asked = never_answers(shared)
     async with Machine(store, shared, "m1") as dead, Machine(store, shared, "m2") as other:
         visit = asyncio.create_task(dead.visit("a.example.com"))
-        while await store.order_for("a.example.com") is None:
-            await asyncio.sleep(0.005)
+        await asked.wait()
         shared.before = None
         machine = asyncio.create_task(other.visit("a.example.com"))
         await other.pass_time(50.0)
@@ -260,13 +270,11 @@ async def test_another_machine_takes_over_when_the_lease_has_ended(store, shared
 
 
 async def test_the_next_process_of_the_same_machine_takes_over_at_once(store, shared):
-    never = asyncio.Event()
-    shared.before = lambda _flight: never.wait()
+    asked = never_answers(shared)
     dead = Machine(store, shared, "m1")
     await dead.scheduler.open()
     visit = asyncio.create_task(dead.visit("a.example.com"))
-    while await store.order_for("a.example.com") is None:
-        await asyncio.sleep(0.005)
+    await asked.wait()
     shared.before = None
     async with Machine(store, shared, "m1") as successor:
         assert (await successor.visit("a.example.com")).names == ("a.example.com",)
