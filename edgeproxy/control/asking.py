@@ -7,6 +7,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+import httpcore2  # noqa: F401  # else httpx2 has it imported by its first client, maybe while a thread of ours imports: see `importing`
 import httpx2
 
 from edgeproxy.control.unreachable import reason

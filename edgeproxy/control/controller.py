@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib
 import os
 import signal
 import time
@@ -18,7 +17,6 @@ from types import ModuleType
 import anyio
 import structlog
 from anyio.abc import TaskGroup
-from anyio.to_thread import run_sync
 
 import edgeproxy
 from edgeproxy import disk
@@ -27,6 +25,7 @@ from edgeproxy.control.api.context import Context
 from edgeproxy.control.desk import Desk
 from edgeproxy.control.dns.server import Server as DnsServer
 from edgeproxy.control.faults import Faults
+from edgeproxy.control.importing import load
 from edgeproxy.control.metrics import Metrics
 from edgeproxy.control.parent import Parent
 from edgeproxy.control.plane import Plane, open_plane
@@ -93,7 +92,7 @@ class Controller:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.drain)
         # FastAPI takes half a second to import. In a thread, beside the opening of the store and the first wishes of workers.
-        importing = asyncio.ensure_future(run_sync(importlib.import_module, "edgeproxy.control.api.serving"))
+        importing = asyncio.ensure_future(load("edgeproxy.control.api.serving"))
         try:
             await self._open()
             async with anyio.create_task_group() as tasks:
@@ -116,7 +115,7 @@ class Controller:
                 self._parent.close()
         log.debug("the controller has ended")
 
-    async def _serve(self, tasks: TaskGroup, importing: asyncio.Future[ModuleType]) -> None:
+    async def _serve(self, tasks: TaskGroup, importing: asyncio.Future[list[ModuleType]]) -> None:
         """Everything between birth and the end of the drain."""
         if self._draining.is_set():
             return
@@ -131,7 +130,7 @@ class Controller:
         draining.cancel()
         if not importing.done():
             return
-        listeners = importing.result().Listeners(self.context, self._start.sockets)
+        listeners = importing.result()[0].Listeners(self.context, self._start.sockets)
         await listeners.up(tasks)
         tasks.start_soon(self._get_ready, plane)
         await self._draining.wait()

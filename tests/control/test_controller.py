@@ -23,6 +23,7 @@ from edgeproxy.config.issuance import Issuance
 from edgeproxy.config.machine import State
 from edgeproxy.config.structs import Config
 from edgeproxy.control import controller as module
+from edgeproxy.control import importing
 from edgeproxy.control.controller import Controller, known_error
 from edgeproxy.errors import EdgeError, MapError, StateError
 from edgeproxy.link.channel import Channel
@@ -380,6 +381,7 @@ async def test_told_to_end_while_it_still_starts_it_does_so_at_once(supervisor, 
         go.wait()
         return sys.modules[name]
 
+    monkeypatch.setattr(importing, "_loaded", set())
     monkeypatch.setattr("importlib.import_module", endless)
     try:
         start = ChildStart(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import enum
-import importlib
 import os
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgeproxy.config.rules.addresses import socket_address
 from edgeproxy.control.dns.caa import CaaRecord, CaaSet, climb
 from edgeproxy.control.dns.exchange import nameserver_class
+from edgeproxy.control.importing import load
 from edgeproxy.errors import EdgeError, Fault
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ RECORDS = 64
 
 CNAME = 5
 """The type's number (RFC 1035 section 3.2.2)."""
+
+_MODULES = ("dns.asyncresolver", "dns.nameserver", "dns._asyncio_backend", "dns.rdtypes.ANY.CAA")
 
 LONGEST_TTL = 604_800
 """Seconds for which anything is remembered at most: resolvers cap what they are told (RFC 8767 section 4)."""
@@ -108,7 +110,7 @@ class Lookup:
     @staticmethod
     async def prepare() -> None:
         """Loads dnspython, which takes 0.2 s: in a thread, before somebody waits for an answer."""
-        await asyncio.to_thread(_load)
+        await load(*_MODULES)
 
     async def ask(self, name: str, kind: str) -> Answer:
         """Asks for the records of a type, over UDP and, where an answer was cut, TCP. Never raises for what the DNS says."""
@@ -163,7 +165,8 @@ class Lookup:
         return CaaSet("", ())
 
     async def _ask(self, name: str, kind: str) -> tuple[Answer, list[Any]]:
-        import dns.exception  # 0.2 s, which a start need not wait for; see `prepare`
+        await self.prepare()
+        import dns.exception
         import dns.resolver
 
         detail, fault = "", Fault.CUSTOMER_DNS
@@ -206,11 +209,6 @@ class Lookup:
         resolver.timeout, resolver.lifetime = min(SERVER_TIME, self._patience), self._patience
         resolver.set_flags(RD | AD if self._checking else RD | AD | CD)
         return resolver
-
-
-def _load() -> None:
-    for module in ("dns.asyncresolver", "dns.nameserver", "dns._asyncio_backend", "dns.rdtypes.ANY.CAA"):
-        importlib.import_module(module)
 
 
 def _known(answer: Answer) -> Answer:

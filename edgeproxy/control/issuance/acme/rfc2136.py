@@ -11,6 +11,7 @@ import structlog
 
 from edgeproxy.config.dns import Rfc2136
 from edgeproxy.config.rules.addresses import socket_address
+from edgeproxy.control.importing import load
 from edgeproxy.control.issuance.acme.challenges import AnswerFailed
 from edgeproxy.control.issuance.acme.transport import Sleep
 
@@ -56,19 +57,19 @@ class DynamicZone:
     async def add(self, name: str, value: str) -> None:
         """Adds a TXT record beside those that the name has; returns when the server answers with it. Nothing happens
         where it is there already."""
-        update = self._update()
+        update = await self._update()
         update.add(_absolute(name), TTL, "TXT", _quoted(value))
         await self._apply(update, name)
         await self._until_seen(name, value)
 
     async def remove(self, name: str, value: str) -> None:
         """Removes the TXT record with this value, and no other. Nothing happens where there is none."""
-        update = self._update()
+        update = await self._update()
         update.delete(_absolute(name), "TXT", _quoted(value))
         await self._apply(update, name)
 
-    def _update(self) -> UpdateMessage:
-        import dns.name  # 0.2 s, which a start without DNS-01 need not wait for
+    async def _update(self) -> UpdateMessage:
+        await load("dns.update", "dns.tsig")  # 0.2 s, which a start without DNS-01 need not wait for
         import dns.tsig
         from dns.update import UpdateMessage
 
