@@ -6,13 +6,12 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from edgeproxy.edge.forwarding import without_port
+from edgeproxy.edge.forwarding import Network, chain_of, is_trusted
 from edgeproxy.edge.respond import Text
 from edgeproxy.errors import Fault
 from edgeproxy.policies import Policies
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 NOT_ADMITTED: Final = Text(
     403,
@@ -79,17 +78,10 @@ def client_of(peer: str, sent: Iterable[tuple[bytes, bytes]], trusted: Sequence[
     """The address of the client behind a trusted proxy: of x-forwarded-for the last that is not itself such a proxy's, since
     whatever stands before it anybody may have written. `sent` are the forwarding fields of the request; the peer's own address
     where they say nothing that can be read."""
-    chain = b",".join(value for name, value in sent if name == b"x-forwarded-for").decode("latin-1")
     found = peer
-    for text in reversed(chain.split(",") if chain else []):
-        try:
-            address: Address = ipaddress.ip_address(without_port(text))
-        except ValueError:
-            return found
-        found = str(address)
-        plain = address.ipv4_mapped or address if isinstance(address, ipaddress.IPv6Address) else address
-        if not any(plain in network for network in trusted):
-            return found
+    for found in chain_of(sent):
+        if not is_trusted(found, trusted):
+            break
     return found
 
 

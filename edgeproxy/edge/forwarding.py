@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -55,19 +55,22 @@ def without_port(text: str) -> str:
     return match[1] or match[2] if match is not None else text
 
 
-def client_of(sent: Sequence[tuple[bytes, bytes]], trusted: Sequence[Network]) -> str:
-    """The client that a chain of trusted proxies tells of: the last address of X-Forwarded-For that is none of theirs. Empty
-    where there is none, or what stands there is no address."""
+def chain_of(sent: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
+    """The addresses of X-Forwarded-For, the last first, up to one that cannot be read."""
     chain = b",".join(value for name, value in sent if name == b"x-forwarded-for")[-_MAX_CHAIN:]
     for part in reversed(chain.decode("latin-1").split(",")):
         address = without_port(part)
         try:
             ipaddress.ip_address(address)
         except ValueError:
-            return ""
-        if not is_trusted(address, trusted):
-            return address
-    return ""
+            return
+        yield address
+
+
+def client_of(sent: Iterable[tuple[bytes, bytes]], trusted: Sequence[Network]) -> str:
+    """The client that a chain of trusted proxies tells of: the last address of X-Forwarded-For that is none of theirs. Empty
+    where there is none, or what stands there is no address."""
+    return next((address for address in chain_of(sent) if not is_trusted(address, trusted)), "")
 
 
 def node(address: str) -> bytes:
