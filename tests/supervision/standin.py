@@ -55,33 +55,45 @@ class Worker:
         self.link: Link | None = None
         self.links = 0
         self.heard: list[str] = []
+        self.visitors: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
         fault = self.start.config.origin.header
         slow = fault == "x-slow-worker" or (fault == "x-slow-second-worker" and self.start.index == 1)
         if slow or fault == "x-late-worker":
             await asyncio.sleep(3600 if slow else 1)
-        servers = [await asyncio.start_server(self.talk, sock=sock, backlog=4096) for sock in self.start.sockets.values()]
+        running = asyncio.get_running_loop()
+        for sock in self.start.sockets.values():
+            sock.setblocking(False)
+            running.add_reader(sock, self.accept, sock)
         ended = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+        running.add_signal_handler(signal.SIGTERM, ended.set)
         hearing = asyncio.create_task(self.hear(ended))
         beating = asyncio.create_task(self.beat())
         self.channel.send(Ready())
         await ended.wait()
-        for server in servers:
-            server.close()
+        for sock in self.start.sockets.values():
+            running.remove_reader(sock)
+            sock.close()
         self.column.drain()
-        while fault == "x-never-drains" or self.has_visitors():
+        while fault == "x-never-drains" or self.visitors:
             await asyncio.sleep(0.01)
         beating.cancel()
         hearing.cancel()
         return 0
 
-    @staticmethod
-    def has_visitors() -> bool:
-        """Those included whom asyncio accepted and for whom it has not called `talk` yet."""
-        names = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
-        return any(name.endswith(("._accept_connection2", "Worker.talk")) for name in names)
+    def accept(self, sock: socket.socket) -> None:
+        """Not by asyncio's server: one that is closed forgets whom it accepted in the same turn, and never tells them."""
+        try:
+            visitor, _ = sock.accept()
+        except BlockingIOError:  # another worker was faster
+            return
+        task = asyncio.create_task(self.receive(visitor))
+        self.visitors.add(task)
+        task.add_done_callback(self.visitors.discard)
+
+    async def receive(self, visitor: socket.socket) -> None:
+        await self.talk(*await asyncio.open_connection(sock=visitor))
 
     async def hear(self, ended: asyncio.Event) -> None:
         async for received in self.channel:
