@@ -64,6 +64,11 @@ def curl_fails(edge: Running, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+def curl_begun(edge: Running, *arguments: str) -> subprocess.Popen[bytes]:
+    """A transfer that goes on; the caller ends it, and waits for its end."""
+    return subprocess.Popen(["curl", "-q", *_common(edge), *arguments], stdin=subprocess.DEVNULL)
+
+
 def curl(edge: Running, *arguments: str, stdin: bytes = b"") -> Reply:
     """One transfer. Whatever host is asked for is looked for on the edge's address, at the port of the URL."""
     return curl_all(edge, *arguments, stdin=stdin)[0]

@@ -25,7 +25,7 @@ from edgeproxy.link.messages import Alive, Drain, Greeting, LinkEnd, LinkMessage
 from edgeproxy.link.peer import Link
 from edgeproxy.link.start import ChildStart, WorkerStart
 from edgeproxy.link.table import Table
-from edgeproxy.supervision import loop, reloading, signs
+from edgeproxy.supervision import backoff, loop, reloading, signs
 from edgeproxy.supervision.children import Programs
 
 
@@ -115,8 +115,9 @@ class Worker:
         self.channel.send(Request(id=0, action="link"))
 
     async def beat(self) -> None:
+        """Of the first worker; the sign of the others lies in the future, so that no slow machine makes them seem hung."""
         while True:
-            self.column.beat(time.monotonic())
+            self.column.beat(time.monotonic() + (3600 if self.start.index else 0))
             await asyncio.sleep(0.2)
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -244,6 +245,7 @@ def main() -> int:
     for module, name in (
         (signs, "HUNG"),
         (signs, "CONTROLLER_HUNG"),
+        (backoff, "LIVED"),
         (loop, "READY_WITHIN"),
         (loop, "CONTROLLER_DRAIN"),
         (loop, "DRAIN_GRACE"),

@@ -29,9 +29,7 @@ def listeners() -> Iterator[Listeners]:
 
 
 def free(host: str = "127.0.0.1") -> str:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.bind((host.strip("[]"), 0))
-        return f"{host}:{sock.getsockname()[1]}"
+    return f"{host}:{free_port(host.strip('[]'))}"
 
 
 def connects(address: str) -> bool:
