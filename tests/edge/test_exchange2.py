@@ -6,29 +6,23 @@ import asyncio
 import base64
 import hashlib
 import random
-from pathlib import Path
 
 import h2.errors
-import msgspec
 import pytest
 
-from edgeproxy.config.visitors import Timeouts
-from edgeproxy.edge import exchange2
-from edgeproxy.edge.exchange2 import UPLOAD_AHEAD, Exchange2, Incoming
+from edgeproxy.edge.exchange2 import TUNNEL_LINGER, UPLOAD_AHEAD, Exchange2, Incoming
 from edgeproxy.edge.front2 import Front2
 from edgeproxy.edge.http2 import STREAM_WINDOW
 from edgeproxy.limits import Limits
-from edgeproxy.units import Duration
 from tests.edge.client2 import Client2, connected, get
 from tests.edge.flow import flowing, held, settled
-from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with, until
+from tests.edge.harness import Edge, Reader, Script, Writer, until
 from tests.edge.visiting import following
 
 POST = get(method="POST")
 WEBSOCKET = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *get("/chat")[1:], (b"sec-websocket-version", b"13")]
 NOT_SWITCHED = "the origin answered a WebSocket's request without switching protocols"
 WRONG_KEY = "the origin accepted a WebSocket with a wrong key"
-SHORT = Timeouts(client_body=Duration(0.5), write=Duration(0.5), tunnel_idle=Duration(0.5), drain=Duration(1))
 
 
 def fronts(edge: Edge) -> list[Front2]:
@@ -447,38 +441,42 @@ async def test_either_sides_words_keep_a_websocket(edge: Edge, script: Script) -
         assert stream.watched  # the origin has so long to close it
 
 
-async def test_an_origin_that_does_not_close_a_websocket_after_its_client_is_left(
-    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exchange2, "TUNNEL_LINGER", 0.0)
-    edge = edge_with(tmp_path, maps, origin[1], timeouts=msgspec.structs.replace(SHORT, tunnel_idle=Duration(3600)))
-    go, left = opening(origin[0])
+async def test_an_origin_that_does_not_close_a_websocket_after_its_client_is_left(edge: Edge, script: Script) -> None:
+    go, left = opening(script)
     go.set()
-    async with edge.running(), connected(edge) as client:
+    async with connected(edge) as client:
         number = client.request(WEBSOCKET)
         await client.until(lambda: client.answers[number].status == 200)
+        stream, incoming = await under_way(edge, number)
         client.send(number, b"", end=True)
+        await until(lambda: incoming.ended)
+        assert stream.watched
+        await edge.elapse(max(TUNNEL_LINGER, edge.worker.timeouts.client_body) + 1)
         assert (await client.answer(number)).complete
         await asyncio.wait_for(left.wait(), 30)
 
 
-async def test_an_upload_that_stops_is_given_up(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
-    edge = edge_with(tmp_path, maps, origin[1], timeouts=SHORT)
-    async with edge.running(), connected(edge) as client:
+async def test_an_upload_that_stops_is_given_up(edge: Edge, script: Script) -> None:
+    async with connected(edge) as client:
         told = following(edge)
         number = client.request([*POST, (b"content-length", b"100")])
         client.send(number, b"x")
+        await until(lambda: script.heads)
+        for _ in range(2):  # it is looked at, and again
+            await edge.elapse(edge.worker.timeouts.client_body + 1)
         assert (await client.answer(number)).status == 408
         await until(lambda: told)
         assert "(limits.client_rate over timeouts.client_body)" in told[0].error
 
 
-async def test_a_silent_websocket_is_ended(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
-    edge = edge_with(tmp_path, maps, origin[1], timeouts=SHORT)
-    go, left = opening(origin[0])
+async def test_a_silent_websocket_is_ended(edge: Edge, script: Script) -> None:
+    go, left = opening(script)
     go.set()
-    async with edge.running(), connected(edge) as client:
-        assert (await client.answer(client.request(WEBSOCKET))).complete
+    async with connected(edge) as client:
+        number = client.request(WEBSOCKET)
+        await client.until(lambda: client.answers[number].status == 200)
+        await edge.elapse(edge.worker.timeouts.tunnel_idle + 1)
+        assert (await client.answer(number)).complete
         await asyncio.wait_for(left.wait(), 30)
 
 

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from edgeproxy.config.visitors import Timeouts
+from edgeproxy.edge import worker
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.front1 import Front1
 from edgeproxy.limits import RELAY_BUFFER, WRITE_HIGH_WATER, Limits
-from edgeproxy.units import Duration
 from tests.edge.client1 import connected, half_closed, request
-from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with, fields, to_origin, until
+from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with, fields, patient, to_origin, until
 
 GET = request(b"GET /", close=True)
-
-
-def short(**seconds: float) -> Timeouts:
-    return Timeouts(drain=Duration(1), **{name: Duration(value) for name, value in seconds.items()})
 
 
 def session(edge: Edge) -> Front1:
@@ -185,7 +179,7 @@ async def test_a_body_waits_for_a_connection_to_the_origin(
             writer.write(script.response)
 
     script.handler = handler
-    edge = edge_with(tmp_path, maps, port, limits=Limits(origin_connections=1), timeouts=short(origin_connect=30))
+    edge = edge_with(tmp_path, maps, port, limits=Limits(origin_connections=1))
     async with edge.running(), connected(edge) as first:
         first.send(request(b"GET /"))
         await until(lambda: script.heads)
@@ -355,43 +349,36 @@ async def test_behind_what_was_no_request_nothing_is_served(edge: Edge, script: 
 # Time
 
 
-async def test_an_idle_connection_is_closed_without_a_word(
-    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]
-) -> None:
-    edge = edge_with(tmp_path, maps, origin[1], timeouts=short(idle=0.3))
-    async with edge.running(), connected(edge) as client:
+async def test_an_idle_connection_is_closed_without_a_word(edge: Edge) -> None:
+    async with connected(edge) as client:
         assert (await client.get()).status == 200
+        await edge.elapse(edge.worker.timeouts.idle + 1)
         assert await client.ended() == b""
 
 
 @pytest.mark.parametrize(
     "start", [b"GET / HT", request(b"POST /", b"Content-Length: 10", body=b"four"), request(b"GET /ok") + b"GET"]
 )
-async def test_who_does_not_go_on_is_told_so(
-    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int], start: bytes
-) -> None:
-    edge = edge_with(tmp_path, maps, origin[1], timeouts=short(client_header=0.3, client_body=0.3))
-    async with edge.running(), connected(edge) as client:
+async def test_who_does_not_go_on_is_told_so(edge: Edge, script: Script, start: bytes) -> None:
+    async with connected(edge) as client:
         client.send(start)
         if start.startswith(b"GET /ok"):
             assert (await client.answer()).status == 200
+        await until(lambda: script.heads or any(getattr(each.front, "_buffer", b"") for each in edge.worker.connections))  # type: ignore[union-attr]
+        await edge.elapse(61)
         answer = await client.answer()
         assert (answer.status, answer.field(b"connection")) == (408, b"close")
         assert await client.ended() == b""
 
 
-async def test_a_head_that_comes_byte_by_byte_has_no_more_time_than_others(
-    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]
-) -> None:
-    edge = edge_with(tmp_path, maps, origin[1], timeouts=short(client_header=1))
-    async with edge.running(), connected(edge) as client:
+async def test_a_head_that_comes_byte_by_byte_has_no_more_time_than_others(edge: Edge) -> None:
+    async with connected(edge) as client:
         assert (await client.get()).status == 200  # the second head's time is its own too
         answer = asyncio.ensure_future(client.answer())
-        async with asyncio.timeout(30):
-            while not answer.done():
-                client.send(b"G")
-                await asyncio.sleep(0.1)
-        assert answer.result().status == 408
+        for _ in range(4):
+            client.send(b"G")
+            await edge.elapse(edge.worker.timeouts.client_header / 3)
+        assert (await answer).status == 408
 
 
 async def test_a_body_has_its_time_anew_with_each_part_and_none_while_the_origin_takes_nothing(
@@ -410,7 +397,7 @@ async def test_a_body_has_its_time_anew_with_each_part_and_none_while_the_origin
         writer.write(script.response)
 
     script.handler = handler
-    edge = edge_with(tmp_path, maps, port, timeouts=short(client_body=120))
+    edge = edge_with(tmp_path, maps, port, timeouts=patient(client_body=120))
     async with edge.running(), connected(edge) as client:
         client.send(request(b"PUT /", b"Content-Length: 8000003"))
         await until(lambda: script.heads)
@@ -433,7 +420,7 @@ async def test_who_takes_nothing_of_his_answer_is_dropped_and_counted(
 ) -> None:
     script, port = origin
     script.response = b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n" + bytes(50_000_000)
-    edge = edge_with(tmp_path, maps, port, timeouts=short(write=0.5, idle=30))
+    edge = edge_with(tmp_path, maps, port, timeouts=patient(write=0.5))
     async with edge.running(), connected(edge) as client:
         client.transport.pause_reading()
         client.send(request(b"GET /"))
@@ -466,16 +453,18 @@ async def test_who_ends_his_side_without_a_request_gets_the_end(edge: Edge) -> N
     assert await half_closed(edge, b"") == b""
 
 
-async def test_an_idle_connection_has_a_moment_for_its_last_request_when_it_is_drained(edge: Edge) -> None:
+async def test_an_idle_connection_has_a_moment_for_its_last_request_when_it_is_drained(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "IDLE_GRACE", 20.0)
     async with connected(edge) as used, connected(edge) as unused:
         assert (await used.get()).status == 200
         edge.worker.draining = True
         for connection in edge.worker.connections:
             connection.drain()
         assert (await used.get()).field(b"connection") == b"close"
-        began = time.monotonic()
+        await edge.elapse(21)
         assert await unused.ended() == b""
-        assert time.monotonic() - began < 20
         edge.worker.draining = False
 
 

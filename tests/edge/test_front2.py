@@ -19,28 +19,18 @@ import pytest
 from hpack import NeverIndexedHeaderTuple
 from hyperframe.frame import ContinuationFrame, GoAwayFrame, HeadersFrame, SettingsFrame, WindowUpdateFrame
 
-from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge import connection, front2
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.exchange import Exchange
 from edgeproxy.edge.front2 import Front2
 from edgeproxy.edge.http2 import CONNECTION_WINDOW
 from edgeproxy.limits import Limits
-from edgeproxy.units import Duration
 from tests.edge.client2 import connected, get
 from tests.edge.flow import flowing, held, settled
 from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with, until
 from tests.http2_peer import PREFACE, parse_frames
 
 POST = get(method="POST")
-SHORT = Timeouts(
-    idle=Duration(0.5),
-    client_header=Duration(0.5),
-    client_body=Duration(0.5),
-    write=Duration(0.5),
-    tunnel_idle=Duration(0.5),
-    drain=Duration(1),
-)
 
 
 async def test_many_requests_share_a_connection_and_the_pool(edge: Edge, script: Script) -> None:
@@ -94,16 +84,16 @@ async def test_a_client_that_reads_nothing_stalls_the_origins(edge: Edge, script
         assert (await client.answer(late)).body == b"hello"
 
 
-async def test_answers_of_our_own_wait_for_the_window_and_the_connection_ends_when_it_stays_shut(
-    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]
-) -> None:
-    edge = edge_with(tmp_path, maps, origin[1], timeouts=SHORT)
-    async with edge.running(), connected(edge, auto=False) as client:
+async def test_answers_of_our_own_wait_for_the_window_and_the_connection_ends_when_it_stays_shut(edge: Edge) -> None:
+    async with connected(edge, auto=False) as client:
         with contextlib.suppress(h2.exceptions.TooManyStreamsError):
             while True:  # those that the window has let through make room for others
                 answer = client.answers[client.request(get(host="shop.test"), b"")]
                 await client.until(lambda answer=answer: answer.status == 421)
         assert held(edge) < 256 * 1024
+        timeouts = edge.worker.timeouts
+        for seconds in (timeouts.write, timeouts.write, timeouts.idle):  # looked at, given up, idle
+            await edge.elapse(seconds + 1)
         await client.until(lambda: client.goaways)
         assert len(client.answers) > Limits().streams
         waited = [answer for answer in client.answers.values() if not answer.complete]
@@ -294,30 +284,32 @@ async def test_a_websocket_of_another_protocol_is_not_offered(edge: Edge) -> Non
 # Time and the end
 
 
-async def test_an_idle_connection_is_ended_by_goaway(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
-    edge = edge_with(tmp_path, maps, origin[1], timeouts=SHORT)
-    async with edge.running(), connected(edge) as client:
+async def test_an_idle_connection_is_ended_by_goaway(edge: Edge) -> None:
+    async with connected(edge) as client:
         assert (await client.get(get())).status == 200
+        await edge.elapse(edge.worker.timeouts.idle + 1)
         await client.ended()
         assert client.goaways == [1]
 
 
-async def test_a_connection_that_says_nothing_is_ended(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
-    edge = edge_with(tmp_path, maps, origin[1], timeouts=SHORT)
-    async with edge.running():
-        reader, writer = await edge.connect("gallery.test", "h2")
-        await asyncio.wait_for(reader.read(), 30)
-        writer.close()
+async def test_a_connection_that_says_nothing_is_ended(edge: Edge) -> None:
+    reader, writer = await edge.connect("gallery.test", "h2")
+    await until(lambda: any(each.front for each in edge.worker.connections))  # type: ignore[union-attr]
+    await edge.elapse(edge.worker.timeouts.client_header + 1)
+    await asyncio.wait_for(reader.read(), 30)
+    writer.close()
 
 
-async def test_a_stream_that_takes_nothing_is_given_up(tmp_path: Path, maps: MapProcess, origin: tuple[Script, int]) -> None:
-    edge = edge_with(tmp_path, maps, origin[1], timeouts=SHORT)
-    origin[0].response = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + bytes(1_000_000)
-    async with edge.running(), connected(edge, auto=False) as client:
+async def test_a_stream_that_takes_nothing_is_given_up(edge: Edge, script: Script) -> None:
+    script.response = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + bytes(1_000_000)
+    async with connected(edge, auto=False) as client:
         client.state.increment_flow_control_window(10_000_000)
         number = client.request(get("/large"), b"")
+        await client.until(lambda: len(client.answers[number].content) == 65535)
+        for _ in range(2):  # it is looked at, and again
+            await edge.elapse(edge.worker.timeouts.write + 1)
         assert (await client.answer(number)).reset == h2.errors.ErrorCodes.CANCEL
-        origin[0].response = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"
+        script.response = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"
         assert (await client.get(get())).status == 200
 
 

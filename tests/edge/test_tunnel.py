@@ -5,25 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable
-from pathlib import Path
 from typing import cast
 
 import pytest
 
-from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.tunnel import Tunnel, websocket_key
-from edgeproxy.units import Duration
 from tests.edge.client1 import Client1, connected, half_closed, request
-from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with, to_origin, until
+from tests.edge.harness import Edge, Reader, Script, Writer, to_origin, until
 
 UPGRADE = (b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Key: abc")
 OPENED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-A: b\r\n\r\n"
 ASK = request(b"GET /ws", *UPGRADE)
-
-
-def short(**seconds: float) -> Timeouts:
-    return Timeouts(drain=Duration(1), **{name: Duration(value) for name, value in seconds.items()})
 
 
 def echoing(script: Script, early: bytes = b"") -> None:
@@ -171,37 +164,35 @@ async def test_what_a_websocket_carried_is_counted_once(edge: Edge, script: Scri
 # Time
 
 
-async def test_a_quiet_websocket_outlives_the_time_that_an_answer_may_take(
-    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess
-) -> None:
-    script, port = origin
+async def test_a_quiet_websocket_outlives_the_time_that_an_answer_may_take(edge: Edge, script: Script) -> None:
+    go = asyncio.Event()
 
     async def late(reader: Reader, writer: Writer) -> None:
         await script.read_head(reader)
         writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
-        await asyncio.sleep(1.5)
+        await go.wait()
         writer.write(b"late")
         await reader.read()
 
     script.handler = late
-    edge = edge_with(tmp_path, maps, port, timeouts=short(origin_response=0.5, idle=0.5, client_body=0.5))
-    async with edge.running(), connected(edge) as client:
+    async with connected(edge) as client:
         await opened(client)
+        timeouts = edge.worker.timeouts
+        for _ in range(2):
+            await edge.elapse(max(timeouts.origin_response, timeouts.idle, timeouts.client_body, timeouts.write) + 1)
+        go.set()
         assert await asyncio.wait_for(client.reader.readexactly(4), 30) == b"late"
 
 
-async def test_a_websocket_on_which_nobody_says_anything_is_ended(
-    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess
-) -> None:
-    script, port = origin
+async def test_a_websocket_on_which_nobody_says_anything_is_ended(edge: Edge, script: Script) -> None:
     echoing(script)
-    edge = edge_with(tmp_path, maps, port, timeouts=short(tunnel_idle=1))
-    async with edge.running(), connected(edge) as client:
+    async with connected(edge) as client:
         await opened(client)
         for _ in range(4):  # what either side says counts
-            await asyncio.sleep(0.5)
+            await edge.elapse(edge.worker.timeouts.tunnel_idle / 2)
             client.send(b"x")
             assert await asyncio.wait_for(client.reader.readexactly(1), 30) == b"x"
+        await edge.elapse(edge.worker.timeouts.tunnel_idle + 1)
         assert await client.ended() == b""
         await until(lambda: script.bodies == [b""])
 

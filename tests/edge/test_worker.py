@@ -10,7 +10,7 @@ import pytest
 from edgeproxy.edge import worker
 from edgeproxy.link.messages import Drain, Greeting, Refresh, Report
 from edgeproxy.published.records import Site
-from tests.edge.harness import Edge, Script, fields
+from tests.edge.harness import Edge, Script, fields, patient
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: gallery.test\r\n\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: gallery.test\r\nConnection: close\r\n\r\n"
@@ -31,7 +31,16 @@ async def slow(script: Script, go: asyncio.Event) -> None:
     script.handler = handler
 
 
-async def test_draining_ends_what_is_idle_and_finishes_what_is_not(edge: Edge, script: Script):
+@pytest.fixture
+def graceful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Idle connections have more time for their last request than a slow machine takes."""
+    monkeypatch.setattr(worker, "IDLE_GRACE", 60.0)
+
+
+async def test_draining_ends_what_is_idle_and_finishes_what_is_not(
+    edge: Edge, script: Script, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(worker, "IDLE_GRACE", 0.3)
     go = asyncio.Event()
     await slow(script, go)
     idle_reader, idle_writer = await edge.connect("gallery.test")
@@ -51,6 +60,7 @@ async def test_draining_ends_what_is_idle_and_finishes_what_is_not(edge: Edge, s
     busy_writer.close()
 
 
+@pytest.mark.usefixtures("graceful")
 async def test_a_visitor_who_was_accepted_before_the_drain_is_served(edge: Edge):
     reader, writer = await edge.connect("gallery.test")
     edge.channel.send(Drain())
@@ -62,6 +72,7 @@ async def test_a_visitor_who_was_accepted_before_the_drain_is_served(edge: Edge)
     writer.close()
 
 
+@pytest.mark.usefixtures("graceful")
 async def test_visitors_whose_handshake_has_not_begun_before_the_drain_are_served(edge: Edge):
     answers = [asyncio.ensure_future(edge.exchange("gallery.test", GET)) for _ in range(20)]
     await until(lambda: edge.worker.reception._column.connections > 0)
@@ -75,6 +86,7 @@ async def test_visitors_whose_handshake_has_not_begun_before_the_drain_are_serve
         assert fields(answer)[0] == 200
 
 
+@pytest.mark.usefixtures("graceful")
 async def test_a_visitor_on_port_80_who_was_accepted_before_the_drain_is_answered(edge: Edge):
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.http_port)
     await until(lambda: edge.worker.connections)
@@ -84,6 +96,7 @@ async def test_a_visitor_on_port_80_who_was_accepted_before_the_drain_is_answere
     writer.close()
 
 
+@pytest.mark.usefixtures("graceful")
 async def test_a_kept_connection_is_told_of_the_drain_with_its_next_answer(edge: Edge):
     reader, writer = await edge.connect("gallery.test")
     writer.write(REQUEST)
@@ -97,6 +110,7 @@ async def test_a_kept_connection_is_told_of_the_drain_with_its_next_answer(edge:
 
 
 async def test_what_does_not_end_in_time_is_cut(edge: Edge, script: Script):
+    edge.worker.timeouts = patient(drain=0.5)
     await slow(script, asyncio.Event())
     reader, writer = await edge.connect("gallery.test")
     writer.write(REQUEST)
@@ -173,6 +187,9 @@ async def test_many_that_end_together_do_not_keep_others_waiting(edge: Edge, mon
             gone = list(edge.worker.connections)[-1]
             del edge.worker.connections[gone]  # each takes another one along
 
+    monkeypatch.setattr(worker, "SWEEP_SECONDS", 3600.0)
+    swept = edge.worker.now
+    await until(lambda: edge.worker.now > swept)  # the last of the worker's own, which would come between
     monkeypatch.setattr(worker, "SWEEP_SLICE", -1.0)
     for _ in range(10):
         edge.worker.connections[Slow()] = None  # type: ignore[index]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge.headers import RequestHead, ResponseHead
 from edgeproxy.edge.upstream.connection import OriginConnection
 from edgeproxy.edge.upstream.target import Target
 from edgeproxy.limits import RELAY_BUFFER
-from edgeproxy.units import Duration
 from tests.edge.client2 import connected, get
 from tests.edge.harness import (
     Edge,
@@ -24,15 +21,12 @@ from tests.edge.harness import (
     Writer,
     edge_with,
     fields,
+    patient,
     pool_of,
     until,
 )
 
 GET = b"GET / HTTP/1.1\r\nHost: gallery.test\r\nConnection: close\r\n\r\n"
-
-
-def short(**changes: float) -> Timeouts:
-    return Timeouts(drain=Duration(1), **{name: Duration(value) for name, value in changes.items()})
 
 
 async def dripping(script: Script, data: bytes, pause: float, answer: bytes = b"") -> None:
@@ -55,29 +49,31 @@ async def test_a_head_that_comes_byte_by_byte_has_no_more_time_than_any_other(
 ) -> None:
     script, port = origin
     await dripping(script, b"a", 0.1, b"HTTP/1.1 200 OK\r\nX-Long: ")
-    edge = edge_with(tmp_path, maps, port, timeouts=short(origin_response=1))
+    edge = edge_with(tmp_path, maps, port, timeouts=patient(origin_response=1))
     async with edge.running():
-        began = time.monotonic()
-        status, _, _ = fields(await edge.exchange("gallery.test", GET))
-        assert (status, time.monotonic() - began < 20) == (504, True)
+        assert fields(await edge.exchange("gallery.test", GET))[0] == 504
 
 
-async def test_a_body_that_comes_byte_by_byte_may_take_its_time(
-    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess
-) -> None:
-    script, port = origin
+async def test_a_body_that_comes_byte_by_byte_may_take_its_time(edge: Edge, script: Script) -> None:
+    go = asyncio.Semaphore(0)
 
     async def handler(reader: Reader, writer: Writer) -> None:
         await script.read_head(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
-        for _ in range(10):
-            await asyncio.sleep(0.3)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        for _ in range(5):
+            await go.acquire()
             writer.write(b"x")
 
     script.handler = handler
-    edge = edge_with(tmp_path, maps, port, timeouts=short(origin_response=1.5))
-    async with edge.running():
-        assert fields(await edge.exchange("gallery.test", GET))[2] == b"x" * 10
+    async with connected(edge) as client:
+        answer = client.answers[client.request(get(), b"")]
+        await client.until(lambda: answer.status)
+        for count in range(1, 6):
+            await edge.elapse(edge.worker.timeouts.origin_response * 0.6)
+            go.release()
+            await client.until(lambda count=count: len(answer.content) == count)
+        await client.until(lambda: answer.complete)
+        assert answer.body == b"x" * 5
 
 
 async def test_interim_heads_that_come_bit_by_bit_are_bounded_together(edge: Edge, script: Script) -> None:
