@@ -12,15 +12,14 @@ import pytest
 
 from edgeproxy.config.machine import Admin
 from edgeproxy.config.platform import Api, Origin
-from edgeproxy.config.visitors import Timeouts
 from edgeproxy.errors import MapError
 from edgeproxy.limits import Limits
 from edgeproxy.policies import Policies
 from edgeproxy.published.records import Site
-from edgeproxy.units import Duration, Size
+from edgeproxy.units import Size
 from tests.edge import client1, client2
 from tests.edge.client1 import request
-from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, edge_with, until
+from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, edge_with, patient, until
 from tests.edge.visiting import following, visiting
 
 # Where it goes
@@ -215,11 +214,7 @@ async def test_where_an_answer_had_begun_it_is_not_asked_again(edge: Edge, scrip
     assert len(script.heads) == 2
 
 
-async def test_a_silent_origin_is_not_asked_again(
-    tmp_path: Path, maps: MapProcess, origin: tuple[Script, int], protocol: str
-) -> None:
-    script, port = origin
-
+async def test_a_silent_origin_is_not_asked_again(edge: Edge, script: Script, protocol: str) -> None:
     async def fades(reader: Reader, writer: Writer) -> None:
         await script.read_head(reader)
         writer.write(script.response)
@@ -227,10 +222,10 @@ async def test_a_silent_origin_is_not_asked_again(
         await reader.read()
 
     script.handler = fades
-    edge = edge_with(tmp_path, maps, port, timeouts=Timeouts(origin_response=Duration(0.5), drain=Duration(1)))
-    async with edge.running(), visiting(edge, protocol) as ask:
+    async with visiting(edge, protocol) as ask:
         assert (await ask()).status == 200
         await until(lambda: next(iter(edge.worker._pools.values())).idle)
+        edge.worker.timeouts = patient(origin_response=0.3)
         assert (await ask()).status == 504
     assert len(script.heads) == 2
 
@@ -301,7 +296,7 @@ async def test_a_client_that_leaves_while_it_waits_for_a_connection_waits_no_mor
         await reader.read()
 
     script.handler = silent
-    edge = edge_with(tmp_path, maps, port, limits=Limits(origin_connections=1), timeouts=Timeouts(drain=Duration(1)))
+    edge = edge_with(tmp_path, maps, port, limits=Limits(origin_connections=1))
     async with edge.running(), client1.connected(edge) as first:
         first.send(request(b"GET /"))
         await until(lambda: script.heads)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.config.issuance import Allow, Issuance
-from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge.certificate import Cold, Found
+from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.hello import alert_record
 from edgeproxy.limits import Limits
 from edgeproxy.link.messages import LinkMessage, Obtain, Obtained
@@ -30,14 +30,13 @@ INTERNAL_ERROR = "internal error"
 
 @contextlib.asynccontextmanager
 async def waiting_edge(
-    directory: Path, port: int, maps: MapProcess, *, wait: float = 30, bound: int = 512, handshake: float = 10
+    directory: Path, port: int, maps: MapProcess, *, wait: float = 60, bound: int = 512
 ) -> AsyncIterator[Edge]:
     """A worker whose names *.new.test are admitted and have no certificate yet."""
     config = config_for(
         port,
         issuance=Issuance(directory="internal", handshake_wait=Duration(wait), allow=Allow(patterns=("*.new.test",))),
         limits=Limits(waiting_handshakes=bound),
-        timeouts=Timeouts(handshake=Duration(handshake), drain=Duration(1)),
     )
     edge = Edge(directory, config, maps)
     async with edge.running():
@@ -89,8 +88,17 @@ async def test_a_name_that_gets_no_certificate_is_remembered_for_a_while(
         assert len(await asked(edge)) == 1
 
 
-async def test_who_waits_too_long_gets_an_alert(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess):
-    async with waiting_edge(tmp_path, origin[1], maps, wait=0.5, handshake=0.2) as edge:
+async def test_who_waits_too_long_gets_an_alert(
+    tmp_path: Path, origin: tuple[Script, int], maps: MapProcess, monkeypatch: pytest.MonkeyPatch
+):
+    waits = Connection.waits
+
+    def at_the_last_moment(connection: Connection) -> None:
+        connection.deadline = connection.worker.now  # of the handshake's own time none is left, and none is needed
+        waits(connection)
+
+    monkeypatch.setattr(Connection, "waits", at_the_last_moment)
+    async with waiting_edge(tmp_path, origin[1], maps, wait=0.5) as edge:
         assert INTERNAL_ERROR in await refused(edge, "c.new.test")
         assert edge.worker.obtaining.waiting == 0
 
@@ -230,6 +238,7 @@ async def test_without_a_descriptor_for_a_new_name_its_visitor_is_told_and_the_n
         edge.worker.presenting._make_next = float("inf")
         edge.add_site("warm.test", "w")
         await edge.exchange("warm.test", GET % b"warm.test")  # the thread is there
+        await until(lambda: len(edge.worker.connections) == 1)  # and that visitor's descriptor is not free later
     with descriptors(0):
         writer.write(outgoing.read())
         assert await asyncio.wait_for(reader.read(), 30) == alert_record(80)

@@ -37,9 +37,7 @@ def graceful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "IDLE_GRACE", 60.0)
 
 
-async def test_draining_ends_what_is_idle_and_finishes_what_is_not(
-    edge: Edge, script: Script, monkeypatch: pytest.MonkeyPatch
-):
+async def test_draining_ends_what_is_idle_and_finishes_what_is_not(edge: Edge, script: Script, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(worker, "IDLE_GRACE", 0.3)
     go = asyncio.Event()
     await slow(script, go)

@@ -155,10 +155,11 @@ def to_origin(edge: Edge) -> OriginConnection:
 async def test_an_early_answer_is_read_though_the_upload_cannot_be_written_any_more(
     edge: Edge, origin_by_tls: TlsOrigin
 ) -> None:
-    go = threading.Event()
+    asked, go = threading.Event(), threading.Event()
 
     def early(sock: ssl.SSLSocket) -> None:
         sock.recv(65536)
+        asked.set()
         go.wait(30)
         sock.sendall(answer(b"big" * 10_000))  # and close over what was not read
 
@@ -168,6 +169,7 @@ async def test_an_early_answer_is_read_though_the_upload_cannot_be_written_any_m
         for _ in range(3):
             client.send(number, bytes(5000))
             await asyncio.sleep(0.05)
+        await until(asked.is_set)
         below = cast(TlsTransport, to_origin(edge).transport)._below
         below.pause_reading()  # so that it is the write that finds out
         go.set()
