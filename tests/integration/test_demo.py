@@ -10,8 +10,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -55,11 +53,15 @@ class Demo:
                 left += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
         return found
 
-    def get(self, path, host="gallery.localhost"):
-        """One request over TLS, verified against the demo's root: status and JSON body."""
+    def connect(self, host="gallery.localhost"):
+        """A connection after its handshake."""
         context = ssl.create_default_context(cafile=str(self.home / "internal-ca.pem"))
         plain = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
-        with context.wrap_socket(plain, server_hostname=host) as sock:
+        return context.wrap_socket(plain, server_hostname=host)
+
+    def get(self, path, host="gallery.localhost"):
+        """One request over TLS, verified against the demo's root: status and JSON body."""
+        with self.connect(host) as sock:
             sock.sendall(f"GET {path} HTTP/1.1\r\nhost: {host}:{self.port}\r\nconnection: close\r\n\r\n".encode())
             response = http.client.HTTPResponse(sock)
             response.begin()
@@ -87,6 +89,14 @@ def demo(tmp_path):
                     os.kill(pid, signal.SIGKILL)
                 demo.process.wait()
         assert "Traceback" not in demo.log.read_text()
+
+
+def accepts(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
+    except OSError:
+        return False
+    return True
 
 
 def gone(pids):
@@ -243,15 +253,18 @@ def test_a_second_demo_in_the_same_folder_says_so(demo):
 
 
 def test_sigterm_to_every_process_at_once_lets_open_requests_end(demo):
-    answers = []
-    asked = threading.Thread(target=lambda: answers.append(demo.get("/slow?seconds=2")))
-    asked.start()
-    demo.get("/")  # by now the slow one was sent, or is about to be
-    time.sleep(0.5)  # noqa: TID251
-    edge = [pid for pid in demo.processes() if b"edgeproxy\0demo" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    assert len(edge) >= 3
-    for pid in edge:
-        os.kill(pid, signal.SIGTERM)
-    asked.join()
-    assert answers[0][0] == 200
+    with demo.connect() as sock:
+        head = "host: gallery.localhost\r\nexpect: 100-continue\r\ncontent-length: 5\r\nconnection: close\r\n\r\n"
+        sock.sendall(f"POST / HTTP/1.1\r\n{head}".encode())
+        assert sock.recv(1000).startswith(b"HTTP/1.1 100 ")  # so it has begun
+        edge = [pid for pid in demo.processes() if b"edgeproxy\0demo" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert len(edge) >= 3
+        for pid in edge:
+            os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: not accepts(demo.port), "new connections refused")
+        sock.sendall(b"hello")
+        response = http.client.HTTPResponse(sock)
+        response.begin()
+        assert response.status == 200
+        assert json.loads(response.read())["workspace"] == "spandantest"
     assert demo.process.wait(PATIENCE) == 0

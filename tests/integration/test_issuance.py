@@ -206,7 +206,7 @@ def test_a_stranger_gets_an_alert_and_the_ca_hears_nothing(folder, origin):
 
 
 def test_the_gate_admits_routes_and_is_asked_once_for_each_name(folder, origin, gate):
-    allow = {"gate": f"http://127.0.0.1:{gate}/check"}
+    allow = {"gate": f"http://127.0.0.1:{gate}/check", "gate_timeout": "60s"}
     with World(folder, origin, **{"issuance.allow": allow}) as world:
         said, _ = world.visit("spandantest.gated.example")
         assert said["workspace"] == "spandantest"

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -43,12 +44,18 @@ def admitted(edge, *options):
 
 
 def test_two_workers_together_admit_the_limit_and_one_that_dies_takes_nothing_along(edge):
+    began = time.monotonic()
+
+    def more():
+        """How many are admitted by now beside LIMIT, as time goes by."""
+        return 1 + (time.monotonic() - began) * LIMIT / 3600
+
     first = admitted(edge, "-n", "1500", "-c", "20", "-m", "5")
-    assert LIMIT <= first <= LIMIT * 1.25, "of what two count at the same moment one may be lost"
+    assert LIMIT <= first <= LIMIT * 1.25 + more(), "of what two count at the same moment one may be lost"
     wait_for(lambda: refused(edge) == 1500 - first, "refusals counted")
     before = workers(edge)
     os.kill(min(before), signal.SIGKILL)
     wait_for(lambda: len(workers(edge) - {min(before)}) == 2, "another worker")
-    assert admitted(edge, "-n", "100", "-c", "10") <= 1
+    assert admitted(edge, "-n", "100", "-c", "10") <= more()
     edge.cli("reload", check=True)
-    assert admitted(edge, "-n", "100", "-c", "10") <= 1
+    assert admitted(edge, "-n", "100", "-c", "10") <= more()

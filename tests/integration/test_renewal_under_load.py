@@ -11,7 +11,7 @@ from tests.integration.test_issuance import folder, origin
 __all__ = ["folder", "origin"]
 
 VISITORS = 3
-SOON = 20.0
+SOON = 60.0
 """Seconds after the CA gave a certificate in which all workers have to serve it. They do within one where the machine has time
 for them, which it has not while visitors who never rest share it with other tests."""
 
