@@ -301,14 +301,15 @@ async def test_a_part_that_fails_is_told_and_started_again(supervisor, monkeypat
 
 async def test_open_requests_end_well_when_the_process_drains(supervisor):
     async with supervisor.running() as client:
-        gate = asyncio.Event()
+        begun, gate = asyncio.Event(), asyncio.Event()
 
         async def slow(number: int) -> None:
+            begun.set()
             await gate.wait()
 
         supervisor.controller.context.plane.publisher.published = slow
         request = asyncio.ensure_future(client.post(DOMAINS, json={"domain": "a.example.com", "workspace_id": "w"}))
-        await asyncio.sleep(0.2)
+        await asyncio.wait_for(begun.wait(), 60)
         supervisor.controller.drain()
         gate.set()
         assert (await request).status_code == 201

@@ -26,7 +26,7 @@ class Supervisor:
         self.links.append((worker, sock))
 
     async def heard(self):
-        received = await asyncio.wait_for(self.channel.receive(), 10)
+        received = await asyncio.wait_for(self.channel.receive(), 60)
         assert received is not None
         return received.message
 
@@ -61,8 +61,8 @@ async def test_signs_of_life_are_given_again_and_again_but_not_to_one_that_does_
 
 
 async def test_a_question_gets_its_own_answer(supervisor):
-    first = asyncio.ensure_future(supervisor.parent.ask("status", 10))
-    second = asyncio.ensure_future(supervisor.parent.ask("reload", 10))
+    first = asyncio.ensure_future(supervisor.parent.ask("status", 60))
+    second = asyncio.ensure_future(supervisor.parent.ask("reload", 60))
     asked = [await supervisor.heard(), await supervisor.heard()]
     assert [question.action for question in asked] == ["status", "reload"]
     for question in reversed(asked):
@@ -77,7 +77,7 @@ async def test_an_answer_that_does_not_come_is_an_error_in_time(supervisor):
         await supervisor.parent.ask("status", 0.05)
     question = await supervisor.heard()
     supervisor.channel.send(Result(id=question.id, ok=True))
-    later = asyncio.ensure_future(supervisor.parent.ask("status", 10))
+    later = asyncio.ensure_future(supervisor.parent.ask("status", 60))
     question = await supervisor.heard()
     supervisor.channel.send(Result(id=question.id, ok=True, detail="later"))
     assert (await later).detail == "later"
@@ -96,9 +96,9 @@ async def test_links_are_handed_over_with_their_sockets(supervisor):
 
 async def test_the_order_to_drain_is_passed_on(supervisor):
     supervisor.channel.send(Drain())
-    await asyncio.wait_for(supervisor.drained.wait(), 10)
+    await asyncio.wait_for(supervisor.drained.wait(), 60)
 
 
 async def test_a_supervisor_that_is_gone_is_noticed_at_once(supervisor):
     supervisor.channel.close()
-    await asyncio.wait_for(supervisor.gone.wait(), 10)
+    await asyncio.wait_for(supervisor.gone.wait(), 60)

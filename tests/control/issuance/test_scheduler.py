@@ -355,12 +355,11 @@ async def test_a_slow_ca_has_only_so_many_at_once_and_renewals_do_not_hold_up_vi
 
 
 async def test_closing_tells_those_who_wait_and_keeps_their_rows(store, ca):
-    never = asyncio.Event()
-    ca.before = lambda _flight: never.wait()
+    asked = never_answers(ca)
     machine = Machine(store, ca, orders=600, burst=1)
     await machine.scheduler.open()
     visits = [asyncio.create_task(machine.visit(f"n{n}.d{n}.com")) for n in range(2)]
-    await asyncio.sleep(0.05)
+    await asked.wait()  # the order of the first has begun
     await machine.scheduler.close()
     for visit in visits:
         with pytest.raises(IssuanceError, match="being stopped"):
