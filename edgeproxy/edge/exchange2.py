@@ -100,28 +100,37 @@ class Exchange2(Exchange, eq=False):
         self._account()
         if not self.answered:
             self.answered = True
-            self.front.paused.discard(self)
+            self.front.paused.pop(self, None)
             self.client_gone()
 
     def pause(self) -> None:
         """The client takes no more."""
         if not self.answered:
-            self.front.paused.add(self)
+            self.front.paused.setdefault(self)
             self.client_full()
 
     def flow(self) -> None:
-        """Reads the origin as far as the client takes what it says."""
+        """The answer brought something: it goes on where no other one of the connection waits, else it is the others' turn."""
+        if self.front.paused and not self.answered:
+            self.pause()
+        else:
+            self.read_on()
+
+    def read_on(self) -> bool:
+        """Reads the origin as far as the client takes what it says. Whether it does."""
+        front = self.front
+        front.paused.pop(self, None)
         if self.answered:
-            self.front.paused.discard(self)
-            return
-        room = self.front.room(self.number)
+            return False
+        room = front.room(self.number)
         if room > 0:
-            self.front.paused.discard(self)
             self.client_ready(room)
-        elif self.front.http2.window(self.number) > 0:
-            self.front.overfull()
+            return True
+        if front.http2.window(self.number) > 0:
+            front.overfull()
         else:
             self.pause()
+        return False
 
     @property
     def watched(self) -> bool:
@@ -207,7 +216,7 @@ class Exchange2(Exchange, eq=False):
         front = self.front
         room = front.free or front.first_room(self.number)
         if not room:
-            front.paused.add(self)
+            front.paused.setdefault(self)
         return room
 
     def response(self, head: ResponseHead, body: bytes, done: bool) -> None:
@@ -279,7 +288,7 @@ class Exchange2(Exchange, eq=False):
             if front.http2.let_go(self.number):
                 front.finish_later(self.number)
         if front.paused:
-            front.paused.discard(self)
+            front.paused.pop(self, None)
         front.queued(size)
 
     # WebSockets

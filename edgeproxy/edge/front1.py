@@ -18,7 +18,7 @@ from edgeproxy.edge.http1 import (
     status_line,
 )
 from edgeproxy.edge.respond import http_date
-from edgeproxy.limits import WRITE_HIGH_WATER
+from edgeproxy.limits import REQUESTS_AHEAD
 
 if TYPE_CHECKING:
     from edgeproxy.edge.connection import Connection
@@ -99,7 +99,7 @@ class Front1:
         elif exchange is None or exchange.body_complete or self._held:
             # The next request before this one's answer was given or taken, or a body that the origin does not take yet.
             self._buffer += data
-            if len(self._buffer) > WRITE_HIGH_WATER:
+            if len(self._buffer) > REQUESTS_AHEAD:
                 self.connection.pause_reading()
             if self._held and exchange is not None:
                 exchange.more_came()

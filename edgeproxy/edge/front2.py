@@ -1,7 +1,7 @@
 """The HTTP/2 session of a client connection: many requests at once, each a stream with an exchange of its own.
 
-What a connection may hold in memory, 256 KiB in all: 64 KiB in the transport (limits.WRITE_HIGH_WATER), QUEUE_HIGH and one
-read more in the engine's queue, http2.CONNECTION_WINDOW of uploads that no origin has taken, exchange2.UPLOAD_AHEAD that one
+What a connection may hold in memory, 256 KiB in all: limits.WRITE_HIGH_WATER in the transport, QUEUE_HIGH and one read
+more in the engine's queue, http2.CONNECTION_WINDOW of uploads that no origin has taken, exchange2.UPLOAD_AHEAD that one
 may not have taken. Beside that each open stream keeps its request's head until it is answered, HEADS_MAX over all of them.
 """
 
@@ -69,8 +69,8 @@ class Front2:
         self.streams: dict[int, Exchange2 | None] = {}
         """From the request to the end of both sides; answers that are complete but not sent yet included. None where the edge
         has answered what never became an exchange."""
-        self.paused: set[Exchange2] = set()
-        """Those whose origin is not read, because the client takes no more."""
+        self.paused: dict[Exchange2, None] = {}
+        """Those whose origin is not read, because the client takes no more; whose turn is next comes first."""
         self.upload_ahead = 0
         self.free = 0
         """What the first read of an answer may bring where nothing is in its way; 0: ask `first_room`."""
@@ -339,10 +339,15 @@ class Front2:
         self.watch()
 
     def _resume(self) -> None:
+        """Has the next one read, and in the loop's next turn the one after it: among many that are ready the loop would always
+        let the same ones speak first, and they would fill the queue. One that is silent stays so, and keeps nobody waiting."""
         for stream in list(self.paused):
             if self.http2.queued >= QUEUE_HIGH or self.connection.full:
                 return
-            stream.flow()
+            if stream.read_on():
+                if self.paused:
+                    self.flush_soon()
+                return
 
     def flush_soon(self) -> None:
         """One write for all that this turn of the loop brings."""
@@ -358,8 +363,9 @@ class Front2:
             self.whole.clear()
         if connection.closing or connection.full:
             return  # `ready` comes back to it
+        small = http2.queued <= SMALL_OUTPUT
         try:
-            if http2.queued <= SMALL_OUTPUT:
+            if small:
                 output = http2.data_to_send()
             else:
                 output = http2.data_to_send(max(1, WRITE_HIGH_WATER - connection.transport.get_write_buffer_size()))
@@ -378,3 +384,5 @@ class Front2:
             self.watch()
             if queued < QUEUE_HIGH // 2:
                 self._resume()
+            if not small and http2.more_output:
+                self.flush_soon()  # the kernel took at once what was to fill the transport: nobody else comes back to it

@@ -522,4 +522,9 @@ class Http2Server:
     @property
     def has_output(self) -> bool:
         """Whether `data_to_send` may give something."""
-        return not self.ended and (self._engine.want_write or bool(self._finishing))
+        return self.more_output or (not self.ended and bool(self._finishing))
+
+    @property
+    def more_output(self) -> bool:
+        """Whether the amount alone kept `data_to_send` from giving more: what waits for a window does not count."""
+        return not self.ended and self._engine.want_write

@@ -11,7 +11,7 @@ import pytest
 from edgeproxy.edge import worker
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.front1 import Front1
-from edgeproxy.limits import RELAY_BUFFER, WRITE_HIGH_WATER, Limits
+from edgeproxy.limits import RELAY_BUFFER, REQUESTS_AHEAD, WRITE_HIGH_WATER, Limits
 from tests.edge.client1 import connected, half_closed, request
 from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with, fields, patient, to_origin, until
 
@@ -188,7 +188,7 @@ async def test_a_body_waits_for_a_connection_to_the_origin(
             await asyncio.sleep(0.2)
             front = next(each for each in edge.worker.connections if cast(Connection, each).front is not None)
             assert len(script.heads) == 1
-            assert len(cast(Front1, cast(Connection, front).front)._buffer) <= WRITE_HIGH_WATER + RELAY_BUFFER
+            assert len(cast(Front1, cast(Connection, front).front)._buffer) <= REQUESTS_AHEAD + RELAY_BUFFER
             go.set()
             client.send(bytes(44_000))
             assert (await client.answer()).status == 200
@@ -273,9 +273,9 @@ async def test_what_is_sent_before_its_turn_is_held_within_bounds(edge: Edge, sc
     async with connected(edge) as client:
         client.send(request(b"GET /first") + b"x" * 20_000_000)
         await until(lambda: script.heads)
-        await until(lambda: len(session(edge)._buffer) > WRITE_HIGH_WATER)
+        await until(lambda: len(session(edge)._buffer) > REQUESTS_AHEAD)
         await asyncio.sleep(0.3)
-        assert len(session(edge)._buffer) <= WRITE_HIGH_WATER + RELAY_BUFFER
+        assert len(session(edge)._buffer) <= REQUESTS_AHEAD + RELAY_BUFFER
         client.transport.abort()
 
 
