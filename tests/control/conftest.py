@@ -14,8 +14,8 @@ from edgeproxy.control.dns import server as dns_server
 from edgeproxy.control.doctor import examine
 from edgeproxy.control.domains import probing, service
 from edgeproxy.control.domains.verification import ca, looker, servers, webfile
-from edgeproxy.control.issuance import origins
-from edgeproxy.control.issuance.acme import dns01, permission, rfc2136
+from edgeproxy.control.issuance import issuer, origins
+from edgeproxy.control.issuance.acme import dns01, permission, rfc2136, solving
 from edgeproxy.control.store import Store
 from edgeproxy.control.webhooks import sending
 from tests.control.store.making import opened
@@ -29,6 +29,7 @@ _DEADLINES = (
     (examine, "CONNECT_SECONDS"),
     (examine, "PATIENCE"),
     (infrastructure, "PUBLISH_SECONDS"),
+    (issuer, "PUBLISH_TIME"),
     (looker, "LOOK_SECONDS"),
     (looker, "PATIENCE"),
     (observe, "SUPERVISOR_SECONDS"),
@@ -44,6 +45,7 @@ _DEADLINES = (
     (service, "COMPARE_SECONDS"),
     (service, "LIVE_SECONDS"),
     (service, "LOOK_SECONDS"),
+    (solving, "HIDE_TIME"),
     (webfile, "FILE_SECONDS"),
 )
 """What the program waits for at most: seconds for which a busy machine may stand still, threads and disk included."""

@@ -83,7 +83,7 @@ async def test_a_zone_is_answered_where_there_is_one(tmp_path: Path) -> None:
     async with opened(with_zone, serving=True) as plane:
         assert plane.authority is not None
         publishing = asyncio.ensure_future(plane.publisher.run())
-        await asyncio.wait_for(plane.authority.loaded.wait(), 30)
+        await asyncio.wait_for(plane.authority.loaded.wait(), 60)
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
 
@@ -110,11 +110,11 @@ async def test_the_first_start_makes_key_and_store_and_the_next_process_finds_th
         assert (tmp_path / keys.KEY_FILE).stat().st_mode & 0o777 == 0o600
         await plane.store.add_domain("a.example", "w", state=DomainState.VERIFIED, actor="t", now=1.0)
         publishing = asyncio.ensure_future(plane.publisher.run())
-        await asyncio.wait_for(plane.publisher.published(1), 30)
+        await asyncio.wait_for(plane.publisher.published(1), 60)
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
         assert [name for name in held(tmp_path) if name.endswith(".mdb")]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while held(tmp_path):  # the query that the publisher was cancelled in ends in its thread
             await asyncio.sleep(0.01)
     async with opened(settings, serving=True) as plane:

@@ -12,7 +12,7 @@ from edgeproxy.edge.headers import Field
 from edgeproxy.edge.tls import TlsLayer
 from tests.edge.harness import Edge
 
-PATIENCE = 30
+PATIENCE = 60
 
 
 def request(start: bytes, *lines: bytes, body: bytes = b"", host: bytes = b"gallery.test", close: bool = False) -> bytes:

@@ -135,7 +135,7 @@ class Client2:
 
     async def _wait(self) -> None:
         self._changed.clear()
-        await asyncio.wait_for(self._changed.wait(), 30)
+        await asyncio.wait_for(self._changed.wait(), 60)
 
     async def until(self, condition: Any) -> None:
         """Waits until a condition holds."""

@@ -265,7 +265,7 @@ class Edge:
             yield self
         finally:
             self.worker.drain()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not task.done():
                     for connection in list(self.worker.connections):
                         connection.abort()
@@ -372,7 +372,7 @@ def edge_with(directory: Path, maps: MapProcess, origin_port: int, **changes: ob
 
 async def until(condition: Callable[[], object]) -> None:
     """Waits until something is so, for as long as only a broken program takes."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 

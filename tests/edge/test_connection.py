@@ -36,7 +36,7 @@ async def raw(edge: Edge, data: bytes) -> bytes:
     """What comes back for raw bytes on the TLS port."""
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
     writer.write(data)
-    answer = await asyncio.wait_for(reader.read(), 30)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     return answer
 
@@ -94,7 +94,7 @@ async def test_without_http2_a_client_that_speaks_nothing_else_is_told_so(
 async def test_a_client_without_alpn_speaks_http_1_1(edge: Edge):
     reader, writer = await edge.connect("gallery.test", context=edge.client_context())
     writer.write(GET % b"gallery.test")
-    assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 200 OK")
+    assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 200 OK")
     writer.close()
 
 
@@ -116,12 +116,12 @@ async def test_what_comes_after_a_refusal_is_neither_kept_nor_answered(edge: Edg
     await until(lambda: edge.worker.connections)
     (connection,) = cast(list[Connection], list(edge.worker.connections))
     writer.write(first)
-    assert (await asyncio.wait_for(reader.readexactly(len(answer)), 30)) == answer
+    assert (await asyncio.wait_for(reader.readexactly(len(answer)), 60)) == answer
     await reader.read()  # to the FIN: from here on the edge only swallows
     refused = edge.worker.access.snapshot({})
     writer.write(first + b"\xff" * 1_000_000)
     kept = 0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while edge.worker.connections:
             kept = max(kept, len(connection._early))
             await asyncio.sleep(0.01)
@@ -223,7 +223,7 @@ async def test_an_idle_connection_makes_room_for_a_new_one(tmp_path: Path, origi
     async with edge.running():
         held = [await edge.connect("gallery.test") for _ in range(2)]
         assert fields(await edge.exchange("gallery.test", GET % b"gallery.test"))[0] == 200
-        assert await asyncio.wait_for(held[0][0].read(), 30) == b""
+        assert await asyncio.wait_for(held[0][0].read(), 60) == b""
         for _, writer in held:
             writer.close()
 
@@ -249,7 +249,7 @@ async def test_a_client_that_never_takes_the_last_bytes_of_a_closed_connection_i
                 await asyncio.sleep(0)
             assert not connection.full
             connection.close(linger=linger)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while edge.worker.connections:
                     await asyncio.sleep(0.01)
             writer.transport.abort()
@@ -311,7 +311,7 @@ async def test_who_still_speaks_when_the_connection_is_closed_gets_all_that_was_
     await until(lambda: connection.closing)
     await until(lambda: connection.deadline > edge.worker.now + 1)  # it has not run out at once
     closing.set()
-    answered = await asyncio.wait_for(visit, 30)
+    answered = await asyncio.wait_for(visit, 60)
     assert answered.count(b"x") >= len(LARGE) - 1
     assert b"!" in answered[-100:]
     await until(lambda: not edge.worker.connections)
@@ -336,7 +336,7 @@ async def test_who_makes_room_while_the_kernel_has_the_end_of_an_answer_gets_it_
         _, writer = await edge.connect("gallery.test")
         assert connection.closing
         closing.set()
-        answered = await asyncio.wait_for(visit, 30)
+        answered = await asyncio.wait_for(visit, 60)
         assert answered.count(b"x") >= len(LARGE) - 1
         assert b"!" in answered[-100:]
         writer.close()
@@ -374,7 +374,7 @@ async def test_a_ticket_does_not_wait_for_what_is_too_large_for_one(edge: Edge, 
     monkeypatch.setattr("edgeproxy.edge.connection.TICKET_MAX", 100)
     _, writer = await edge.connect("gallery.test")
     tls = writer.get_extra_info("ssl_object")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while tls.session is None or not tls.session.has_ticket:  # nothing was asked
             await asyncio.sleep(0.01)
     writer.close()

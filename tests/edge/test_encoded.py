@@ -187,10 +187,10 @@ async def test_a_slow_stream_is_not_held_back(edge: Edge, script: Script, protoc
         return
     async with client1.connected(edge) as one:
         one.send(client1.request(b"GET /", b"Accept-Encoding: " + coding.encode()))
-        await asyncio.wait_for(one.reader.readuntil(b"\r\n\r\n"), 30)
+        await asyncio.wait_for(one.reader.readuntil(b"\r\n\r\n"), 60)
         content = b""
         while content != b"first\n":
-            size = int(await asyncio.wait_for(one.reader.readuntil(b"\r\n"), 30), 16)
+            size = int(await asyncio.wait_for(one.reader.readuntil(b"\r\n"), 60), 16)
             content += decoder.read((await one.reader.readexactly(size + 2))[:-2])
         go.set()
 

@@ -282,7 +282,7 @@ async def test_a_client_that_leaves_frees_the_origin(edge: Edge, script: Script)
         client.send(request(b"GET /"))
         await until(lambda: script.heads)
         client.transport.abort()
-        await asyncio.wait_for(left.wait(), 30)
+        await asyncio.wait_for(left.wait(), 60)
     assert [(over.status, over.error) for over in told] == [(499, "the client went away")]
 
 

@@ -64,7 +64,7 @@ async def test_chunks_arrive_as_they_come(edge: Edge, script: Script) -> None:
     script.handler = handler
     async with connected(edge) as client:
         client.send(GET)
-        assert (await asyncio.wait_for(client.reader.readuntil(b"first"), 30)).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert (await asyncio.wait_for(client.reader.readuntil(b"first"), 60)).startswith(b"HTTP/1.1 200 OK\r\n")
         go.set()
         assert (await client.ended()).endswith(b"second\r\n0\r\n\r\n")
 
@@ -118,7 +118,7 @@ async def test_answers_without_a_body_end_with_their_head(
     async with connected(edge) as client:
         for _ in range(2):
             client.send(request(method + b" /"))
-            assert await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 30) == (passed_on or response)
+            assert await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 60) == (passed_on or response)
             await until(lambda: to_origin(edge).pool.idle)  # where it may rest first
     assert script.connections == 1
 

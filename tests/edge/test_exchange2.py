@@ -333,7 +333,7 @@ async def test_a_reset_ends_the_request_at_the_origin(edge: Edge, script: Script
             await asyncio.sleep(0.01)
         client.state.reset_stream(number, h2.errors.ErrorCodes.CANCEL)
         client.flush()
-        await asyncio.wait_for(ended.wait(), 30)
+        await asyncio.wait_for(ended.wait(), 60)
         script.handler = script.answer
         assert (await client.get(get())).status == 200
 
@@ -453,7 +453,7 @@ async def test_an_origin_that_does_not_close_a_websocket_after_its_client_is_lef
         assert stream.watched
         await edge.elapse(max(TUNNEL_LINGER, edge.worker.timeouts.client_body) + 1)
         assert (await client.answer(number)).complete
-        await asyncio.wait_for(left.wait(), 30)
+        await asyncio.wait_for(left.wait(), 60)
 
 
 async def test_an_upload_that_stops_is_given_up(edge: Edge, script: Script) -> None:
@@ -477,7 +477,7 @@ async def test_a_silent_websocket_is_ended(edge: Edge, script: Script) -> None:
         await client.until(lambda: client.answers[number].status == 200)
         await edge.elapse(edge.worker.timeouts.tunnel_idle + 1)
         assert (await client.answer(number)).complete
-        await asyncio.wait_for(left.wait(), 30)
+        await asyncio.wait_for(left.wait(), 60)
 
 
 async def test_a_status_beyond_those_of_http_is_passed_on(edge: Edge, script: Script) -> None:

@@ -260,7 +260,7 @@ async def test_what_is_pipelined_behind_a_body_whose_end_has_to_wait_is_the_next
     await asyncio.sleep(0.1)
     go.set()
     for _ in range(2):
-        assert await asyncio.wait_for(reader.readexactly(len(script.response)), 30) == script.response
+        assert await asyncio.wait_for(reader.readexactly(len(script.response)), 60) == script.response
     assert script.heads[1].startswith(b"GET /next")
     writer.close()
 

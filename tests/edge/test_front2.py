@@ -285,7 +285,7 @@ async def test_who_goes_beyond_a_bound_and_goes_on_sending_is_told_why(
 async def test_something_that_is_not_http2_ends_the_connection(edge: Edge) -> None:
     reader, writer = await edge.connect("gallery.test", "h2")
     writer.write(b"GET / HTTP/1.1\r\nHost: gallery.test\r\n\r\n")
-    assert b"HTTP/1.1" not in await asyncio.wait_for(reader.read(), 30)
+    assert b"HTTP/1.1" not in await asyncio.wait_for(reader.read(), 60)
     writer.close()
 
 
@@ -310,7 +310,7 @@ async def test_a_connection_that_says_nothing_is_ended(edge: Edge) -> None:
     reader, writer = await edge.connect("gallery.test", "h2")
     await until(lambda: any(each.front for each in edge.worker.connections))  # type: ignore[union-attr]
     await edge.elapse(edge.worker.timeouts.client_header + 1)
-    await asyncio.wait_for(reader.read(), 30)
+    await asyncio.wait_for(reader.read(), 60)
     writer.close()
 
 

@@ -19,7 +19,7 @@ async def ask(edge: Edge, raw: bytes) -> bytes:
     """What port 80 says to raw bytes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.http_port)
     writer.write(raw)
-    answer = await asyncio.wait_for(reader.read(), 30)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     return answer
 

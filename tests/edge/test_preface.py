@@ -15,14 +15,13 @@ import pytest
 
 from edgeproxy.config.monitoring import Log as LogSection
 from edgeproxy.config.structs import Config
-from edgeproxy.config.visitors import Listen, Timeouts
+from edgeproxy.config.visitors import Listen
 from edgeproxy.control.probe.look import look
 from edgeproxy.edge.preface import Preface
 from edgeproxy.edge.proxy_protocol import SIGNATURE
 from edgeproxy.limits import Limits
 from edgeproxy.link.messages import Obtain
-from edgeproxy.units import Duration
-from tests.edge.harness import Edge, MapProcess, Script, edge_with, fields, until
+from tests.edge.harness import Edge, MapProcess, Script, edge_with, fields, patient, until
 
 GET = b"GET / HTTP/1.1\r\nHost: gallery.test\r\nConnection: close\r\n\r\n"
 VERSION_1 = b"PROXY TCP4 203.0.113.7 192.0.2.1 5000 443\r\n"
@@ -40,8 +39,7 @@ def behind(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess) -> Maki
     @contextlib.asynccontextmanager
     async def make(**changes: object) -> AsyncIterator[Edge]:
         listen = Listen(https=(), http=(), public_https_port=8443, proxy_protocol=("127.0.0.1/32",))
-        timeouts = changes.pop("timeouts", Timeouts(drain=Duration(1)))
-        edge = edge_with(tmp_path, maps, origin[1], listen=listen, timeouts=timeouts, **changes)
+        edge = edge_with(tmp_path, maps, origin[1], listen=listen, **changes)
         async with edge.running():
             yield edge
 
@@ -157,7 +155,7 @@ async def test_an_edge_without_balancers_believes_nobody(edge: Edge):
 
 
 async def test_a_balancer_that_says_half_a_header_is_dropped_in_time(behind: Making):
-    async with behind(timeouts=Timeouts(handshake=Duration(0.3), drain=Duration(1))) as edge:
+    async with behind(timeouts=patient(handshake=0.3)) as edge:
         reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
         writer.write(VERSION_1[:9])
         assert await asyncio.wait_for(reader.read(), 60) == b""
@@ -166,7 +164,7 @@ async def test_a_balancer_that_says_half_a_header_is_dropped_in_time(behind: Mak
 
 
 async def test_a_balancer_has_time_for_the_header_and_the_handshake_together(behind: Making):
-    async with behind(timeouts=Timeouts(handshake=Duration(1000), drain=Duration(1))) as edge:
+    async with behind(timeouts=patient(handshake=1000)) as edge:
         _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
         await until(lambda: edge.worker.connections)
         (preface,) = edge.worker.connections

@@ -241,6 +241,6 @@ async def test_without_a_descriptor_for_a_new_name_its_visitor_is_told_and_the_n
         await until(lambda: len(edge.worker.connections) == 1)  # and that visitor's descriptor is not free later
     with descriptors(0):
         writer.write(outgoing.read())
-        assert await asyncio.wait_for(reader.read(), 30) == alert_record(80)
+        assert await asyncio.wait_for(reader.read(), 60) == alert_record(80)
     writer.close()
     assert fields(await edge.exchange("cold.test", GET % b"cold.test"))[0] == 200

@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import pytest
 
-from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge import reception
 from edgeproxy.edge.accept import BATCH, Accepted
 from edgeproxy.edge.connection import Connection
@@ -23,7 +22,6 @@ from edgeproxy.edge.upstream.pool import networks
 from edgeproxy.edge.worker import Worker
 from edgeproxy.limits import Limits
 from edgeproxy.link.table import Table
-from edgeproxy.units import Duration
 from tests.edge.harness import Edge, MapProcess, Script, config_for
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: gallery.test\r\n\r\n"
@@ -75,7 +73,7 @@ async def limited(
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(**limits: int) -> Door:
-            config = config_for(origin[1], limits=Limits(**limits), timeouts=Timeouts(drain=Duration(1)))  # type: ignore[arg-type]
+            config = config_for(origin[1], limits=Limits(**limits))  # type: ignore[arg-type]
             door = Door(tmp_path, config, maps)
             door.add_site("gallery.test", "w")
             await stack.enter_async_context(door.running())
@@ -86,7 +84,7 @@ async def limited(
 
 
 async def until(condition) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -94,7 +92,7 @@ async def until(condition) -> None:
 async def closed(streams: Streams) -> None:
     """Returns when the worker has closed a connection, whatever it said before."""
     with contextlib.suppress(ConnectionError):
-        await asyncio.wait_for(streams[0].read(), 30)
+        await asyncio.wait_for(streams[0].read(), 60)
 
 
 def arrival() -> tuple[Accepted, socket.socket]:
@@ -231,7 +229,7 @@ async def test_visitors_of_port_80_are_in_no_handshake(limited: Any) -> None:
     reader, writer = await edge.plain(port=edge.http_port)
     await until(lambda: edge.worker.reception.states() == {"handshake": 0, "idle": 0, "active": 1})
     writer.write(REQUEST)
-    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     await until(lambda: edge.worker.reception.states() == {"handshake": 0, "idle": 1, "active": 0})
     writer.write(b"GET / HT")
     await until(lambda: edge.worker.reception.states() == {"handshake": 0, "idle": 0, "active": 1})
@@ -257,7 +255,7 @@ async def test_an_idle_visitor_of_port_80_makes_room_too(limited: Any) -> None:
     edge = await limited(connections=1)
     reader, writer = await edge.plain(port=edge.http_port)
     writer.write(REQUEST)
-    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     await edge.visitor()
     await closed((reader, writer))
 
@@ -299,10 +297,10 @@ async def test_who_has_spoken_once_is_not_silent_any_more(limited: Any, monkeypa
     edge = await limited(connections=3)
     reader, writer = await edge.plain(port=edge.http_port)
     writer.write(REQUEST + b"GET / HT")
-    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     refused = await edge.plain()
     refused[1].write(b"no TLS")  # and lingers
-    assert await asyncio.wait_for(refused[0].readexactly(7), 30)
+    assert await asyncio.wait_for(refused[0].readexactly(7), 60)
     assert edge.worker.reception._silent == {}
 
 
@@ -328,7 +326,7 @@ async def test_a_visitor_who_still_reads_an_answer_is_not_sent_away_for_another(
     await closed(idle)
     assert not connection.closing
     cast(asyncio.Transport, reading[1].transport).resume_reading()
-    got = await asyncio.wait_for(reading[0].readexactly(sent), 30)
+    got = await asyncio.wait_for(reading[0].readexactly(sent), 60)
     assert got == bytes(sent)
 
 

@@ -35,7 +35,7 @@ def echoing(script: Script, early: bytes = b"") -> None:
 async def opened(client: Client1) -> bytes:
     """The head of the answer to ASK."""
     client.send(ASK)
-    return await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 30)
+    return await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 60)
 
 
 def front(edge: Edge) -> Tunnel:
@@ -61,7 +61,7 @@ async def test_a_websocket_carries_bytes_both_ways(edge: Edge, script: Script) -
         assert await client.reader.readexactly(5) == b"early"
         data = bytes(range(256)) * 2000
         client.send(data)
-        assert await asyncio.wait_for(client.reader.readexactly(len(data)), 30) == data
+        assert await asyncio.wait_for(client.reader.readexactly(len(data)), 60) == data
         assert not front(edge).idle
     assert b"upgrade: websocket\r\n" in script.heads[0]
     assert b"Sec-WebSocket-Key: abc\r\n" in script.heads[0]
@@ -143,7 +143,7 @@ async def test_a_websocket_outlives_draining_as_long_as_that_may_take(edge: Edge
         await opened(client)
         front(edge).drain()
         client.send(b"still")
-        assert await asyncio.wait_for(client.reader.readexactly(5), 30) == b"still"
+        assert await asyncio.wait_for(client.reader.readexactly(5), 60) == b"still"
         client.send(b"bye")
         assert await client.ended() == b""
 
@@ -155,7 +155,7 @@ async def test_what_a_websocket_carried_is_counted_once(edge: Edge, script: Scri
     async with connected(edge) as client:
         await opened(client)
         client.send(b"12345678")
-        await asyncio.wait_for(client.reader.readexactly(13), 30)
+        await asyncio.wait_for(client.reader.readexactly(13), 60)
         client.send(b"bye")
         await client.ended()
     assert told == [(101, True, 11, 13, "")]
@@ -181,7 +181,7 @@ async def test_a_quiet_websocket_outlives_the_time_that_an_answer_may_take(edge:
         for _ in range(2):
             await edge.elapse(max(timeouts.origin_response, timeouts.idle, timeouts.client_body, timeouts.write) + 1)
         go.set()
-        assert await asyncio.wait_for(client.reader.readexactly(4), 30) == b"late"
+        assert await asyncio.wait_for(client.reader.readexactly(4), 60) == b"late"
 
 
 async def test_a_websocket_on_which_nobody_says_anything_is_ended(edge: Edge, script: Script) -> None:
@@ -191,7 +191,7 @@ async def test_a_websocket_on_which_nobody_says_anything_is_ended(edge: Edge, sc
         for _ in range(4):  # what either side says counts
             await edge.elapse(edge.worker.timeouts.tunnel_idle / 2)
             client.send(b"x")
-            assert await asyncio.wait_for(client.reader.readexactly(1), 30) == b"x"
+            assert await asyncio.wait_for(client.reader.readexactly(1), 60) == b"x"
         await edge.elapse(edge.worker.timeouts.tunnel_idle + 1)
         assert await client.ended() == b""
         await until(lambda: script.bodies == [b""])
@@ -220,7 +220,7 @@ async def test_a_client_that_does_not_read_stalls_the_origin(edge: Edge, script:
         (connection,) = edge.worker.connections
         assert connection.transport.get_write_buffer_size() < 256 * 1024
         client.transport.resume_reading()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while sent == last:
                 await client.reader.read(65536)
         client.transport.abort()

@@ -17,7 +17,7 @@ GET = b"GET / HTTP/1.1\r\nHost: gallery.test\r\nConnection: close\r\n\r\n"
 
 
 async def until(condition) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -46,9 +46,9 @@ async def test_draining_ends_what_is_idle_and_finishes_what_is_not(edge: Edge, s
     busy_writer.write(REQUEST)
     await until(lambda: script.heads)
     edge.channel.send(Drain())
-    assert await asyncio.wait_for(idle_reader.read(), 30) == b""
+    assert await asyncio.wait_for(idle_reader.read(), 60) == b""
     go.set()
-    answer = await asyncio.wait_for(busy_reader.read(), 30)
+    answer = await asyncio.wait_for(busy_reader.read(), 60)
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert b"\r\nconnection: close\r\n" in answer
     with contextlib.suppress(OSError):
@@ -64,7 +64,7 @@ async def test_a_visitor_who_was_accepted_before_the_drain_is_served(edge: Edge)
     edge.channel.send(Drain())
     await until(lambda: edge.worker.draining)
     writer.write(REQUEST)
-    answer = await asyncio.wait_for(reader.read(), 30)
+    answer = await asyncio.wait_for(reader.read(), 60)
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert b"\r\nconnection: close\r\n" in answer
     writer.close()
@@ -90,7 +90,7 @@ async def test_a_visitor_on_port_80_who_was_accepted_before_the_drain_is_answere
     await until(lambda: edge.worker.connections)
     edge.worker.drain()
     writer.write(b"GET / HTTP/1.1\r\nHost: gallery.test\r\n\r\n")
-    assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 308")
+    assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 308")
     writer.close()
 
 
@@ -98,10 +98,10 @@ async def test_a_visitor_on_port_80_who_was_accepted_before_the_drain_is_answere
 async def test_a_kept_connection_is_told_of_the_drain_with_its_next_answer(edge: Edge):
     reader, writer = await edge.connect("gallery.test")
     writer.write(REQUEST)
-    assert (await asyncio.wait_for(reader.readuntil(b"hello"), 30)).startswith(b"HTTP/1.1 200 OK")
+    assert (await asyncio.wait_for(reader.readuntil(b"hello"), 60)).startswith(b"HTTP/1.1 200 OK")
     edge.worker.drain()
     writer.write(REQUEST)
-    answer = await asyncio.wait_for(reader.read(), 30)
+    answer = await asyncio.wait_for(reader.read(), 60)
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert b"\r\nconnection: close\r\n" in answer
     writer.close()
@@ -115,7 +115,7 @@ async def test_what_does_not_end_in_time_is_cut(edge: Edge, script: Script):
     await until(lambda: script.heads)
     edge.channel.send(Drain())
     with contextlib.suppress(ConnectionError):
-        assert await asyncio.wait_for(reader.read(), 30) == b""
+        assert await asyncio.wait_for(reader.read(), 60) == b""
     writer.close()
 
 
@@ -147,7 +147,7 @@ async def test_a_map_that_is_made_anew_is_found(edge: Edge, script: Script):
     assert fields(await edge.exchange("gallery.test", GET))[0] == 200
     edge.replace_map(("sites", "gallery.test", Site(workspace="moved", certificate="cert-gallery.test")))
     await until(lambda: edge.worker.reader.site("gallery.test") == Site(workspace="moved", certificate="cert-gallery.test"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while b"workspace-id: moved" not in (script.heads[-1] if script.heads else b""):
             await edge.exchange("gallery.test", GET)
 

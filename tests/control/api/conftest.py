@@ -91,7 +91,7 @@ def bound(tmp_path):
 async def client_of(path):
     """An HTTP client for a Unix socket."""
     transport = httpx2.AsyncHTTPTransport(uds=str(path))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=20) as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=60) as client:
         yield client
 
 
@@ -286,7 +286,7 @@ async def world(tmp_path):
         plane=plane,  # type: ignore[arg-type]
     )
     transport = httpx2.ASGITransport(admin_app(context))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=20) as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=60) as client:
         yield World(client, context, supervisor, store, publisher, issuance, writer, tmp_path, authority, zone)
     await reconciler.close()
     await looker.close()

@@ -51,7 +51,7 @@ async def test_a_map_that_does_not_follow_is_a_fault_until_it_does(world, monkey
     shutil.rmtree(folder)
     folder.write_text("in the way")
     await world.store.add_certificate(certificate("one", "a.example.com"), 1.0)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while world.publisher.error is None:
             await asyncio.sleep(0.01)
     context.now = lambda: 100.0
@@ -63,7 +63,7 @@ async def test_a_map_that_does_not_follow_is_a_fault_until_it_does(world, monkey
     assert fault.error is world.publisher.error
 
     folder.unlink()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while world.publisher.error is not None:
             await asyncio.sleep(0.01)
     context.note_map()

@@ -50,7 +50,7 @@ async def test_the_same_request_is_answered_as_before_and_done_once(world):
 async def test_the_answer_outlives_the_process(world):
     first = await post(world.client)
     transport = httpx2.ASGITransport(admin_app(world.context))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=20) as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=60) as client:
         same(await post(client), first)
 
 
@@ -71,7 +71,7 @@ async def test_while_the_first_is_at_work_the_second_is_refused_and_then_answere
     path = "/api/v1/infrastructure/ssl/gallery.example.com"
     world.issuance.go.clear()
     first = asyncio.create_task(post(world.client, path, {}))
-    await asyncio.wait_for(world.issuance.told.wait(), 30)
+    await asyncio.wait_for(world.issuance.told.wait(), 60)
     assert problem_of(await post(world.client, path, {}), 409, "idempotency_key_in_use")["retryable"] is True
     problem_of(await post(world.client, path, {"auto_renew": False}), 422, "idempotency_key_reused")
     world.issuance.go.set()
@@ -92,7 +92,7 @@ async def test_what_was_refused_may_be_sent_again(world):
     await world.client.post(DOMAINS, json=BODY)
     problem_of(await post(world.client), 409, "conflict")
     transport = httpx2.ASGITransport(admin_app(world.context))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=20) as next_process:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://edge", timeout=60) as next_process:
         problem_of(await post(next_process), 409, "conflict")
     assert (await world.client.delete(f"{DOMAINS}/gallery.example.com")).status_code == 200
     assert (await post(world.client)).status_code == 201
@@ -114,7 +114,7 @@ async def test_a_request_that_is_given_up_gives_its_key_free(world):
     path = "/api/v1/infrastructure/ssl/gallery.example.com"
     world.issuance.go.clear()
     first = asyncio.create_task(post(world.client, path, {}))
-    await asyncio.wait_for(world.issuance.told.wait(), 30)
+    await asyncio.wait_for(world.issuance.told.wait(), 60)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     world.issuance.go.set()

@@ -49,7 +49,7 @@ def app():
 
 @pytest.fixture
 async def client(app):
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://edge", timeout=20) as client:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://edge", timeout=60) as client:
         yield client
 
 

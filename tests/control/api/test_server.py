@@ -210,7 +210,7 @@ async def test_a_process_of_another_user_is_refused_even_where_the_file_would_le
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, str(path), stdout=asyncio.subprocess.PIPE, cwd="/"
         )
-        out, _ = await asyncio.wait_for(process.communicate(), 30)
+        out, _ = await asyncio.wait_for(process.communicate(), 60)
     assert out.startswith(b"HTTP/1.1 403 ")
 
 

@@ -47,7 +47,7 @@ async def test_the_admin_socket_has_everything_and_the_metrics_listener_only_wha
     async with (
         up(Listeners(world.context, {"admin": sock, "metrics": metrics})),
         client_of(path) as admin,
-        httpx2.AsyncClient(base_url=base, timeout=20) as others,
+        httpx2.AsyncClient(base_url=base, timeout=60) as others,
     ):
         for each in (admin, others):
             assert (await each.get("/healthz")).status_code == 200
@@ -109,7 +109,7 @@ async def test_the_end_waits_for_open_requests_and_lets_nobody_in_any_more(world
         request = asyncio.ensure_future(client.post(DOMAINS, json={"domain": "a.example.com", "workspace_id": "w"}))
         await begun.wait()
         ending = asyncio.ensure_future(listeners.end())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await connects(path):
                 await asyncio.sleep(0.01)
         assert not ending.done()

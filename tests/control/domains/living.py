@@ -27,7 +27,7 @@ from edgeproxy.errors import Fault, IssuanceError
 from edgeproxy.model import DomainState
 from tests.control.store.making import NOW, certificate, opened
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -361,7 +361,7 @@ async def test_the_task_works_by_itself_and_sooner_when_somebody_pays(world, mon
     task = asyncio.ensure_future(entitlements.run())
 
     async def until(state: str) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await world.states())["a.example.com"] != state:
                 world.now += 60
                 await asyncio.sleep(0.02)

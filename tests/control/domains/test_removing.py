@@ -69,7 +69,7 @@ async def test_the_task_looks_by_itself(world: World) -> None:
     world.clock.now += DAY
     task = asyncio.create_task(removals.run())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await world.store.certificates_of(NAME):
                 await asyncio.sleep(0.01)
     finally:

@@ -24,7 +24,7 @@ async def accompanied(world, one):
     """Lets the service's own task find what lacks a companion, and gives the certificate."""
     running = asyncio.create_task(one._issuing.companions.run(one))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (stored := await world.store.current_certificate(NAME)) is None or stored.companion is None:
                 await asyncio.sleep(0.01)
             await until(lambda: not one.pending)
@@ -75,7 +75,7 @@ async def test_it_stays_when_the_other_is_renewed_until_there_is_another(world, 
     between = await world.store.current_certificate(NAME)
     assert between.id != before.id
     assert between.companion == before.companion
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (after := await accompanied(world, one)).companion.id == before.companion.id:
             await asyncio.sleep(0.01)
             await one._issuing.companions.see_to_it(one)

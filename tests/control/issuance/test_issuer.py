@@ -58,7 +58,7 @@ async def test_it_returns_when_the_map_has_the_change_and_not_before(tmp_path: P
     await asyncio.sleep(0.05)
     assert not waiting.done()
     running = asyncio.ensure_future(publisher.run())
-    await asyncio.wait_for(waiting, 30)
+    await asyncio.wait_for(waiting, 60)
     assert publisher.reached >= change
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

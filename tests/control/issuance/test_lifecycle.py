@@ -63,7 +63,7 @@ async def served(world, name=NAME):
 
 
 async def idle(one):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while one._issuance.pending:
             await asyncio.sleep(0.005)
 
@@ -454,7 +454,7 @@ async def test_its_task_warns_and_wipes_out_destroyed_keys(world, lifecycle, tol
     await upload(one, chain(days=3))
     task = asyncio.create_task(one.run())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while world.store.database.destroyed.is_set() or not told or told[-1].name != "certificate.expiring":
                 await asyncio.sleep(0.01)
         files = [path for path in world.directory.iterdir() if path.is_file()]

@@ -101,7 +101,7 @@ async def test_a_store_that_fails_does_not_end_it(world, desk, keeper, monkeypat
     monkeypatch.setattr(world.store, "current_certificate", broken)
     monkeypatch.setattr("edgeproxy.control.issuance.platform.LOOK_SECONDS", 0.001)
     task = asyncio.ensure_future(keeper.run())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(looks) < 3:
             await asyncio.sleep(0.001)
     task.cancel()

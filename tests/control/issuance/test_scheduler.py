@@ -423,7 +423,7 @@ async def test_it_keeps_its_rounds(store, ca, monkeypatch):
 
         monkeypatch.setattr(machine.ledger, "prune", counted)
         running = asyncio.create_task(machine.scheduler.run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while rounds < 2:
                 await asyncio.sleep(0.01)
         running.cancel()

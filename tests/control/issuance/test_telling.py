@@ -93,7 +93,7 @@ async def test_a_process_that_dies_once_the_certificate_is_stored_has_told_of_it
     with monkeypatch.context() as patch:
         patch.setattr("edgeproxy.control.issuance.issuing.until_published", dies)
         task = asyncio.create_task(service.issue(NAME))
-        await asyncio.wait_for(reached.wait(), 30)
+        await asyncio.wait_for(reached.wait(), 60)
         await service.close()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

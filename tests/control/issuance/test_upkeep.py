@@ -28,7 +28,7 @@ def keeper(world, one):
 
 
 async def settled(one):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while one.pending:
             await asyncio.sleep(0.005)
 
@@ -196,7 +196,7 @@ async def test_a_start_makes_no_order_for_a_name_whose_certificate_was_stored(wo
 
 async def test_a_start_makes_the_account_ready(world, service):
     task = asyncio.create_task(service(world.config()).run())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while world.ca.asked != ["dir", "nonce", "account"]:
             await asyncio.sleep(0.01)
     task.cancel()
@@ -224,7 +224,7 @@ async def test_what_waits_for_the_ca_is_continued_without_a_start_or_a_visitor(w
     await asyncio.sleep(0.1)
     assert world.ca.count("new") == 1
     world.clock.ahead += 3_700
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await world.store.current_certificate(NAME) is None:
             await asyncio.sleep(0.01)
     task.cancel()
@@ -311,7 +311,7 @@ async def test_a_store_that_fails_does_not_end_the_upkeep(world, service, monkey
 
     monkeypatch.setattr(world.store, "certificates_to_renew", failing)
     task = asyncio.create_task(one.run())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await world.store.current_certificate(NAME)).renew_at < world.clock():
             await asyncio.sleep(0.01)
     task.cancel()

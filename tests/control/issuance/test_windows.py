@@ -156,7 +156,7 @@ async def test_it_looks_again_and_again_whatever_fails(case, monkeypatch):
     monkeypatch.setattr(case.store, "certificates_to_ask_about", failing)
     await case.add("c1")
     task = asyncio.create_task(case.windows.run())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await case.store.get_certificate("c1")).info_at == 0.0:
             await asyncio.sleep(0.005)
     task.cancel()

@@ -38,7 +38,7 @@ async def test_what_becomes_of_certificates_is_kept(store: Store) -> None:
     async with running(heard):
         events.publish("certificate.issued", hostname="a.test", certificate_id="c", not_after=NOW, ca="internal")
         events.publish("ca.unavailable", ca="internal", error="away")
-        await asyncio.wait_for(told.wait(), 30)
+        await asyncio.wait_for(told.wait(), 60)
     (event,) = await store.events_after(0, 10)
     assert (event.type, event.subject, event.at) == ("certificate.issued", "a.test", NOW)
     assert msgspec.json.decode(event.data) == {
@@ -83,6 +83,6 @@ async def test_what_could_not_be_written_is_kept(store: Store, monkeypatch: pyte
     monkeypatch.setattr(store, "note_events", write)
     told = store.database.told
     async with running(heard):
-        await asyncio.wait_for(told.wait(), 30)
+        await asyncio.wait_for(told.wait(), 60)
     assert [each.subject for each in await store.events_after(0, 10)] == ["a.test"]
     await heard.close()

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from edgeproxy.config.platform import Origin
-from edgeproxy.config.visitors import Timeouts
 from edgeproxy.edge import worker
 from edgeproxy.edge.upstream import breaker, connection, names
 from edgeproxy.edge.upstream import pool as pool_module
@@ -21,9 +20,8 @@ from edgeproxy.edge.upstream.pool import Pool, networks
 from edgeproxy.edge.upstream.target import Target
 from edgeproxy.limits import Limits
 from edgeproxy.published.records import Site
-from edgeproxy.units import Duration
 from tests.edge.client2 import connected, get
-from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, fields, pool_of, to_origin, until
+from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, fields, patient, pool_of, to_origin, until
 from tests.ports import free_port
 
 GET = b"GET / HTTP/1.1\r\nHost: gallery.test\r\nConnection: close\r\n\r\n"
@@ -65,7 +63,7 @@ async def test_who_waits_too_long_for_a_connection_gets_a_504(tmp_path: Path, ma
 
     script.handler = silent
     async with script.listening() as port:
-        timeouts = Timeouts(origin_connect=Duration(0.5), origin_response=Duration(20), drain=Duration(1))
+        timeouts = patient(origin_connect=0.5, drain=1)
         edge = Edge(tmp_path, config_for(port, limits=Limits(origin_connections=1), timeouts=timeouts), maps)
         edge.add_site("gallery.test", "w")
         async with edge.running():
@@ -171,7 +169,7 @@ async def test_what_the_gate_named_may_not_be_private(edge: Edge, origin: tuple[
 
 
 async def test_idle_connections_are_closed_before_the_origin_does(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess):
-    timeouts = Timeouts(origin_idle=Duration(0.3), drain=Duration(1))
+    timeouts = patient(origin_idle=0.3)
     edge = Edge(tmp_path, config_for(origin[1], timeouts=timeouts), maps)
     edge.add_site("gallery.test", "w")
     async with edge.running():
@@ -263,7 +261,7 @@ async def test_a_connection_that_rests_ends_with_its_worker(edge: Edge, script: 
     async with connected(edge) as client:
         assert (await client.get(get(method="HEAD"))).complete
         pool_of(edge).close()
-        await asyncio.wait_for(gone.wait(), 30)
+        await asyncio.wait_for(gone.wait(), 60)
 
 
 # Origins that fail
@@ -295,7 +293,7 @@ async def test_an_origin_that_fails_is_left_alone_until_it_answers(
 
     script.handler = handler
     async with script.listening() as port:
-        timeouts = Timeouts(origin_retry=Duration(1000), drain=Duration(1))
+        timeouts = patient(origin_retry=1000)
         edge = Edge(tmp_path, config_for(port, limits=Limits(origin_failures=3), timeouts=timeouts), maps)
         edge.add_site("gallery.test", "w")
         async with edge.running():

@@ -67,7 +67,7 @@ async def broken(said: bytes, pause_at: int = -1) -> Remaining:
             transport.write(b"unread")
             await asyncio.to_thread(peer.recv, 1, socket.MSG_PEEK)
             peer.sendall(said)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while reader.remains is None:
                 transport.write(b"more")
                 await asyncio.sleep(0.01)
@@ -151,7 +151,7 @@ class Upload:
 
     async def go_on(self, piece: bytes) -> None:
         """Sends until the answer has come, or its end."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await self.ended():
                 with contextlib.suppress(ConnectionError):
                     await self.send(piece)

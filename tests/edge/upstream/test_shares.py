@@ -8,12 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgeproxy.config.visitors import Listen, Timeouts
+from edgeproxy.config.visitors import Listen
 from edgeproxy.edge.upstream.shares import crowd
 from edgeproxy.limits import Limits
-from edgeproxy.units import Duration
 from tests.edge.client2 import connected, get
-from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, pool_of, until
+from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, patient, pool_of, until
 
 A, B = b"\x7f\0\0", b"\x0a\0\0"
 
@@ -57,8 +56,7 @@ def script() -> Script:
 
 
 def edge_of(directory: Path, maps: MapProcess, port: int, *trusted: str) -> Edge:
-    timeouts = Timeouts(origin_connect=Duration(1000), drain=Duration(1))
-    config = config_for(port, limits=Limits(origin_connections=4), timeouts=timeouts)
+    config = config_for(port, limits=Limits(origin_connections=4), timeouts=patient(origin_connect=1000))
     edge = Edge(directory, msgspec.structs.replace(config, listen=Listen(https=(), http=(), trusted_proxies=trusted)), maps)
     edge.add_site("gallery.test", "w")
     return edge

@@ -107,7 +107,7 @@ def answer(body: bytes, *lines: bytes) -> bytes:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -175,7 +175,7 @@ async def test_an_early_answer_is_read_though_the_upload_cannot_be_written_any_m
         go.set()
         await until(lambda: origin_by_tls.served)
         got = client.answers[number]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not got.complete and got.reset is None:
                 if client.state.local_flow_control_window(number) > 1000:
                     client.send(number, bytes(1000))
@@ -286,7 +286,7 @@ async def dial(origin: TlsOrigin, reader: Reader, *, trusted: bool = True, host:
     context = ssl.create_default_context(cafile=str(origin.pem) if trusted else None)
     over = TlsTransport(loop, reader, context, host, BUFFER)
     await loop.create_connection(lambda: over, "127.0.0.1", origin.port)
-    await asyncio.wait_for(over.ready, 30)
+    await asyncio.wait_for(over.ready, 60)
     return over
 
 

@@ -10,11 +10,10 @@ from typing import cast
 
 import pytest
 
-from edgeproxy.config.visitors import Listen, Timeouts
+from edgeproxy.config.visitors import Listen
 from edgeproxy.edge.front1 import LOOKED_THROUGH
 from edgeproxy.edge.upstream.uploads import GRANTS, Uploads
 from edgeproxy.limits import Limits
-from edgeproxy.units import Duration
 from tests.edge import client1, client2
 from tests.edge.client1 import Client1, request
 from tests.edge.client2 import Client2, get
@@ -62,7 +61,6 @@ async def bounded(
         maps,
         port,
         limits=Limits(origin_connections=connections, origin_idle=connections, origin_failures=3),
-        timeouts=Timeouts(origin_connect=Duration(60), drain=Duration(1)),
         listen=Listen(https=(), http=(), public_https_port=8443, trusted_proxies=trusted),
     )
     async with edge.running():

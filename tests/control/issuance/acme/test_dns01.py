@@ -116,7 +116,7 @@ class World:
 
     async def until_seen(self, host, zone, values):
         """Our own zone follows the store a moment later."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await self.seen(host, zone) != values:
                 await asyncio.sleep(0.01)
 
