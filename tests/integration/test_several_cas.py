@@ -47,7 +47,7 @@ class Clock:
 
     async def sleep(self, seconds: float) -> None:
         """Has the time pass, nearly at once."""
-        self.ahead += seconds
+        self.ahead += min(seconds, 0.5)
         await asyncio.sleep(min(seconds, 0.02))
 
 
