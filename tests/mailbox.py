@@ -73,7 +73,7 @@ class Mailbox:
         for thread in self._threads:
             thread.join(20)
 
-    def next(self, seconds: float = 30.0) -> Received:
+    def next(self, seconds: float = 60.0) -> Received:
         """The next mail, once it is there."""
         return self.received.get(timeout=seconds)
 

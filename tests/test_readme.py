@@ -66,7 +66,7 @@ class Shell:
     def run(self, text):
         command = ["bash", "-euo", "pipefail", "-c", self.exchanged(text)]
         done = subprocess.run(
-            command, env=self.environ, cwd=self.folder, capture_output=True, text=True, timeout=PATIENCE, check=False
+            command, env=self.environ, cwd=self.folder, capture_output=True, text=True, timeout=5 * PATIENCE, check=False
         )
         assert done.returncode == 0, f"{text}\nended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr

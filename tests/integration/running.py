@@ -231,6 +231,8 @@ class Running:
         status, body = self.api("POST", "/api/v1/infrastructure/domains", wanted)
         if status != 201:
             raise AssertionError(f"{host} was not added: {status} {body}")
+        if not body["published"]:  # stored, but the controller stood still for five seconds: workers follow
+            wait_for(lambda: self.api("GET", "/api/v1/admin/status")[1]["map"]["behind"] == 0, "the map of the workers")
 
     def cli(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         """Runs `edgeproxy …` against this instance's admin socket."""
@@ -240,7 +242,7 @@ class Running:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=3 * PATIENCE,  # a reload may take as long as PATIENCE by itself
             check=check,
         )
 

@@ -81,7 +81,7 @@ def edge(tmp_path: Path, platform: Platform, mailbox: Mailbox) -> Iterator[Runni
         "api": {"hostname": API},
         "dns": {"resolvers": [f"127.0.0.1:{free_port()}"]},  # nobody answers there
         "platform": {"cname_target": "edge.platform.test"},
-        "entitlement": {"url": platform.url, "grace": "1ms"},
+        "entitlement": {"url": platform.url, "grace": "1ms", "timeout": "60s"},
         "mail": {"server": "127.0.0.1", "port": mailbox.port, "security": "none", "sender": "edge@platform.test"},
     }
     with Origin() as origin, Running(tmp_path / "edge", tables | {"origin": {"url": origin.url}}) as running:
