@@ -180,7 +180,7 @@ def test_processes_that_ask_at_once_get_together_what_one_would(arrivals: Arriva
         return sum(arrivals.admit(keys, NOW) is None for _ in range(limit) if sum(range(500)))
 
     # One that is stopped just before it writes takes back what the other counted meanwhile: on a busy machine that is much.
-    tries = []
+    tries: list[int] = []
     while not tries or (tries[-1] > limit * 1.5 and len(tries) < 10):
         keys = [arrivals.key("hostname", b"a%d.test" % len(tries), parse_rate(f"{limit}/h"))]
         with children(2, work) as found:
