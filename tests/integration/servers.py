@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import shutil
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -114,7 +115,20 @@ class ChallengeTestServer(Server):
             *("-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", "", "-defaultIPv4", "127.0.0.1"),
         )
         await self.listening(self.management_port)
+        async with asyncio.timeout(START_TIMEOUT):
+            while not await self._answers():
+                await asyncio.sleep(0.02)
         return self
+
+    async def _answers(self) -> bool:
+        """Whether it answers datagrams, which it begins to take by itself, maybe after all else."""
+        loop, question = asyncio.get_running_loop(), b"\0\1\1\0\0\1\0\0\0\0\0\0\4test\0\0\1\0\1"  # RFC 1035 section 4
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+            sock.setblocking(False)
+            sock.connect(("127.0.0.1", self.dns_port))
+            await loop.sock_sendall(sock, question)
+            return bool(await asyncio.wait_for(loop.sock_recv(sock, 512), 1))
+        return False
 
     async def __aexit__(self, *_error: object) -> None:
         await self._client.aclose()

@@ -297,14 +297,17 @@ def test_reloads_under_traffic_lose_no_request(edge: Running, origin: Origin) ->
         each.start()
     for number in range(3):
         edge.configure({"timeouts": {"idle": f"{60 + number}s"}})
+        before = pids(edge, "ctl")
         if number % 2:
             edge.kill(number=signal.SIGHUP)
             edge.wait_logged(f"Configuration {number + 2} is in effect")
         else:
-            wait_for(lambda: admin_answers(edge), "the controller")
             done = edge.cli("reload")
             assert done.returncode == 0, done.stderr
             assert f"Configuration {number + 2} is in effect" in done.stdout + done.stderr
+        # The one before may take a command's connection and end.
+        wait_for(lambda before=before: others(edge, "ctl", before), "another controller")  # type: ignore[misc]
+        wait_for(lambda: admin_answers(edge), "its answer")
     held = [slow]
     for _ in range(12):  # and now without waiting for what comes of it
         held.append(edge.visitor(HOST))

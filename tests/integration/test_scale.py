@@ -98,7 +98,7 @@ def test_an_added_domain_is_served_and_a_removed_one_refused_by_every_worker_at_
         tenant = Tenant(f"new{number}.newcomers.test", f"new_{number}")
         times.append(door.add(tenant, workers))
         times.append(door.remove(tenant.hostname, workers))
-    assert sorted(times)[len(times) // 2] < 2.0
+    assert sorted(times)[len(times) // 2] < 5.0
     assert sorted(worker["pid"] for worker in edge.api("GET", "/api/v1/admin/status")[1]["workers"]) == workers
 
 
