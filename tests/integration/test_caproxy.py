@@ -1,6 +1,7 @@
 """The fault-injecting proxy itself, so that tests with it can be believed."""
 
 import asyncio
+import itertools
 import json
 import ssl
 
@@ -35,8 +36,9 @@ async def client(ca):
 
 async def test_everything_goes_through_the_proxy_and_is_noted(ca, issuing):
     assert (await issuing.obtain(NAME)).ok
-    assert ca.kinds()[:5] == ["newOrder", "authorization", "challenge", "authorization", "finalize"]
-    assert set(ca.kinds()[5:]) == {"order", "certificate"}
+    kinds = [kind for kind, _ in itertools.groupby(ca.kinds())]  # a slow CA is asked again
+    assert kinds[:5] == ["newOrder", "authorization", "challenge", "authorization", "finalize"]
+    assert set(kinds[5:]) == {"order", "certificate"}
     assert ca.made == (1, 0)
     assert all(request.reached and request.status < 300 for request in ca.requests)
     order = ca.of("newOrder")[0]
@@ -94,7 +96,7 @@ async def test_its_clock_can_be_off(ca, issuing):
     ca.skew = 600
     await issuing.obtain(NAME)
     leaf = await issuing.leaf(NAME)
-    assert leaf.not_valid_before_utc.timestamp() == pytest.approx(issuing.time() + 600, abs=5)
+    assert leaf.not_valid_before_utc.timestamp() == pytest.approx(issuing.time() + 600, abs=60)
 
 
 def test_rates_are_counted_over_any_stretch_of_time():
