@@ -287,7 +287,7 @@ class Script:
         self.bodies: list[bytes] = []
         self.connections = 0
         self.response = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._came: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Reads requests one after the other and answers each with `response`."""
@@ -328,6 +328,9 @@ class Script:
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.connections += 1
+            task = asyncio.current_task()
+            assert task is not None
+            self._came[task] = writer
             try:
                 await self.handler(reader, writer)
             except (ConnectionError, asyncio.IncompleteReadError):
@@ -343,6 +346,18 @@ class Script:
             yield 0 if unix is not None else server.sockets[0].getsockname()[1]
         finally:
             server.close()
+            await self._end()
+
+    async def _end(self) -> None:
+        """Ends what is left of its connections: one that is open when the loop is closed would be the next test's error."""
+        for task, writer in self._came.items():
+            task.cancel()
+            writer.transport.abort()
+        await asyncio.gather(*self._came, return_exceptions=True)
+        async with asyncio.timeout(60):
+            for writer in self._came.values():
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
 
 
 def patient(**seconds: float) -> Timeouts:
