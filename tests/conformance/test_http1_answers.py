@@ -3,11 +3,14 @@ cut off. What an origin sends beyond its answer is nobody's."""
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import socket
 import ssl
 import struct
+import termios
 from pathlib import Path
 
 import h2.settings
@@ -235,6 +238,22 @@ def whole_read(chunked: bool) -> tuple[bytes, int]:
     return start % size + bytes(size) + end, size
 
 
+def edges_end(edge: Edge, writer: Writer) -> asyncio.Transport:
+    """The edge's transport of a connection to the origin; its kernel has room for more than the first window."""
+    address = writer.get_extra_info("peername")
+    transports = [each.transport for each in pool_of(edge).open]
+    (transport,) = [each for each in transports if each.get_extra_info("sockname") == address]
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)
+    return transport
+
+
+def unread(transport: asyncio.Transport) -> int:
+    """Bytes that the kernel has for it. Where the network is late, no more than an answer may have come when that is read."""
+    waiting = array.array("i", [0])
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, waiting)
+    return waiting[0]
+
+
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunks"])
 async def test_what_lies_behind_a_read_that_was_just_filled_is_nobodys_answer(
     tmp_path: Path, maps: MapProcess, origin: tuple[Script, int], chunked: bool
@@ -250,7 +269,11 @@ async def test_what_lies_behind_a_read_that_was_just_filled_is_nobodys_answer(
         while head := await script.read_head(reader):
             if head.startswith(b"GET /1 "):
                 await until(lambda: pool_of(edge)._waiting)
+            transport = edges_end(edge, writer)
+            transport.pause_reading()
             writer.write(whole + EVIL)
+            await until(lambda transport=transport: unread(transport) == len(whole + EVIL))  # type: ignore[misc]
+            transport.resume_reading()
 
     script.handler = handler
     async with edge.running(), connected(edge) as one, connected(edge) as other:
