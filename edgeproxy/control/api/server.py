@@ -51,6 +51,12 @@ LINGER_SECONDS = 1.0
 GRACE_SECONDS = 5
 """How long open requests may take to end when the server is asked to."""
 
+FIRST_SECONDS = 1.0
+"""How long who has just come may take then to say what he wants."""
+
+_ACCEPT_TURNS = 3
+"""Turns of the loop from the acceptance of a connection until its protocol knows of it."""
+
 _UCRED = struct.Struct("3i")
 _SO_PEERGROUPS = 59
 _GROUPS_BYTES = 1024  # what Python's getsockopt takes at most: 256 groups
@@ -104,6 +110,7 @@ class BoundedProtocol(H11Protocol):
     head_seconds = HEAD_SECONDS
     _head_timer: asyncio.TimerHandle | None = None
     _refused = False
+    _last = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """asyncio's: a connection came."""
@@ -144,6 +151,19 @@ class BoundedProtocol(H11Protocol):
         super().handle_events()
         if self.cycle is not before:
             self._head_arrived()
+            if self._last:
+                self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """uvicorn's: the server ends. It would close a connection whose first request is on the way, and nobody can know
+        whether that may be sent again."""
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, which uvicorn's types deny
+        if cycle is not None or self._refused:
+            super().shutdown()
+            return
+        self._last = True
+        self._head_arrived()
+        self._head_timer = self.loop.call_later(FIRST_SECONDS, self._head_late)
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's: what came is not HTTP."""
@@ -319,6 +339,17 @@ class Server(uvicorn.Server):
             count += 10
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), 1.0)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's: ends. Whoever was accepted is served; who comes now waits for the controller after this one."""
+        loop = asyncio.get_running_loop()
+        for server in self.servers:
+            for listening in server.sockets:
+                loop.remove_reader(listening.fileno())
+        # A server of asyncio's that is closed forgets whom it accepted in the same turn, and never tells them.
+        for _ in range(_ACCEPT_TURNS):
+            await asyncio.sleep(0)
+        await super().shutdown(sockets)
 
     def end(self) -> None:
         """Stops accepting and lets open requests end, at most GRACE_SECONDS; `serve` then returns."""

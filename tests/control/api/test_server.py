@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 import textwrap
+from asyncio import base_events
 
 import pytest
 from fastapi import FastAPI, Request
@@ -165,6 +166,46 @@ async def test_open_requests_end_well_when_the_server_is_asked_to_end(app, bound
                 await asyncio.sleep(0.005)
             server.end()
         assert (await request).json() == "done"
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_who_came_before_the_server_was_asked_to_end_is_answered(app, bound, monkeypatch, turns):
+    attach = base_events.Server._attach  # type: ignore[attr-defined]
+
+    def as_asyncio_has_it(server, *transport):
+        assert server._sockets is not None
+        attach(server, *transport)
+
+    monkeypatch.setattr(base_events.Server, "_attach", as_asyncio_has_it)
+    monkeypatch.setattr(module, "FIRST_SECONDS", 60.0)
+    sock, path = bound
+    async with serving(app, sock) as server:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            for _ in range(turns):  # until it has been accepted, and its protocol made
+                await asyncio.sleep(0)
+            ending = asyncio.ensure_future(server.shutdown())
+            if turns:
+                await asyncio.sleep(0.05)  # the server has closed whatever it would
+                client.sendall(b"GET /who HTTP/1.1\r\nhost: x\r\n\r\n")
+                reader, writer = await asyncio.open_unix_connection(sock=client)
+                answer = await asyncio.wait_for(reader.read(), 60)
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                writer.close()
+            await asyncio.wait_for(ending, 60)
+            server.servers.clear()
+
+
+async def test_who_came_and_says_nothing_is_not_waited_for_long(app, bound, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_SECONDS", 0.05)
+    sock, path = bound
+    async with serving(app, sock) as server:
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        while not server.server_state.connections:
+            await asyncio.sleep(0.005)
+        server.end()
+        assert await asyncio.wait_for(reader.read(), 60) == b""
+        writer.close()
 
 
 async def test_a_tcp_listener_serves_without_asking_who_comes(bound):
