@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.running import Running, wait_for
 from tests.integration.servers import require
-from tests.integration.visitors import HTTP1, HTTP2, Reply, curl, url
+from tests.integration.visitors import HTTP1, HTTP2, Reply, curl, curl_answered, url
 from tests.ports import free_port
 
 API = "api.test"
@@ -46,7 +46,8 @@ def ask(edge: Running, protocol: str, token: str | None, method: str, path: str,
     if body is not None:
         arguments += ["-H", "Content-Type: application/json", "--data-binary", "@-"]
     data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-    return curl(edge, *arguments, url(edge, API, path), stdin=data)
+    patient = curl_answered if len(data) > 100_000 else curl
+    return patient(edge, *arguments, url(edge, API, path), stdin=data)
 
 
 def test_a_domain_is_registered_with_a_token_and_who_did_it_is_told(edge, protocol):
