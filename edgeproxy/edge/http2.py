@@ -522,7 +522,7 @@ class Http2Server:
     @property
     def has_output(self) -> bool:
         """Whether `data_to_send` may give something."""
-        return self.more_output or (not self.ended and bool(self._finishing))
+        return not self.ended and (self._engine.want_write or bool(self._finishing))
 
     @property
     def more_output(self) -> bool:

@@ -7,7 +7,7 @@ import contextlib
 import random
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import h2.errors
@@ -25,7 +25,7 @@ from edgeproxy.edge.exchange import Exchange
 from edgeproxy.edge.front2 import Front2
 from edgeproxy.edge.http2 import CONNECTION_WINDOW
 from edgeproxy.limits import Limits
-from tests.edge.client2 import connected, get
+from tests.edge.client2 import Client2, connected, get
 from tests.edge.flow import flowing, held, settled
 from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, edge_with, until
 from tests.http2_peer import PREFACE, parse_frames
@@ -55,6 +55,15 @@ async def test_many_requests_share_a_connection_and_the_pool(edge: Edge, script:
 # Back-pressure
 
 
+@contextlib.asynccontextmanager
+async def wide_open(edge: Edge) -> AsyncIterator[Client2]:
+    """A client that gives the largest windows there are."""
+    most = 2**31 - 1
+    async with connected(edge, settings={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: most}) as client:
+        client.state.increment_flow_control_window(most - 65535)
+        yield client
+
+
 async def test_streams_whose_client_gives_no_windows_are_held_within_bounds(edge: Edge, script: Script) -> None:
     produced = [0]
     flowing(script, produced, 10_000_000)
@@ -69,8 +78,7 @@ async def test_streams_whose_client_gives_no_windows_are_held_within_bounds(edge
 async def test_a_client_that_reads_nothing_stalls_the_origins(edge: Edge, script: Script) -> None:
     produced = [0]
     flowing(script, produced, 10_000_000)
-    async with connected(edge, settings={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1}) as client:
-        client.state.increment_flow_control_window(2**31 - 1 - 65535)
+    async with wide_open(edge) as client:
         for n in range(50):
             client.request(get(f"/{n}"), b"")
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -87,8 +95,7 @@ async def test_a_client_that_reads_nothing_stalls_the_origins(edge: Edge, script
 async def test_long_answers_of_one_connection_come_side_by_side(edge: Edge, script: Script) -> None:
     produced = [0]
     flowing(script, produced, 10_000_000)
-    async with connected(edge, settings={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1}) as client:
-        client.state.increment_flow_control_window(2**31 - 1 - 65535)
+    async with wide_open(edge) as client:
         for n in range(20):
             client.request(get(f"/{n}"), b"")
         await client.until(lambda: any(len(answer.content) > 1_000_000 for answer in client.answers.values()))

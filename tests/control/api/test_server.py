@@ -193,7 +193,7 @@ async def test_who_came_before_the_server_was_asked_to_end_is_answered(app, boun
                 assert answer.startswith(b"HTTP/1.1 200 ")
                 writer.close()
             await asyncio.wait_for(ending, 60)
-            server.servers.clear()
+            server.servers.clear()  # it has ended: when it is asked to once more there is nothing left of it
 
 
 async def test_who_came_and_says_nothing_is_not_waited_for_long(app, bound, monkeypatch):
