@@ -74,7 +74,7 @@ docs: config/edgeproxy.toml docs/commands.md ## what is generated: the configura
 config/edgeproxy.toml: $(wildcard edgeproxy/config/*.py) edgeproxy/limits.py | dev
 	@$(BIN)/python -m edgeproxy.config.document $@
 
-docs/commands.md: $(wildcard edgeproxy/cli/*.py) scripts/commands.py | dev
+docs/commands.md: $(wildcard edgeproxy/cli/*.py edgeproxy/cli/*/*.py) scripts/commands.py | dev
 	@$(BIN)/python scripts/commands.py > $@
 
 lock: ## the locked requirements anew, with uv

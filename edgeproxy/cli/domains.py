@@ -13,6 +13,7 @@ from urllib.parse import quote
 import typer
 
 from edgeproxy.cli import policies
+from edgeproxy.cli.bulk.command import import_domains
 from edgeproxy.cli.completion import known_workspaces
 from edgeproxy.cli.events import again
 from edgeproxy.cli.options import Host, Json, Limit, NewHost, Socket, WorkspaceFilter, admin
@@ -91,6 +92,9 @@ def add(
     say(f"{added.get('domain', host)} is {added.get('state', 'added')} for {added.get('workspace_id', workspace)}.{later}")
     for each in answer.get("warnings", ()):
         say(f"Beware: {text_of(each)}")
+
+
+app.command("import")(import_domains)
 
 
 @app.command()

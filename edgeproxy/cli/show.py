@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import select
+import shutil
 import stat
 import sys
 import threading
@@ -134,3 +135,41 @@ class Progress:
         elif line != self._last:
             typer.echo(line, err=True)
         self._last = line
+
+
+class Bar:
+    """How much of something is done, on stderr: on a terminal one line with a bar, else a line every SECONDS. Use with
+    `with`."""
+
+    SECONDS = 10.0
+    DRAWN_SECONDS = 0.1
+    WIDTH = 24
+
+    def __init__(self, what: str, size: int) -> None:
+        """`size`: of all of it, in whatever it is counted by."""
+        self._what = what
+        self._size = max(size, 1)
+        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown = time.monotonic() if not self._live else 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            typer.echo("\r\x1b[K", err=True, nl=False)
+
+    def show(self, done: int, text: str) -> None:
+        """So much of it is done. Not each call is shown."""
+        now = time.monotonic()
+        if now - self._shown < (self.DRAWN_SECONDS if self._live else self.SECONDS):
+            return
+        self._shown = now
+        share = min(done / self._size, 1.0)
+        text = text_of(text)
+        if not self._live:
+            typer.echo(f"{self._what}: {share:.0%}, {text}", err=True)
+            return
+        filled = int(share * self.WIDTH)
+        line = f"{self._what} [{'#' * filled}{'.' * (self.WIDTH - filled)}] {share:.0%} {text}"
+        typer.echo(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", err=True, nl=False)

@@ -11,8 +11,8 @@ from edgeproxy.cli.main import run
 
 
 class Edge(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """`answers` maps "METHOD path" to (status, body), or to a list of such, one for each request; None in it closes the
-    connection, an Event does so once it is set. What was asked is in `asked`."""
+    """`answers` maps "METHOD path" to (status, body), or to a list of such, one for each request, or to a function of the
+    request's body that gives one; None closes the connection, an Event does so once it is set. What was asked is in `asked`."""
 
     daemon_threads = True
 
@@ -33,6 +33,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         found = self.server.answers.get(f"{self.command} {self.path}", (404, {"detail": "There is nothing there."}))
         if isinstance(found, list):
             found = found.pop(0)
+        if callable(found):
+            found = found(body)
         if isinstance(found, threading.Event):
             found.wait()
             found = None

@@ -1,5 +1,6 @@
 """What commands print."""
 
+import io
 import json
 
 import pytest
@@ -72,3 +73,30 @@ def test_progress_is_a_line_per_step_where_nobody_watches(capsys):
         progress.step("first")
         progress.step("second")
     assert capsys.readouterr() == ("", "A thing …\nA thing: first …\nA thing: second …\n")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_is_one_line_on_a_terminal_that_fits_it(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(show.Bar, "DRAWN_SECONDS", 0.0)
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    with show.Bar("domains.csv", 200) as bar:
+        bar.show(50, "1,000 lines\n")
+        bar.show(300, "x" * 100)
+    first, second, third = terminal.getvalue().split("\r\x1b[K")[1:]
+    assert first == f"domains.csv [{'#' * 6}{'.' * 18}] 25% 1,000 lines·"
+    assert second.startswith(f"domains.csv [{'#' * 24}] 100% xxx")
+    assert (len(second), third) == (59, "")
+
+
+def test_a_bar_is_a_line_now_and_then_elsewhere(capsys, monkeypatch):
+    with show.Bar("domains.csv", 0) as bar:
+        bar.show(0, "too early")
+        monkeypatch.setattr(show.Bar, "SECONDS", 0.0)
+        bar.show(1, "1 line")
+    assert capsys.readouterr().err == "domains.csv: 100%, 1 line\n"

@@ -6,6 +6,9 @@ Here the bounds are wide, so that they tell a design that has broken from a mach
 
 import asyncio
 import http.server
+import json
+import subprocess
+import sys
 import threading
 import time
 
@@ -15,7 +18,7 @@ from bench.door import Door
 from bench.many import WILDCARD, fill, private_bytes, workers_of
 from bench.origin import WORKSPACE_FIELD
 from bench.traffic import Tenant, tenants
-from tests.integration.running import Running
+from tests.integration.running import Running, wait_for
 
 KNOWN = tenants(100_000)
 
@@ -113,3 +116,23 @@ def test_a_name_that_changes_hands_is_served_by_every_worker_for_its_new_workspa
     for _ in range(10):
         door.visit(Tenant(tenant.hostname, "second"))
         door.visit(KNOWN[12_345])
+
+
+def test_an_import_whose_command_and_controller_are_killed_goes_on_and_all_are_served(edge, door, tmp_path):
+    path = tmp_path / "domains.csv"
+    names = [f"n{number:04}.imported.test" for number in range(3_000)]
+    path.write_text("hostname,workspace\n" + "".join(f"{name},imported\n" for name in (*names, "no name")))
+    command = [sys.executable, "-m", "edgeproxy", "domains", "import", str(path), "--socket", str(edge.socket), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        resume = path.with_name("domains.csv.resume")
+        wait_for(lambda: resume.exists() or first.poll() is not None, "the import has begun")
+        first.kill()
+    edge.kill(next(pid for pid, name in edge.children().items() if name.endswith("ctl")))
+    edge.wait_ready()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["lines"], told["refused"]) == (1, 3_001, 1), done.stderr
+    assert told["added"] + told["there"] == 3_000
+    assert path.with_name("domains.refused.csv").read_text().splitlines()[1].startswith("3002,invalid_name,")
+    door.visit_all([Tenant(name, "imported") for name in names[::300]])
+    assert not resume.exists()

@@ -16,6 +16,7 @@ from edgeproxy.control.api import (
     confirm,
     doctor,
     events,
+    imports,
     infrastructure,
     mail,
     mail_proofs,
@@ -48,6 +49,7 @@ _PLATFORM = frozenset((TokenScope.PLATFORM,))
 
 AREAS = (
     Area(infrastructure.router, READERS | TENANTS | {TokenScope.DOMAIN_READ}, WRITERS),
+    Area(imports.router, READERS, WRITERS),
     Area(infrastructure.owners_router, READERS | TENANTS, WRITERS | TENANTS),
     Area(records.router, READERS | TENANTS | {TokenScope.DOMAIN_READ}, WRITERS),
     Area(tenant.router, TENANTS | READERS | {TokenScope.DOMAIN_READ}, TENANTS | WRITERS),
@@ -71,6 +73,7 @@ def admin_app(context: Context) -> FastAPI:
     app.include_router(admin.router)
     app.include_router(infrastructure.router)
     app.include_router(infrastructure.owners_router)
+    app.include_router(imports.router)
     app.include_router(records.router)
     app.include_router(tenant.router)
     app.include_router(certificates.router)

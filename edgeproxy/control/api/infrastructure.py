@@ -11,11 +11,11 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from edgeproxy import policies
 from edgeproxy.control.api.access.caller import Caller, caller_of
+from edgeproxy.control.api.adding import checked_origin, registered_to_prove, stored_metadata, wanted_of
 from edgeproxy.control.api.context import Context, actor_of, context_of
 from edgeproxy.control.api.forms import DomainPath
 from edgeproxy.control.api.policy_shapes import PoliciesIn
 from edgeproxy.control.api.preconditions import etag_of, versions_of
-from edgeproxy.control.api.problems import FieldFault, Refused
 from edgeproxy.control.api.records import records_of
 from edgeproxy.control.api.shapes import (
     DomainAdded,
@@ -37,16 +37,12 @@ from edgeproxy.control.api.shapes import (
 )
 from edgeproxy.control.domains.cautions import cautions
 from edgeproxy.control.domains.mail_proof import ProofRefused, TooManyMails
-from edgeproxy.control.domains.mail_proving import check_mailable
 from edgeproxy.control.domains.pairing import Pairing
-from edgeproxy.control.domains.pairs import partner_of
-from edgeproxy.control.domains.reserved import check_operator_origin, check_reserved, check_token_origin, check_workspace
 from edgeproxy.control.issuance.policy import not_registered
-from edgeproxy.control.issuance.registered import registered_domain
 from edgeproxy.control.issuance.scheduler import described
 from edgeproxy.control.mail import MailFailed
 from edgeproxy.control.store import DomainChange
-from edgeproxy.errors import EdgeError, Fault, NotFound
+from edgeproxy.errors import EdgeError, NotFound
 from edgeproxy.model import ANSWERED, DomainState, hostname
 
 if TYPE_CHECKING:
@@ -71,56 +67,23 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
     workspace is entitled to."""
     context = context_of(request)
     plane = context.open_plane()
-    name = hostname(body.domain, wildcard=True)
-    _check_method(plane, name, body)
-    check_reserved(name, context.config)
-    workspace = check_workspace(body.workspace_id, context.config)
-    origin = _origin(request, body.origin)
-    partner = partner_of(name, registered_domain) if body.include_www else ""
-    if partner:
-        check_reserved(partner, context.config)
-    state = DomainState.PENDING_VALIDATION if body.verify else DomainState.VERIFIED
-    redirect_to = hostname(body.redirect_to) if body.redirect_to else ""
-    metadata = _metadata(body.metadata)
-    own = policies.merged("", body.policies.given())
+    wanted = wanted_of(context, caller_of(request), body)
+    actor = actor_of(request)
     if body.verify:
-        at_most = await plane.entitlements.allowance(workspace)
-        registered = await plane.domains.register(
-            name,
-            workspace,
-            origin=origin,
-            redirect_to=redirect_to,
-            metadata=metadata,
-            policies=own,
-            partner=partner,
-            at_most=at_most,
-            method="cname" if body.method in (None, "email") else body.method,
-            actor=actor_of(request),
-        )
-        domain = registered.domain
+        domain = await registered_to_prove(plane, wanted, body, actor)
+        published = await wait_published(plane)
     else:
-        domain = await plane.store.add_domain(
-            name,
-            workspace,
-            origin=origin,
-            redirect_to=redirect_to,
-            metadata=metadata,
-            policies=own,
-            partner=partner,
-            state=state,
-            actor=actor_of(request),
-            now=context.now(),
-        )
+        domain, number = await plane.domains.adding.add(wanted.entry(actor, context.now()))
+        published = await wait_published(plane, number)
     response.headers["etag"] = etag_of(domain)
-    published = await wait_published(plane)
-    log.info("domain added", domain=name, workspace=workspace, state=state.value, actor=actor_of(request))
-    sent_to, unsent = await _mailed(plane, domain, actor_of(request)) if body.method == "email" else ([], [])
+    log.info("domain added", domain=wanted.name, workspace=wanted.workspace, state=domain.state.value, actor=actor)
+    sent_to, unsent = await _mailed(plane, domain, actor) if body.method == "email" else ([], [])
     return DomainAdded(
         domain_config=await _view(context, plane, domain),
         verification_required=body.verify,
         published=published,
-        also=[partner] if partner else [],
-        warnings=[*cautions(name, context.config), *unsent],
+        also=[wanted.partner] if wanted.partner else [],
+        warnings=[*cautions(wanted.name, context.config), *unsent],
         mail_sent_to=sent_to,
     )
 
@@ -180,10 +143,10 @@ async def change_domain(
     existing = await _existing(plane, domain, to_add=True)
     given = body.model_fields_set
     change = DomainChange(
-        origin=_origin(request, body.origin or "") if "origin" in given else None,
+        origin=checked_origin(context, caller_of(request), body.origin or "") if "origin" in given else None,
         redirect_to=(hostname(body.redirect_to) if body.redirect_to else "") if "redirect_to" in given else None,
         maintenance=body.maintenance if "maintenance" in given else None,
-        metadata=_metadata(body.metadata or {}) if "metadata" in given else None,
+        metadata=stored_metadata(body.metadata or {}) if "metadata" in given else None,
         policies=_policies(body.policies) if "policies" in given else None,
     )
     versions = versions_of(if_match, existing)  # last: RFC 9110 section 13.2.1
@@ -264,14 +227,14 @@ def how_to_register(name: str) -> str:
     return f"`edgeproxy domains add {name} --workspace ID` registers it."
 
 
-async def wait_published(plane: Plane) -> bool:
-    """Waits until the map has every change made so far; False when it does not get there in time.
+async def wait_published(plane: Plane, number: int | None = None) -> bool:
+    """Waits until the map has the change with this number, or every one made so far; False when it does not get there in time.
 
     The change itself is stored by then: failing the request would have it tried again in vain.
     """
     try:
         async with asyncio.timeout(PUBLISH_SECONDS):
-            await plane.publisher.published(await plane.store.head_change())
+            await plane.publisher.published(await plane.store.head_change() if number is None else number)
     except TimeoutError:
         log.warning("the published map does not follow", seconds=PUBLISH_SECONDS)
         return False
@@ -279,24 +242,6 @@ async def wait_published(plane: Plane) -> bool:
         log.warning("the published map does not follow", error=error.detail)
         return False
     return True
-
-
-def _check_method(plane: Plane, name: str, body: DomainIn) -> None:
-    """Raises Refused or ProofRefused for a method by which a new domain cannot be proven."""
-    if body.method is not None and not body.verify:
-        fault = FieldFault(field="body.method", detail="goes with verify: true; without it nothing has to be proven")
-        raise Refused(422, f"{fault.field}: {fault.detail}.", code="invalid_request", fields=(fault,))
-    if body.method != "email":
-        return
-    check_mailable(name)
-    if not plane.mail_proving.is_set:
-        raise Refused(
-            422,
-            "No mail can be sent, so that none can prove a domain: mail.server is not set. Write the [mail] table of the "
-            "configuration and reload, or choose another method.",
-            code="mail_not_set",
-            fault=Fault.OPERATOR,
-        )
 
 
 async def _mailed(plane: Plane, domain: Domain, actor: str) -> tuple[list[str], list[str]]:
@@ -309,12 +254,6 @@ async def _mailed(plane: Plane, domain: Domain, actor: str) -> tuple[list[str], 
         log.warning("no mail was sent to prove a domain", domain=domain.hostname, detail=error.detail)
         return [], [f"No mail was sent: {error.detail}"]
     return proof.addresses.split(), []
-
-
-def _origin(request: Request, url: str) -> str:
-    """A domain's own origin, checked by whose word it is; raises InvalidName."""
-    check = check_operator_origin if caller_of(request).is_operator else check_token_origin
-    return check(url, context_of(request).config)
 
 
 def _pairing(context: Context, plane: Plane) -> Pairing:
@@ -389,11 +328,6 @@ def _shown(context: Context, plane: Plane, domain: Domain, sheet: Sheet | None, 
         certificate_id=certificate,
         error=_error(context, domain, None if sheet is None else sheet.failure, certificate),
     )
-
-
-def _metadata(given: dict[str, str]) -> str:
-    """As the store has it."""
-    return msgspec.json.encode(given).decode() if given else ""
 
 
 def _policies(given: PoliciesIn | None) -> dict[str, Any]:

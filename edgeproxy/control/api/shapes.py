@@ -78,6 +78,25 @@ class DomainIn(Body):
     policies: PoliciesIn = Field(default=PoliciesIn(), description="Its own settings, beside the configuration's")
 
 
+DOMAINS = 500
+"""Domains of one request. All are one transaction, for which others who write wait."""
+
+
+class DomainsIn(Body):
+    """POST …/domain-imports."""
+
+    domains: list[dict[str, Any]] = Field(
+        min_length=1,
+        max_length=DOMAINS,
+        description="Each as POST …/domains takes it. One that does not fit is refused, and the others are added",
+    )
+    events: bool = Field(
+        default=False,
+        description="Whether domain.registered is told of each. The outbox keeps 200,000 events: many domains would drive out "
+        "others",
+    )
+
+
 class DomainPatch(Body):
     """PATCH …/domains/{domain}. What is left out stays as it is."""
 
@@ -218,6 +237,27 @@ class DomainAdded(BaseModel):
     mail_sent_to: list[str] = Field(
         default=[], description="By method email: whoever reads one of these mailboxes can confirm the domain"
     )
+
+
+class DomainRefused(BaseModel):
+    """A domain that was not added, among those of POST …/domain-imports."""
+
+    index: int = Field(description="Its place in `domains`, from 0 on")
+    code: str = Field(description="As the problem document has it that POST …/domains would have answered; so are the others")
+    detail: str
+    fault: str
+    retryable: bool
+
+
+class DomainsAdded(BaseModel):
+    """The answer to POST …/domain-imports."""
+
+    added: int
+    there: int = Field(
+        description="Domains that their workspaces have already, proven (with `verify`: in whatever state). They are as before"
+    )
+    refused: list[DomainRefused]
+    published: bool = Field(description="Whether every worker serves them now. False: stored, and served a little later")
 
 
 class DomainChanged(BaseModel):

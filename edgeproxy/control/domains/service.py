@@ -13,6 +13,7 @@ import msgspec
 
 from edgeproxy.config.structs import Config
 from edgeproxy.control import events
+from edgeproxy.control.domains.adding import Adding
 from edgeproxy.control.domains.cautions import cautions
 from edgeproxy.control.domains.claims import Claims
 from edgeproxy.control.domains.lifecycle import Event, next_move
@@ -115,6 +116,8 @@ class Domains:
         self._clock = clock
         self._proof_key = proof_key
         self._claims = Claims(looker)
+        self.adding = Adding(store)
+        """Registrations on the operator's word."""
 
     # Registering
 
@@ -132,10 +135,12 @@ class Domains:
         partner: str = "",
         verify: bool = True,
         at_most: int | None = None,
+        at_leisure: bool = False,
     ) -> Registered:
         """Registers a hostname or wildcard as a person wrote it; with it `partner` (its www, or its apex), which redirects to
         it. `origin`, `redirect_to`, `metadata` and `policies` (JSON objects) and `partner` are checked and normalised by the
-        caller; `at_most` is how many domains the workspace may have.
+        caller; `at_most` is how many domains the workspace may have. `at_leisure`: it is looked at when its turn comes, and
+        not at once.
 
         Without `verify` it is the operator's word: served at once. Raises InvalidName for what cannot be registered,
         AlreadyRegistered, and Conflict (too_many_domains, contended).
@@ -190,8 +195,10 @@ class Domains:
             events.publish("domain.removed", hostname=each, workspace_id=loser)
             events.publish("domain.verified", hostname=each, workspace_id=workspace)
         for each in (name, partner):
-            if each:
+            if each and not at_leisure:
                 self._reconciler.visit(each)
+        if at_leisure:
+            self._reconciler.wake()
         return Registered(domain, tuple(cautions(name, self._config)))
 
     async def _to_prove(self, domain: Domain, method: str) -> Domain:

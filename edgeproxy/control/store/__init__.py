@@ -1,5 +1,6 @@
 """The store: SQLite through SQLAlchemy Core. `Store` is its whole interface."""
 
+from edgeproxy.control.store.bulk import ADDED, THERE, Additions, Entry, Outcome
 from edgeproxy.control.store.looks import Note
 from edgeproxy.control.store.rows.access import AuditEntry, Token
 from edgeproxy.control.store.rows.certificates import CUSTOM, Companion, HistoryEntry, StoredCertificate, replace_at
@@ -22,8 +23,11 @@ from edgeproxy.control.store.sheets import Sheet
 from edgeproxy.control.store.store import Store
 
 __all__ = [
+    "ADDED",
     "CUSTOM",
+    "THERE",
     "Account",
+    "Additions",
     "Alert",
     "AuditEntry",
     "Begun",
@@ -33,6 +37,7 @@ __all__ = [
     "Domain",
     "DomainChange",
     "Endpoint",
+    "Entry",
     "Event",
     "Failure",
     "GateRoute",
@@ -44,6 +49,7 @@ __all__ = [
     "MailProof",
     "Note",
     "Order",
+    "Outcome",
     "RateLimit",
     "Removal",
     "Sheet",

@@ -193,11 +193,16 @@ async def put(write: Write, domain: Domain) -> None:
     values = {name: getattr(domain, name) for name in domain.__struct_fields__}
     statement = insert(domains).values(**(values | {"state": domain.state.value, "parent": parent_of(hostname)}))
     if not (await write.connection.execute(statement.on_conflict_do_nothing())).rowcount:
-        raise Conflict(
-            f"{hostname} is registered already. `edgeproxy domains show {hostname}` says for whom; to give it to "
-            f"another workspace, remove it first: `edgeproxy domains remove {hostname}`."
-        )
+        raise registered_already(hostname)
     write.changed("sites", hostname)
+
+
+def registered_already(hostname: str) -> Conflict:
+    """The answer to who wants a name that somebody has."""
+    return Conflict(
+        f"{hostname} is registered already. `edgeproxy domains show {hostname}` says for whom; to give it to "
+        f"another workspace, remove it first: `edgeproxy domains remove {hostname}`."
+    )
 
 
 async def register(write: Write, domain: Domain, actor: str, now: float, at_most: int | None = None) -> None:

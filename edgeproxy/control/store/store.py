@@ -9,6 +9,7 @@ from typing import Self
 from edgeproxy.config.structs import Config
 from edgeproxy.control.store import opening, schema
 from edgeproxy.control.store.alerts import Alerts
+from edgeproxy.control.store.bulk import Bulk
 from edgeproxy.control.store.certificates import Certificates
 from edgeproxy.control.store.changelog import ChangeLog
 from edgeproxy.control.store.companions import Companions
@@ -35,6 +36,7 @@ from edgeproxy.published.seal import Sealer
 
 class Store(
     Domains,
+    Bulk,
     DomainLife,
     Looks,
     Sheets,

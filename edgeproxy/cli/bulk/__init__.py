@@ -1,0 +1,1 @@
+"""Many domains from a file."""

@@ -1,0 +1,68 @@
+"""Registrations on the operator's word, those that come at the same time in one transaction.
+
+A commit waits for the disk, and only one can be under way: whoever comes meanwhile shares the next one with all others who do.
+Who comes alone waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from edgeproxy.control.store import ADDED, Domain, Entry, Outcome, Store
+from edgeproxy.control.store.domains import registered_already
+from edgeproxy.errors import EdgeError
+
+AT_ONCE = 100
+"""Registrations of one transaction at most: others who write wait for it, some 10 ms."""
+
+
+class Adding:
+    """One per controller."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: deque[tuple[Entry, asyncio.Future[tuple[Outcome, int]]]] = deque()
+        self._writing: asyncio.Task[None] | None = None
+
+    async def add(self, entry: Entry) -> tuple[Domain, int]:
+        """Registers an entry; what is registered, and the number of the change after which the map has it. It is done even
+        where whoever asked is cancelled meanwhile. Raises Conflict where the name, or its partner's, is registered already,
+        InvalidName for a `redirect_to` that is not possible, and StateError."""
+        future: asyncio.Future[tuple[Outcome, int]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entry, future))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write(), name="registrations")
+        outcome, number = await future
+        if isinstance(outcome, EdgeError):
+            raise outcome
+        domain = entry.domains[0]
+        if outcome != ADDED:
+            raise registered_already(domain.hostname)
+        return domain, number
+
+    async def _write(self) -> None:
+        """Until nobody waits."""
+        try:
+            while self._waiting:
+                taken = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
+                await self._write_these(taken)
+        finally:
+            self._writing = None
+
+    async def _write_these(self, taken: list[tuple[Entry, asyncio.Future[tuple[Outcome, int]]]]) -> None:
+        futures = [future for _, future in taken]
+        try:
+            outcomes, number = await self._store.add_domains([entry for entry, _ in taken])
+        except Exception as error:  # noqa: BLE001 - theirs to tell, who wait for it
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        except BaseException:  # the loop ends
+            for future in (*futures, *(future for _, future in self._waiting)):
+                future.cancel()
+            raise
+        for future, outcome in zip(futures, outcomes, strict=True):
+            if not future.done():
+                future.set_result((outcome, number))
