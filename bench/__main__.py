@@ -1,4 +1,5 @@
-"""`python -m bench`: measures, prints a table, writes bench/RESULTS.md and bench/results.json.
+"""`python -m bench`: measures, prints a table, writes bench/RESULTS.md and bench/results.json: what was measured takes the
+place of what was there of it, the rest stays.
 
 Exit status: 0 all targets reached, 1 one missed or the run failed, 2 usage.
 """
@@ -16,7 +17,8 @@ from bench import denied, pending, slow
 from bench.errors import BenchError
 from bench.measure import Timing
 from bench.peers.table import PEERS
-from bench.report import Results, terminal_text, write
+from bench.records import merged, read, write
+from bench.report import Results, terminal_text
 from bench.run import Options, run
 from bench.scale import FULL, QUICK
 from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS, SLOW
@@ -86,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     values = parser.parse_args(arguments)
     try:
+        earlier = None if values.no_write else read(_FOLDER)
         results = asyncio.run(_bounded(_options(values, parser), _QUICK_LIMIT if values.quick else _FULL_LIMIT))
     except BenchError as error:
         print(f"\n{error}", file=sys.stderr)
@@ -94,8 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nInterrupted; everything that was started has been ended.", file=sys.stderr)
         return 1
     print(terminal_text(results))
-    if not values.no_write:
-        write(results, _FOLDER)
+    if len(values.peers.split(",")) < len(PEERS) and not values.no_write:
+        print("\nNothing was written: what is kept is measured beside all of them (--peers).", file=sys.stderr)
+    elif not values.no_write:
+        write(merged(earlier, results), _FOLDER)
     return 0 if values.no_assert or all(outcome.reached for outcome in results.outcomes) else 1
 
 

@@ -67,7 +67,8 @@ def percentile(times: Sequence[float], share: float = 0.99) -> float:
     """The value that so large a part of them does not exceed; of a few it is the greatest. Raises ValueError without any."""
     if not times:
         raise ValueError("no times to rank")
-    return sorted(times)[min(len(times) - 1, int(len(times) * share))]
+    rank = int(round(len(times) * share, 6))  # 100 * 0.58 is 57.99…
+    return sorted(times)[min(len(times) - 1, rank)]
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:

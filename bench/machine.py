@@ -28,8 +28,8 @@ class Machine:
     date: str
     """ISO 8601, UTC."""
     commit: str
-    load_average: float
-    """Of the last minute when the run began: what else the machine was doing."""
+    load_average: float | None
+    """Of the last minute when the run began: what else the machine was doing. None: not noted."""
 
 
 def describe() -> Machine:

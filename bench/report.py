@@ -1,12 +1,10 @@
-"""The table for people, RESULTS.md for the repository, results.json for programs. Pure but for `write`."""
+"""The tables for people: on a terminal, and as RESULTS.md. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bench.denied import Denied
@@ -26,8 +24,8 @@ _NOTES = """\
   the requests that the origin counted in the same window. {ours} has a supervisor and a controller in its tree; "worker
   alone" leaves them out.
 - One worker each, pinned to core {proxy}; the origin (nginx) and the load generators have core {load}. Rounds are
-  interleaved; a figure is the median of {rounds} rounds of {window:g} s (half as many where nothing is compared with a target),
-  in brackets the least and the greatest; a ratio is the median of the rounds' ratios.
+  interleaved; a figure is the median of the rounds, in brackets the least and the greatest; a ratio is the median of the
+  rounds' ratios. What has no target beside the others has half as many rounds as are told below the table.
 - {tenants} hostnames with a certificate each, a load process per hostname; TLS 1.3, AES-128-GCM, X25519, P-256; a browser's 14
   header fields. HTTP/1.1 by wrk with 4 connections per hostname, which carry the page loads of 24 visitors: cookies, agents,
   kinds of request and paths vary. HTTP/2 by h2load with 1 connection of 16 streams per hostname: it varies the path alone, so
@@ -53,21 +51,30 @@ _NOTES = """\
   connections that are kept and 20 over new ones, from two processes of their own; their time counts from when they were due,
   and how late the client itself was is told beside it. "It waited": the share of the time in which the worker was ready to
   run and its core did something else. Memory of the kernel counts what the edge, its clients and the origin have there.
-- Others used {foreign:.0%} of the proxies' core while it was measured (median over all rounds; the load average was
-  {load_average} when the run began). Such work costs caches and makes all figures larger, an interpreter's more than the
-  others'; rounds with more than {disturbed:.0%} of it are repeated while time lasts.
+- Others used {foreign:.0%} of the proxies' core while it was measured (median over all rounds). Such work costs caches and
+  makes all figures larger, an interpreter's more than the others'; rounds with more than {disturbed:.0%} of it are repeated
+  while time lasts. The load average is the machine's when a run began.
+- A run may measure some scenarios alone (`--only`); the others' figures stay, each with the date and commit of its own run.
 """
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
-    """All of a run."""
+class Run:
+    """When, where and with what something was measured."""
 
     machine: Machine
     versions: Mapping[str, str]
     """Peer → version, in the order of the table's columns."""
     settings: Mapping[str, Any]
     """rounds, window, tenants, proxy and load cores."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Results(Run):
+    """What came of a run, or of several of which each measured a part; the fields of Run are those of the last."""
+
+    runs: Mapping[str, Run] = dataclasses.field(default_factory=dict)
+    """Part → the run that measured it, where it was another."""
     samples: Samples
     never_seen: Mapping[str, Sequence[float]]
     """Peer → seconds of each name."""
@@ -82,6 +89,23 @@ class Results:
     """None: not measured."""
     slow: Mapping[str, Attacked] = dataclasses.field(default_factory=dict)
     """Kind of slowness → what came of it; empty: not measured."""
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of what was measured."""
+        others = {
+            NEVER_SEEN: self.never_seen,
+            RUSH: self.rush,
+            DENIED: self.denied,
+            SCALE: self.scale,
+            PENDING: self.pending,
+            SLOW: self.slow,
+        }
+        return [*self.samples, *(part for part, measured in others.items() if measured)]
+
+    def run_of(self, part: str) -> Run:
+        """The run that measured it."""
+        return self.runs.get(part) or Run(machine=self.machine, versions=self.versions, settings=self.settings)
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -251,19 +275,51 @@ def spread(times: Sequence[float]) -> tuple[float, float, float]:
     return statistics.median(times), percentile(times), max(times)
 
 
-def _tables(results: Results) -> list[list[list[str]]]:
-    """Those tables that have rows."""
-    tables = [costs_table(results) if results.samples else [], ratios_table(results)]
-    tables += [
-        never_seen_table(results),
-        rush_table(results),
-        denied_table(results),
-        scale_table(results),
-        pending_table(results),
-        slow_table(results),
-        slow_memory_table(results),
+def _tables(results: Results) -> list[tuple[list[list[str]], Collection[str]]]:
+    """Those tables that have rows, each with the parts that it tells of."""
+    tables: list[tuple[list[list[str]], Collection[str]]] = [
+        (costs_table(results) if results.samples else [], list(results.samples)),
+        (ratios_table(results), list(results.samples)),
+        (never_seen_table(results), [NEVER_SEEN]),
+        (rush_table(results), [RUSH]),
+        (denied_table(results), [DENIED]),
+        (scale_table(results), [SCALE]),
+        (pending_table(results), [PENDING]),
+        (slow_table(results), [SLOW]),
+        (slow_memory_table(results), [SLOW]),
     ]
-    return [rows for rows in tables if rows]
+    return [(rows, parts) for rows, parts in tables if rows]
+
+
+def measured(results: Results, parts: Collection[str]) -> str:
+    """When that was measured, and with what where it is not what the page begins with: a sentence per run."""
+    found: dict[str, list[str]] = {}
+    for part in parts:
+        found.setdefault(results.run_of(part).machine.date, []).append(part)
+    told = []
+    for names in found.values():
+        run = results.run_of(names[0])
+        date, time = run.machine.date[:16].split("T")
+        what = "Measured" if len(found) == 1 else f"{', '.join(names)}: measured"
+        line = f"{what} on {date} at {time} UTC, commit {run.machine.commit or 'unknown'}"
+        if run.machine.load_average is not None:
+            line += f", load average {run.machine.load_average}"
+        if names[0] in results.samples:
+            rounds = max(len(rounds) for name in names for rounds in results.samples[name].values())
+            line += f", {rounds} rounds of {run.settings['window']:g} s"
+        told.append(f"{line}{_elsewhere(results, run)}.")
+    return " ".join(told)
+
+
+def _elsewhere(results: Results, run: Run) -> str:
+    """In what a run differs from the page's head."""
+    machine = f", on {_machine(run.machine)}" if _machine(run.machine) != _machine(results.machine) else ""
+    others = [f"{name} {version}" for name, version in run.versions.items() if version != results.versions.get(name)]
+    return machine + (f", with {', '.join(others)}" if others else "")
+
+
+def _machine(machine: Machine) -> str:
+    return f"{machine.processor}, {machine.cores} cores, Linux {machine.kernel}, Python {machine.python}, {machine.openssl}"
 
 
 def _short(value: float) -> str:
@@ -290,7 +346,7 @@ def targets_lines(results: Results) -> list[str]:
 
 def terminal_text(results: Results) -> str:
     """What a run prints at its end."""
-    parts = [plain(rows) for rows in _tables(results)]
+    parts = [plain(rows) for rows, _ in _tables(results)]
     if results.outcomes:
         parts.append("\n".join(targets_lines(results)))
     return "\n\n".join(parts)
@@ -298,15 +354,8 @@ def terminal_text(results: Results) -> str:
 
 def page(results: Results) -> str:
     """RESULTS.md."""
-    machine = results.machine
-    parts = [
-        "# Edgeproxy beside others",
-        (
-            f"Made by `python -m bench` on {machine.date}, commit {machine.commit or 'unknown'}. {machine.processor}, "
-            f"{machine.cores} cores, Linux {machine.kernel}, Python {machine.python}, {machine.openssl}."
-        ),
-        *(markdown(rows) for rows in _tables(results)),
-    ]
+    parts = ["# Edgeproxy beside others", f"Made by `python -m bench`: {_machine(results.machine)}."]
+    parts += [f"{markdown(rows)}\n\n{measured(results, names)}" for rows, names in _tables(results)]
     if results.outcomes:
         parts.append("Targets:\n\n" + "\n".join(f"- {line}" for line in targets_lines(results)))
     parts.append("How it was measured:\n\n" + _notes(results))
@@ -317,56 +366,6 @@ def _notes(results: Results) -> str:
     shares = [sample.foreign for peers in results.samples.values() for rounds in peers.values() for sample in rounds]
     return _NOTES.format(
         ours=OURS,
-        load_average=results.machine.load_average,
         foreign=statistics.median(shares) if shares else 0.0,
         **results.settings,
     )
-
-
-def as_data(results: Results) -> dict[str, Any]:
-    """results.json: everything, with each round."""
-    return {
-        "machine": dataclasses.asdict(results.machine),
-        "versions": dict(results.versions),
-        "settings": dict(results.settings),
-        "scenarios": {
-            scenario: {
-                peer: {
-                    "summary": dataclasses.asdict(summarise(rounds)),
-                    "rounds": [dataclasses.asdict(sample) for sample in rounds],
-                }
-                for peer, rounds in peers.items()
-            }
-            for scenario, peers in results.samples.items()
-        },
-        NEVER_SEEN: {peer: list(times) for peer, times in results.never_seen.items()},
-        SCALE: dataclasses.asdict(results.scale) if results.scale is not None else None,
-        RUSH: dataclasses.asdict(results.rush) if results.rush is not None else None,
-        DENIED: dataclasses.asdict(results.denied) if results.denied is not None else None,
-        PENDING: _pending_data(results.pending) if results.pending is not None else None,
-        SLOW: {kind: _slow_data(each) for kind, each in results.slow.items()},
-        "targets": [dataclasses.asdict(outcome) for outcome in results.outcomes],
-    }
-
-
-def _pending_data(pending: Pending) -> dict[str, Any]:
-    """Of ten thousand answers' seconds those at each percent, the fastest and the slowest among them."""
-    polls = {f"{share}%": round(percentile(pending.polls, share / 100), 4) for share in range(101)}
-    return dataclasses.asdict(pending) | {"polls": polls, "answers": len(pending.polls)}
-
-
-def _slow_data(attacked: Attacked) -> dict[str, Any]:
-    """The same of the others' answers."""
-    data = dataclasses.asdict(attacked)
-    for name, phase in attacked.phases.items():
-        for field in ("kept", "new", "late"):
-            times = getattr(phase, field)
-            data["phases"][name][field] = {f"{share}%": round(percentile(times, share / 100), 5) for share in range(101)}
-            data["phases"][name][f"{field}_count"] = len(times)
-    return data
-
-
-def write(results: Results, folder: Path) -> None:
-    """Writes RESULTS.md and results.json into `folder`."""
-    (folder / "RESULTS.md").write_text(page(results))
-    (folder / "results.json").write_text(json.dumps(as_data(results), indent=1, ensure_ascii=False) + "\n")

@@ -128,7 +128,7 @@ async def run(options: Options) -> Results:
             niceness=options.niceness,
         )
         origin = await start_origin(stage)
-        peers = [await PEERS[name](stage, origin.port) for name in options.peers]
+        peers = [await PEERS[name](stage, origin.port) for name in options.peers] if options.scenarios else []
         samples = await _rounds(stage, origin, peers, options)
         never_seen: dict[str, list[float]] = {}
         if options.never_seen:

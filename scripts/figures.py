@@ -1,4 +1,4 @@
-"""Writes the figures of bench/results.json into README.md: `python scripts/figures.py`."""
+"""Writes the figures of bench/results.json into README.md and bench/RESULTS.md: `python scripts/figures.py`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from bench import records
 from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,7 +30,9 @@ def table(results: dict[str, Any]) -> str:
     seen = {peer: sorted(times)[len(times) // 2] for peer, times in results.get(NEVER_SEEN, {}).items() if times}
     machine = results["machine"]
     kernel = machine["kernel"].split("-")[0]
-    lines += ["", f"Measured on {machine['date'][:10]}: {machine['processor']}, Linux {kernel}, Python {machine['python']}."]
+    dates = sorted({date[:10] for date in results["measured"].values()})
+    when = f"from {dates[0]} to {dates[-1]}" if len(dates) > 1 else f"on {dates[0]}"
+    lines += ["", f"Measured {when}: {machine['processor']}, Linux {kernel}, Python {machine['python']}."]
     lines.append("How, and all the figures: [bench/RESULTS.md](bench/RESULTS.md).")
     if seen:
         told = ", ".join(f"{peer} {seen[peer]:.2f} s" for peer in peers if peer in seen)
@@ -74,9 +77,11 @@ def last_results() -> dict[str, Any] | None:
 
 
 def main() -> None:
-    """Rewrites README.md."""
+    """Rewrites README.md and bench/RESULTS.md."""
     readme = ROOT / "README.md"
     readme.write_text(with_figures(readme.read_text(), last_results()))
+    if measured := records.read(ROOT / "bench"):
+        records.write(measured, ROOT / "bench")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Tables and files."""
 
-import json
-from pathlib import Path
+import dataclasses
 
 from bench.denied import Denied
 from bench.figures import Sample
@@ -9,7 +8,7 @@ from bench.machine import Machine
 from bench.pending import Pending
 from bench.report import (
     Results,
-    as_data,
+    Run,
     costs_table,
     denied_table,
     markdown,
@@ -22,7 +21,6 @@ from bench.report import (
     slow_memory_table,
     slow_table,
     terminal_text,
-    write,
 )
 from bench.rush import Rush
 from bench.scale import Scale
@@ -153,17 +151,6 @@ def test_domains_that_wait_have_a_table_of_their_own():
     assert rows[3][1:] == ["0.600 s", "0.700 s", "2 names"]
     assert [row[1] for row in rows[7:]] == ["112.0 s", "4.0 ms", "1.9 ms", "2.5", "7.6", "300", "80"]
     assert "reached: pending: 10,000 domains looked at after 112 s, at most 300 s" in page(results(pending=pending))
-    data = as_data(results(pending=pending))["pending"]
-    assert (data["busiest"], data["answers"], len(data["polls"])) == (300, 100, 101)
-    assert [data["polls"][share] for share in ("0%", "97%", "99%", "100%")] == [0.01, 0.01, 0.2, 0.2]
-
-
-def test_the_files_are_written_and_the_data_has_every_round(tmp_path: Path):
-    write(results(), tmp_path)
-    data = json.loads((tmp_path / "results.json").read_text())
-    assert data == json.loads(json.dumps(as_data(results())))
-    assert [each["cpu_us"] for each in data["scenarios"]["h1"][OURS]["rounds"]] == [30, 42]
-    assert (tmp_path / "RESULTS.md").read_text() == page(results())
 
 
 def test_slow_clients_have_tables_of_their_own():
@@ -182,6 +169,14 @@ def test_slow_clients_have_tables_of_their_own():
     figures = ["2.0 / 4.0 / 4.0 ms", "3.0 / 3.0 / 3.0 ms", "0.5 ms", "25%", "4%"]
     assert slow_table(measured)[1:] == [["no slow client yet (head)", *figures], ["10,000 (head) there", *figures]]
     assert slow_memory_table(measured)[1:] == [["head", "10,000", "12,000", "2,000", "400 MB", "390 MB", "2000 MB"]]
-    data = as_data(measured)["slow"]["head"]
-    assert (data["peak"], data["phases"][ALL]["kept_count"], data["phases"][ALL]["kept"]["50%"]) == (400_000_000, 3, 0.002)
-    assert json.dumps(data)
+
+
+def test_each_table_says_when_it_was_measured_and_by_which_run():
+    later = dataclasses.replace(MACHINE, date="2026-01-02T10:30:00+00:00", commit="def", load_average=None, kernel="6.2")
+    run = Run(machine=later, versions={"nginx": "1.24"}, settings={"window": 0.5})
+    text = page(results(rush=Rush(one=[0.1], orders=1, many=[1.0]), runs={"h2": run, "rush": run}))
+    first = "measured on 2026-01-01 at 00:00 UTC, commit abc, load average 0.1, 2 rounds of 1 s."
+    other = "measured on 2026-01-02 at 10:30 UTC, commit def"
+    assert f"| 35.0 |\n| HTTP/2, 256 B | 20.0 [20.0–20.0] | – | – |\n\nh1: {first} h2: {other}, 2 rounds of 0.5 s, on" in text
+    assert f"M{other[1:]}, on Some CPU, 2 cores, Linux 6.2, Python 3.11, OpenSSL 3, with nginx 1.24." in text
+    assert "Measured on 2026-01-01 at 00:00 UTC, commit abc, load average 0.1.\n" in text  # new names

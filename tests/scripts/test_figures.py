@@ -3,12 +3,16 @@
 import runpy
 from pathlib import Path
 
+from bench import records
+from bench.report import page
+
 ROOT = Path(__file__).parents[2]
 
 
 FIGURES = runpy.run_path(str(ROOT / "scripts" / "figures.py"))
 
 RESULTS = {
+    "measured": {"handshake": "2026-11-21T00:00:00", "new-name": "2026-11-22T00:00:00"},
     "versions": {"nginx": "1.22", "Edgeproxy": "0.1"},
     "scenarios": {"handshake": {"nginx": {"summary": {"median": 500.4}}, "Edgeproxy": {"summary": {"median": 600.0}}}},
     "new-name": {"Edgeproxy": [0.3, 0.1, 0.2]},
@@ -25,6 +29,12 @@ def test_the_figures_in_readme_are_those_of_the_last_bench():
     assert FIGURES["with_figures"](readme, FIGURES["last_results"]()) == readme, "write them anew: make docs"
 
 
+def test_the_bench_s_page_is_made_of_what_is_kept():
+    measured = records.read(ROOT / "bench")
+    assert measured is not None
+    assert (ROOT / "bench" / "RESULTS.md").read_text() == page(measured), "write it anew: make docs"
+
+
 def test_ours_is_the_first_column_and_medians_are_shown():
     readme = FIGURES["with_figures"]("a\n<!-- figures: x -->\nold\n<!-- end of figures -->\nb", RESULTS)
     assert readme.startswith("a\n<!-- figures: x -->\n\n| CPU µs per request | Edgeproxy 0.1 | nginx 1.22 |\n|---|---:|---:|\n")
@@ -35,6 +45,7 @@ def test_ours_is_the_first_column_and_medians_are_shown():
     assert "registered: 66 µs of CPU; 1,000,000 such names: 1.4 MB more in all processes." in readme
     assert "10,000 domains that wait for their record, all due at once: each looked at after 104 s." in readme
     assert "is active 0.7 s after its registration." in readme
+    assert "Measured from 2026-11-21 to 2026-11-22: A CPU, Linux 6.1.2, Python 3.11." in readme
     assert "old" not in readme
     assert readme.endswith("<!-- end of figures -->\nb")
 
