@@ -57,6 +57,7 @@ def as_data(results: Results) -> dict[str, Any]:
         PENDING: _pending_data(results.pending) if results.pending is not None else None,
         SLOW: {kind: _slow_data(each) for kind, each in results.slow.items()},
         "targets": [dataclasses.asdict(outcome) for outcome in results.outcomes],
+        "aims": [dataclasses.asdict(outcome) for outcome in results.aims],
     }
 
 

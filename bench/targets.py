@@ -34,6 +34,21 @@ RATIO_TARGETS: tuple[RatioTarget, ...] = (
     RatioTarget("handshake", "nginx", 1.4),
 )
 
+AIMS: tuple[RatioTarget, ...] = (
+    RatioTarget("h1", "HAProxy", 1.25),
+    RatioTarget("h1", "Caddy", 1 / 3),
+    RatioTarget("h1-64k", "nginx", 1.2),
+    RatioTarget("h1-1m", "nginx", 1.1),
+    RatioTarget("h1-1m", "HAProxy", 0.7),
+    RatioTarget("h2", "nginx", 0.9),
+    RatioTarget("h2", "HAProxy", 1.35),
+    RatioTarget("handshake", "nginx", 1.2),
+    RatioTarget("handshake", "Caddy", 1.0),
+    RatioTarget("resumed", "nginx", 1.25),
+    RatioTarget("upload", "HAProxy", 1.4),
+)
+"""Where this is to go: a run tells which of them are reached, and fails for none."""
+
 NEVER_SEEN_SECONDS = 0.25
 """A name never seen before to its first 200, certificate from a local pebble included; median."""
 
@@ -110,14 +125,7 @@ def judge(
     slow: Mapping[str, Attacked] | None = None,
 ) -> list[Outcome]:
     """An outcome for every target whose scenario and peer were measured."""
-    outcomes = []
-    for target in RATIO_TARGETS:
-        peers = samples.get(target.scenario, {})
-        if OURS in peers and target.peer in peers:
-            reached = costs_ratio(peers, target.peer)
-            outcomes.append(
-                Outcome(f"{target.scenario}: {reached:.2f} × {target.peer}, at most {target.most:g}", reached <= target.most)
-            )
+    outcomes = judge_ratios(RATIO_TARGETS, samples)
     if times := never_seen.get(OURS):
         middle = statistics.median(times)
         outcomes.append(
@@ -132,6 +140,18 @@ def judge(
     for kind, attacked in (slow or {}).items():
         outcomes += judge_slow(kind, attacked)
     return outcomes if scale is None else outcomes + judge_scale(scale)
+
+
+def judge_ratios(targets: Sequence[RatioTarget], samples: Samples) -> list[Outcome]:
+    """An outcome for each of those targets or aims whose scenario and peer were measured."""
+    outcomes = []
+    for target in targets:
+        peers = samples.get(target.scenario, {})
+        if OURS in peers and target.peer in peers:
+            reached = costs_ratio(peers, target.peer)
+            told = f"{target.scenario}: {reached:.2f} × {target.peer}, at most {round(target.most, 2):g}"
+            outcomes.append(Outcome(told, reached <= target.most))
+    return outcomes
 
 
 def judge_rush(rush: Rush) -> list[Outcome]:

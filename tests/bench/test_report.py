@@ -79,6 +79,14 @@ def test_the_page_says_when_where_and_with_what():
         assert expected in text
 
 
+def test_aims_are_told_apart_from_targets():
+    samples = {"h1": {OURS: [sample(15)] * 2, "HAProxy": [sample(10)] * 2}}
+    text = page(results(versions={OURS: "0.1", "HAProxy": "2"}, samples=samples))
+    assert "- reached: h1: 1.50 × HAProxy, at most 1.6\n" in text
+    assert "no run fails for them:\n\n- MISSED: h1: 1.50 × HAProxy, at most 1.25\n" in text
+    assert "no run" not in page(results())
+
+
 def test_the_page_says_how_much_others_disturbed():
     assert "Others used 5% of the proxies' core" in page(results())
 

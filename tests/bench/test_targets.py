@@ -9,8 +9,9 @@ from bench.figures import Sample
 from bench.pending import Pending
 from bench.rush import Rush
 from bench.scale import Scale
+from bench.scenarios import SCENARIOS
 from bench.slow import ALL, COMING, QUIET, Attacked, Phase
-from bench.targets import OURS, judge
+from bench.targets import AIMS, OURS, RATIO_TARGETS, judge, judge_ratios
 
 
 def rounds(*costs: float) -> list[Sample]:
@@ -20,6 +21,21 @@ def rounds(*costs: float) -> list[Sample]:
 def test_a_ratio_at_its_bound_is_reached_and_one_above_is_not():
     samples = {"h1": {OURS: rounds(16, 16), "HAProxy": rounds(10, 10), "Caddy": rounds(31, 31)}}
     assert [outcome.reached for outcome in judge(samples, {}, None)] == [True, False]
+
+
+def test_an_aim_is_told_with_how_far_it_is_and_is_no_target():
+    samples = {"h1": {OURS: rounds(13, 13), "HAProxy": rounds(10, 10), "Caddy": rounds(40, 40)}}
+    assert [(outcome.text, outcome.reached) for outcome in judge_ratios(AIMS, samples)] == [
+        ("h1: 1.30 × HAProxy, at most 1.25", False),
+        ("h1: 0.33 × Caddy, at most 0.33", True),
+    ]
+    assert all(outcome.reached for outcome in judge(samples, {}, None))
+
+
+def test_every_target_and_aim_is_of_a_scenario_and_a_peer_that_there_is():
+    peers = {"nginx", "HAProxy", "Caddy"}
+    names = {scenario.name for scenario in SCENARIOS}
+    assert {(each.scenario in names, each.peer in peers) for each in (*RATIO_TARGETS, *AIMS)} == {(True, True)}
 
 
 def test_what_was_not_measured_is_not_judged():
