@@ -1,4 +1,4 @@
-"""Writes the figures of bench/results.json into README.md and bench/RESULTS.md: `python scripts/figures.py`."""
+"""Writes bench/results.json into README.md, bench/RESULTS.md and their pictures: `python scripts/figures.py`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from bench import records
+from bench.plot import groups, picture
 from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[1]
+
+PICTURES = {"bench/plot.svg": 1, "bench/plot-wide.svg": 2}
+"""Where, and with how many columns: for phones and for what is wider."""
+
+_SHOWN = """\
+<picture>
+  <source media="(min-width: 900px)" srcset="bench/plot-wide.svg">
+  <img src="bench/plot.svg" alt="Bars: CPU time per request of Edgeproxy and others. The table that follows has the figures.">
+</picture>
+"""
 
 _PLACE = re.compile(r"(<!-- figures: [^>]*-->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
@@ -66,7 +77,8 @@ def table(results: dict[str, Any]) -> str:
 
 def with_figures(readme: str, results: dict[str, Any] | None) -> str:
     """README's text with the table in its place, or nothing there where nothing was measured."""
-    figures = f"\n{table(results)}\n\n" if results else ""
+    shown = f"\n{_SHOWN}" if results and groups(results) else ""
+    figures = f"{shown}\n{table(results)}\n\n" if results else ""
     return _PLACE.sub(lambda place: place[1] + figures + place[2], readme)
 
 
@@ -77,9 +89,12 @@ def last_results() -> dict[str, Any] | None:
 
 
 def main() -> None:
-    """Rewrites README.md and bench/RESULTS.md."""
-    readme = ROOT / "README.md"
-    readme.write_text(with_figures(readme.read_text(), last_results()))
+    """Rewrites README.md, bench/RESULTS.md and the pictures."""
+    readme, results = ROOT / "README.md", last_results()
+    readme.write_text(with_figures(readme.read_text(), results))
+    if results:
+        for path, columns in PICTURES.items():
+            (ROOT / path).write_text(picture(results, columns))
     if measured := records.read(ROOT / "bench"):
         records.write(measured, ROOT / "bench")
 

@@ -4,6 +4,7 @@ import runpy
 from pathlib import Path
 
 from bench import records
+from bench.plot import picture
 from bench.report import page
 
 ROOT = Path(__file__).parents[2]
@@ -35,9 +36,16 @@ def test_the_bench_s_page_is_made_of_what_is_kept():
     assert (ROOT / "bench" / "RESULTS.md").read_text() == page(measured), "write it anew: make docs"
 
 
+def test_the_pictures_are_those_of_the_last_bench():
+    for path, columns in FIGURES["PICTURES"].items():
+        assert (ROOT / path).read_text() == picture(FIGURES["last_results"](), columns), "write them anew: make docs"
+        assert path in (ROOT / "README.md").read_text()
+
+
 def test_ours_is_the_first_column_and_medians_are_shown():
     readme = FIGURES["with_figures"]("a\n<!-- figures: x -->\nold\n<!-- end of figures -->\nb", RESULTS)
-    assert readme.startswith("a\n<!-- figures: x -->\n\n| CPU µs per request | Edgeproxy 0.1 | nginx 1.22 |\n|---|---:|---:|\n")
+    assert readme.startswith("a\n<!-- figures: x -->\n\n<picture>\n")
+    assert "\n</picture>\n\n| CPU µs per request | Edgeproxy 0.1 | nginx 1.22 |\n|---|---:|---:|\n" in readme
     assert "| 600 | 500 |" in readme
     assert "Edgeproxy 0.20 s" in readme
     assert "With 100,000 registered domains: 0.50 s from exec to the first answer, at most 52 MB" in readme
