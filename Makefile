@@ -11,7 +11,7 @@ DIFFERENTIAL := tests/fuzz/test_http1_requests.py tests/fuzz/test_http1_response
   tests/fuzz/test_hello.py tests/fuzz/test_dns.py tests/fuzz/test_corpus.py tests/integration/test_origins_understand.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types unit install dev packages format bench bench-quick fuzz fuzz-diff fuzz-coverage docs lock clean
+.PHONY: help run test lint types unit install dev packages format bench bench-long bench-quick fuzz fuzz-diff fuzz-coverage docs lock clean
 
 help: ## this list
 	@echo "make:"
@@ -51,10 +51,13 @@ format: dev ## ruff's formatter and its safe cures
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: dev ## beside nginx, HAProxy and Caddy; writes bench/RESULTS.md and README's figures (15 minutes)
+bench: dev ## beside nginx, HAProxy and Caddy; writes bench/RESULTS.md and README's figures (10 minutes)
 	@status=0; $(BIN)/python -m bench $(ARGS) || status=$$?; $(BIN)/python scripts/figures.py; exit $$status
 
-bench-quick: dev ## the same in two minutes, only what has a target
+bench-long: dev ## what takes minutes by its nature, into the same report: strangers, domains that wait, slow clients (10 minutes)
+	@status=0; $(BIN)/python -m bench --long $(ARGS) || status=$$?; $(BIN)/python scripts/figures.py; exit $$status
+
+bench-quick: dev ## only what has a target, in 90 seconds; writes nothing
 	@$(BIN)/python -m bench --quick --no-write $(ARGS)
 
 fuzz: dev ## the property tests, and schemathesis against the API, with many more cases

@@ -21,7 +21,7 @@ from bench.records import merged, read, write
 from bench.report import Results, terminal_text
 from bench.run import Options, run
 from bench.scale import FULL, QUICK
-from bench.scenarios import DENIED, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS, SLOW
+from bench.scenarios import DENIED, LONG, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS, SLOW
 from bench.targets import RATIO_TARGETS
 
 _FOLDER = Path(__file__).parent
@@ -31,6 +31,7 @@ _FULL_LIMIT, _QUICK_LIMIT = 1_800.0, 300.0
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Edgeproxy beside nginx, HAProxy and Caddy.")
     parser.add_argument("--quick", action="store_true", help="only what has a target beside the others, in short rounds")
+    parser.add_argument("--long", action="store_true", help=f"what takes minutes: {', '.join(sorted(LONG))}")
     names = [*(scenario.name for scenario in SCENARIOS), NEVER_SEEN, RUSH, DENIED, SCALE, PENDING, SLOW]
     parser.add_argument(
         "--only", metavar="SCENARIO", action="append", choices=names, help=f"one of {', '.join(names)}; may be repeated"
@@ -52,8 +53,8 @@ def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Opt
     compared = {target.scenario for target in RATIO_TARGETS}
     targeted = compared | {NEVER_SEEN} | ({RUSH, DENIED} if ours else set())
     everything = {scenario.name for scenario in SCENARIOS} | {NEVER_SEEN}
-    everything |= {RUSH, DENIED, SCALE, PENDING} if ours else set()
-    wanted = set(values.only) if values.only else targeted if values.quick else everything
+    everything |= {RUSH, SCALE} if ours else set()
+    wanted = set(values.only) if values.only else LONG if values.long else targeted if values.quick else everything
     return Options(
         peers=[name for name in PEERS if name in peers],
         scenarios=[scenario for scenario in SCENARIOS if scenario.name in wanted],
@@ -65,7 +66,7 @@ def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Opt
         slow=(slow.QUICK if values.quick else slow.FULL) if SLOW in wanted else None,
         compared=compared,
         rounds=values.rounds or (3 if values.quick else 11),
-        seconds=50.0 if values.quick else 520.0,
+        seconds=36.0 if values.quick else 340.0,
         timing=Timing(settle=0.3, window=0.6) if values.quick else Timing(settle=0.5, window=1.4),
         patience=5.0 if values.quick else 40.0,
         niceness=-10 if values.first else 0,

@@ -52,5 +52,7 @@ DENIED = "denied"
 """The same: what handshakes for names cost that nobody registered."""
 
 SLOW = "slow"
-"""The same: ten thousand clients that are slow on purpose, and who is kept waiting by them. Measured only when it is named: it
-takes as long as the rest."""
+"""The same: ten thousand clients that are slow on purpose, and who is kept waiting by them."""
+
+LONG = frozenset({DENIED, PENDING, SLOW})
+"""What takes minutes by its nature: measured only when it is named, or by `--long`."""
