@@ -185,7 +185,8 @@ def try_handshakes() -> None:
 def _try_version(version: ssl.TLSVersion, certificate: bytes, key: bytes) -> None:
     def server(keys: bytes) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        if not openssl.load(context, certificate, key, "p256"):
+        chain = certificate * 2  # as with an issuer's, which contexts share
+        if not openssl.load(context, chain, key, "p256"):
             raise openssl.OpenSslUnreachable("Certificates can not be loaded but by Python's ssl.")
         without_session_cache(context)
         apply(context, keys)

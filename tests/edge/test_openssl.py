@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import ssl
 
@@ -66,6 +67,11 @@ def test_what_cannot_be_loaded_is_told_by_the_longer_way() -> None:
 def test_the_whole_chain_is_sent(context: ssl.SSLContext) -> None:
     chain, key, root = chained()
     assert openssl.load(context, chain, key, "p384")
+    assert verified(context, root)
+
+
+def verified(context: ssl.SSLContext, root: bytes) -> bytes | None:
+    """The certificate that a visitor who knows the root alone has found in order."""
     visitor = ssl.create_default_context(cadata=root.decode())  # knows the root alone
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     here = visitor.wrap_bio(to_client, to_server, server_hostname=NAME)
@@ -75,7 +81,53 @@ def test_the_whole_chain_is_sent(context: ssl.SSLContext) -> None:
             side.do_handshake()
         except ssl.SSLWantReadError:
             continue
-    assert here.getpeercert()
+    return here.getpeercert(binary_form=True)
+
+
+def test_issuers_are_kept_read_up_to_a_bound_and_stay_where_they_are_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    issuers = openssl._Issuers(2)
+    monkeypatch.setattr(openssl, "_issuers", issuers)
+    made = []
+    for _ in range(3):
+        chain, key, root = chained()
+        contexts = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        for each in contexts:
+            assert openssl.load(each, chain, key, "p384")
+            made.append((each, root))
+    assert len(issuers) == 2
+    for context, root in made:
+        assert verified(context, root)
+
+
+def written(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """PKCS#8, DER."""
+    encoding = serialization.Encoding.DER
+    return key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+@pytest.mark.parametrize(("kind", "curve"), [("p256", ec.SECP256R1()), ("p384", ec.SECP384R1())])
+def test_a_key_as_this_program_writes_it_is_made_of_its_numbers(kind: str, curve: ec.EllipticCurve) -> None:
+    if openssl._from_parts() is None:
+        pytest.skip("this OpenSSL is older than 3.0")
+    key = written(ec.generate_private_key(curve))
+    made = openssl._of_curve(key, kind)
+    assert made is not None
+    openssl.library().EVP_PKEY_free(made)
+    assert openssl._of_curve(key[:-1], kind) is None
+    assert openssl._of_curve(key[:-1] + bytes((key[-1] ^ 1,)), kind) is None, "no point of the curve"
+    openssl.library().ERR_clear_error()
+
+
+def test_a_key_that_is_written_otherwise_is_read_all_the_same(context: ssl.SSLContext) -> None:
+    private = serialization.load_pem_private_key(KEY, None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    number = written(private)[36:68]  # without the public key, which may be left out
+    inner = bytes.fromhex("30250201010420") + number
+    outer = bytes.fromhex("020100301306072a8648ce3d020106082a8648ce3d030107") + b"\x04" + bytes([len(inner)]) + inner
+    pem = base64.b64encode(b"\x30" + bytes([len(outer)]) + outer)
+    assert openssl._of_curve(b"\x30" + bytes([len(outer)]) + outer, "p256") is None
+    assert openssl.load(context, CHAIN, b"-----BEGIN PRIVATE KEY-----\n" + pem + b"\n-----END PRIVATE KEY-----\n", "p256")
+    assert presented(context, NAME).getpeercert(binary_form=True) == leaf(NAME)
 
 
 def chained() -> tuple[bytes, bytes, bytes]:
