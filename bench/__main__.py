@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench import denied, pending, slow
 from bench.errors import BenchError
+from bench.further import FURTHER
 from bench.measure import Timing
 from bench.peers.table import PEERS
 from bench.records import merged, read, write
@@ -32,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Edgeproxy beside nginx, HAProxy and Caddy.")
     parser.add_argument("--quick", action="store_true", help="only what has a target beside the others, in short rounds")
     parser.add_argument("--long", action="store_true", help=f"what takes minutes: {', '.join(sorted(LONG))}")
-    names = [*(scenario.name for scenario in SCENARIOS), NEVER_SEEN, RUSH, DENIED, SCALE, PENDING, SLOW]
+    names = [*(scenario.name for scenario in SCENARIOS), NEVER_SEEN, RUSH, DENIED, SCALE, PENDING, SLOW, *FURTHER]
     parser.add_argument(
         "--only", metavar="SCENARIO", action="append", choices=names, help=f"one of {', '.join(names)}; may be repeated"
     )
@@ -54,16 +55,20 @@ def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Opt
     targeted = compared | {NEVER_SEEN} | ({RUSH, DENIED} if ours else set())
     everything = {scenario.name for scenario in SCENARIOS} | {NEVER_SEEN}
     everything |= {RUSH, SCALE} if ours else set()
+    everything |= {name for name, each in FURTHER.items() if each.always} if ours else set()
     wanted = set(values.only) if values.only else LONG if values.long else targeted if values.quick else everything
     return Options(
         peers=[name for name in PEERS if name in peers],
         scenarios=[scenario for scenario in SCENARIOS if scenario.name in wanted],
         never_seen=(5 if values.quick else 11) if NEVER_SEEN in wanted else 0,
+        never_seen_peers=["edgeproxy"] if values.quick and ours else peers,  # that target is ours alone
         scale=(QUICK if values.quick else FULL) if SCALE in wanted else None,
         rush=RUSH in wanted,
         denied=(denied.QUICK if values.quick else denied.FULL) if DENIED in wanted else None,
         pending=(pending.QUICK if values.quick else pending.FULL) if PENDING in wanted else None,
         slow=(slow.QUICK if values.quick else slow.FULL) if SLOW in wanted else None,
+        further=[name for name in FURTHER if name in wanted],
+        quick=values.quick,
         compared=compared,
         rounds=values.rounds or (3 if values.quick else 11),
         seconds=36.0 if values.quick else 340.0,

@@ -40,7 +40,7 @@ class Plan:
 
 
 FULL = Plan(names=1_000_000, warm=50_000, parts=10, gated=60_000, seconds=40.0)
-QUICK = Plan(names=75_000, warm=30_000, parts=3, gated=24_000, seconds=10.0)
+QUICK = Plan(names=60_000, warm=30_000, parts=3, gated=12_000, seconds=10.0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

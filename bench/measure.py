@@ -53,7 +53,8 @@ def _look(stage: Stage, peer: Peer, origin: Origin) -> _Look:
     begun, before = time.monotonic(), total_seconds(read_tree(peer.child.pid))
     requests = origin.requests()
     processes = read_tree(peer.child.pid)
-    core_busy = parse_core_busy(Path("/proc/stat").read_text(), int(stage.cores.proxy))
+    clocks = Path("/proc/stat").read_text()
+    core_busy = sum(parse_core_busy(clocks, int(core)) for core in stage.cores.proxy.split(","))
     return _Look((begun + time.monotonic()) / 2, requests, processes, (before + total_seconds(processes)) / 2, core_busy)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from bench.denied import Denied
 from bench.errors import BenchError
 from bench.figures import Sample, percentile, summarise
+from bench.further import FURTHER
 from bench.machine import Machine
 from bench.pending import Pending
 from bench.report import Results, Run, page
@@ -56,6 +57,7 @@ def as_data(results: Results) -> dict[str, Any]:
         **{part: _plain_data(getattr(results, part)) for part in _PLAIN},
         PENDING: _pending_data(results.pending) if results.pending is not None else None,
         SLOW: {kind: _slow_data(each) for kind, each in results.slow.items()},
+        **{name: dataclasses.asdict(part) for name, part in results.further.items()},
         "targets": [dataclasses.asdict(outcome) for outcome in results.outcomes],
         "aims": [dataclasses.asdict(outcome) for outcome in results.aims],
     }
@@ -98,6 +100,7 @@ def restore(data: Mapping[str, Any]) -> Results:
         **plain,
         pending=_pending(data[PENDING]) if data.get(PENDING) else None,
         slow={kind: _attacked(each) for kind, each in (data.get(SLOW) or {}).items()},
+        further={name: each.read(data[name]) for name, each in FURTHER.items() if data.get(name)},
     )
 
 
@@ -133,11 +136,13 @@ def merged(old: Results | None, new: Results) -> Results:
         return new
     taken = {field: getattr(new, field) or getattr(old, field) for field in ("never_seen", *_PLAIN, "pending", "slow")}
     samples = {**old.samples, **new.samples}
+    further = {**old.further, **new.further}
     return dataclasses.replace(
         new,
         versions={**old.versions, **new.versions},
         runs={**{part: old.run_of(part) for part in old.parts}, **{part: new.run_of(part) for part in new.parts}},
         samples={name: samples[name] for name in sorted(samples, key=_ORDER.index)},
+        further={name: further[name] for name in FURTHER if name in further},
         **taken,
     )
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from bench.denied import Denied
 from bench.figures import percentile, summarise, worst_hundredth
+from bench.further import FURTHER
 from bench.machine import Machine
+from bench.parts import Part
 from bench.pending import Pending
 from bench.rush import Rush
 from bench.scale import Scale
@@ -89,6 +91,8 @@ class Results(Run):
     """None: not measured."""
     slow: Mapping[str, Attacked] = dataclasses.field(default_factory=dict)
     """Kind of slowness → what came of it; empty: not measured."""
+    further: Mapping[str, Part] = dataclasses.field(default_factory=dict)
+    """Measurement of its own kind → what came of it; those that were not made are missing."""
 
     @property
     def parts(self) -> list[str]:
@@ -101,7 +105,7 @@ class Results(Run):
             PENDING: self.pending,
             SLOW: self.slow,
         }
-        return [*self.samples, *(part for part, measured in others.items() if measured)]
+        return [*self.samples, *(part for part, measured in others.items() if measured), *self.further]
 
     def run_of(self, part: str) -> Run:
         """The run that measured it."""
@@ -110,7 +114,8 @@ class Results(Run):
     @property
     def outcomes(self) -> list[Outcome]:
         """What came of the targets."""
-        return judge(self.samples, self.never_seen, self.scale, self.denied, self.rush, self.pending, self.slow)
+        outcomes = judge(self.samples, self.never_seen, self.scale, self.denied, self.rush, self.pending, self.slow)
+        return [*outcomes, *(outcome for part in self.further.values() for outcome in part.outcomes())]
 
     @property
     def aims(self) -> list[Outcome]:
@@ -292,6 +297,7 @@ def _tables(results: Results) -> list[tuple[list[list[str]], Collection[str]]]:
         (pending_table(results), [PENDING]),
         (slow_table(results), [SLOW]),
         (slow_memory_table(results), [SLOW]),
+        *((rows, [name]) for name, part in results.further.items() for rows in part.tables()),
     ]
     return [(rows, parts) for rows, parts in tables if rows]
 
@@ -374,8 +380,9 @@ def page(results: Results) -> str:
 
 def _notes(results: Results) -> str:
     shares = [sample.foreign for peers in results.samples.values() for rounds in peers.values() for sample in rounds]
-    return _NOTES.format(
+    notes = _NOTES.format(
         ours=OURS,
         foreign=statistics.median(shares) if shares else 0.0,
         **results.settings,
     )
+    return notes + "".join(f"{FURTHER[name].note}\n" for name in results.further)

@@ -16,10 +16,12 @@ from bench.denied import Plan as DeniedPlan
 from bench.denied import measure_denied
 from bench.errors import Starved
 from bench.figures import Sample
+from bench.further import FURTHER
 from bench.machine import check_tools, describe
 from bench.measure import Timing, measure
 from bench.never_seen import measure_never_seen
 from bench.origin import Origin, start_origin
+from bench.parts import Part
 from bench.peers.base import Peer
 from bench.peers.table import PEERS
 from bench.pending import Plan as PendingPlan
@@ -43,6 +45,8 @@ class Options:
     scenarios: Sequence[Scenario]
     never_seen: int
     """Names to try in that scenario; 0: not at all."""
+    never_seen_peers: Sequence[str]
+    """By whom."""
     scale: ScalePlan | None
     """How much to do with many domains; None: nothing."""
     rush: bool
@@ -55,6 +59,10 @@ class Options:
     """How many domains that wait for their record; None: none."""
     slow: SlowPlan | None
     """How many slow clients; None: none."""
+    further: Sequence[str]
+    """Which of the measurements of their own kind."""
+    quick: bool
+    """Whether those are to take little time."""
     rounds: int
     """At most; fewer where `seconds` do not suffice, but LEAST_ROUNDS at least."""
     seconds: float
@@ -132,7 +140,7 @@ async def run(options: Options) -> Results:
         samples = await _rounds(stage, origin, peers, options)
         never_seen: dict[str, list[float]] = {}
         if options.never_seen:
-            never_seen = await measure_never_seen(stage, origin, options.peers, options.never_seen)
+            never_seen = await measure_never_seen(stage, origin, options.never_seen_peers, options.never_seen)
         rush: Rush | None = None
         if options.rush:
             rush = await measure_rush(stage, origin)
@@ -152,6 +160,10 @@ async def run(options: Options) -> Results:
         if options.slow is not None:
             _say(f"{options.slow.clients:,} slow clients of each kind")
             slow = await measure_slow(stage, options.slow)
+        further: dict[str, Part] = {}
+        for name in options.further:
+            _say(name)
+            further[name] = await FURTHER[name].measure(stage, origin, options.peers, options.quick)
     return Results(
         machine=machine,
         versions={peer.name: peer.version for peer in peers},
@@ -170,6 +182,7 @@ async def run(options: Options) -> Results:
         denied=denied,
         pending=waiting,
         slow=slow,
+        further=further,
     )
 
 

@@ -68,6 +68,9 @@ CHANGE_SECONDS = 0.1
 """Until a domain that is added or removed is served or refused by every worker; median."""
 
 
+TWO_WORKERS = 1.8
+"""How many times the requests of one worker two are to answer on two cores, by CPU per request; median."""
+
 DENIED_US = 120.0
 """CPU microseconds of the whole process tree for a handshake that is refused because nobody registered its name; median."""
 

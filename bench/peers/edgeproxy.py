@@ -49,17 +49,19 @@ access = "off"
 INTERNAL = 'directory = "internal"'
 
 
-async def start(stage: Stage, origin_port: int) -> Peer:
+async def start(stage: Stage, origin_port: int, *, name: str = "edgeproxy", workers: int = 1) -> Peer:
     """Starts it with its own CA, and gets every tenant its certificate by a first visit."""
     https, http = free_ports(2)
-    child = await serve(stage, "edgeproxy", (https, http, origin_port), INTERNAL, stage.tenants)
-    root_file = stage.folder("edgeproxy") / "state" / "internal-ca.pem"
+    child = await serve(stage, name, (https, http, origin_port), INTERNAL, stage.tenants, workers=workers)
+    root_file = stage.folder(name) / "state" / "internal-ca.pem"
     await _appears(root_file, child)
-    await first_visits(stage, "edgeproxy", https, root_file, stage.tenants)
+    await first_visits(stage, name, https, root_file, stage.tenants)
     return Peer(name=NAME, version=edgeproxy.__version__, port=https, root_file=root_file, child=child)
 
 
-async def serve(stage: Stage, name: str, ports: tuple[int, int, int], issuance: str, tenants: tuple[Tenant, ...]) -> Child:
+async def serve(
+    stage: Stage, name: str, ports: tuple[int, int, int], issuance: str, tenants: tuple[Tenant, ...], *, workers: int = 1
+) -> Child:
     """Starts `edgeproxy serve` on the https and http port given, for an origin on the third, and registers the tenants.
 
     `issuance` is the body of that section of the configuration.
@@ -67,7 +69,7 @@ async def serve(stage: Stage, name: str, ports: tuple[int, int, int], issuance: 
     https = ports[0]
     folder = stage.folder(name)
     admin = stage.socket_path("admin.sock")
-    config = write_config(folder, admin, ports, issuance)
+    config = write_config(folder, admin, ports, issuance, workers=workers)
     (folder / "state").mkdir(mode=0o700, exist_ok=True)
     child = await stage.start_proxy(
         name,

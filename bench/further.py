@@ -1,0 +1,11 @@
+"""The measurements of their own kind, by their names on the command line."""
+
+from __future__ import annotations
+
+from bench import two
+from bench.parts import Measurement
+
+FURTHER: dict[str, Measurement] = {
+    "two": two.MEASUREMENT,
+}
+"""In the order in which they are made and told."""
