@@ -41,7 +41,7 @@ from edgeproxy.control.domains.pairing import Pairing
 from edgeproxy.control.issuance.policy import not_registered
 from edgeproxy.control.issuance.scheduler import described
 from edgeproxy.control.mail import MailFailed
-from edgeproxy.control.store import DomainChange
+from edgeproxy.control.store import DomainChange, Sheet
 from edgeproxy.errors import EdgeError, NotFound
 from edgeproxy.model import ANSWERED, DomainState, hostname
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from edgeproxy.control.domains.records import DnsRecord
     from edgeproxy.control.plane import Plane
-    from edgeproxy.control.store import Domain, Failure, Removal, Sheet
+    from edgeproxy.control.store import Domain, Failure, Removal
 
 router = APIRouter(prefix="/api/v1/infrastructure", tags=["domains"])
 owners_router = APIRouter(prefix="/api/v1/infrastructure", tags=["domains"])
@@ -72,14 +72,17 @@ async def add_domain(request: Request, response: Response, body: DomainIn) -> Do
     if body.verify:
         domain = await registered_to_prove(plane, wanted, body, actor)
         published = await wait_published(plane)
+        view = await _view(context, plane, domain)
     else:
-        domain, number = await plane.domains.adding.add(wanted.entry(actor, context.now()))
+        domain, number, certificate_id = await plane.domains.adding.add(wanted.entry(actor, context.now()))
         published = await wait_published(plane, number)
+        acme = (await plane.issuance.records([domain.hostname]))[domain.hostname]
+        view = _shown(context, plane, domain, Sheet(domain, certificate_id, None), acme)
     response.headers["etag"] = etag_of(domain)
     log.info("domain added", domain=wanted.name, workspace=wanted.workspace, state=domain.state.value, actor=actor)
     sent_to, unsent = await _mailed(plane, domain, actor) if body.method == "email" else ([], [])
     return DomainAdded(
-        domain_config=await _view(context, plane, domain),
+        domain_config=view,
         verification_required=body.verify,
         published=published,
         also=[wanted.partner] if wanted.partner else [],

@@ -8,13 +8,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import NamedTuple, TypeAlias
 
 from edgeproxy.control.store import ADDED, Domain, Entry, Outcome, Store
 from edgeproxy.control.store.domains import registered_already
 from edgeproxy.errors import EdgeError
 
+_Waiting: TypeAlias = asyncio.Future[tuple[Outcome, int, str | None]]
+
 AT_ONCE = 100
 """Registrations of one transaction at most: others who write wait for it, some 10 ms."""
+
+
+class Added(NamedTuple):
+    """What is registered."""
+
+    domain: Domain
+    number: int
+    """Of the change after which the map has it."""
+    certificate_id: str | None
+    """Of the certificate that it is served under at once, its wildcard's or one that was left; None: there is none yet."""
 
 
 class Adding:
@@ -22,24 +35,23 @@ class Adding:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._waiting: deque[tuple[Entry, asyncio.Future[tuple[Outcome, int]]]] = deque()
+        self._waiting: deque[tuple[Entry, _Waiting]] = deque()
         self._writing: asyncio.Task[None] | None = None
 
-    async def add(self, entry: Entry) -> tuple[Domain, int]:
-        """Registers an entry; what is registered, and the number of the change after which the map has it. It is done even
-        where whoever asked is cancelled meanwhile. Raises Conflict where the name, or its partner's, is registered already,
-        InvalidName for a `redirect_to` that is not possible, and StateError."""
-        future: asyncio.Future[tuple[Outcome, int]] = asyncio.get_running_loop().create_future()
+    async def add(self, entry: Entry) -> Added:
+        """Registers an entry. It is done even where whoever asked is cancelled meanwhile. Raises Conflict where the name, or
+        its partner's, is registered already, InvalidName for a `redirect_to` that is not possible, and StateError."""
+        future: _Waiting = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, future))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write(), name="registrations")
-        outcome, number = await future
+        outcome, number, certificate_id = await future
         if isinstance(outcome, EdgeError):
             raise outcome
         domain = entry.domains[0]
         if outcome != ADDED:
             raise registered_already(domain.hostname)
-        return domain, number
+        return Added(domain, number, certificate_id)
 
     async def _write(self) -> None:
         """Until nobody waits."""
@@ -50,10 +62,10 @@ class Adding:
         finally:
             self._writing = None
 
-    async def _write_these(self, taken: list[tuple[Entry, asyncio.Future[tuple[Outcome, int]]]]) -> None:
+    async def _write_these(self, taken: list[tuple[Entry, _Waiting]]) -> None:
         futures = [future for _, future in taken]
         try:
-            outcomes, number = await self._store.add_domains([entry for entry, _ in taken])
+            additions = await self._store.add_domains([entry for entry, _ in taken])
         except Exception as error:  # noqa: BLE001 - theirs to tell, who wait for it
             for future in futures:
                 if not future.done():
@@ -63,6 +75,6 @@ class Adding:
             for future in (*futures, *(future for _, future in self._waiting)):
                 future.cancel()
             raise
-        for future, outcome in zip(futures, outcomes, strict=True):
+        for (entry, future), outcome in zip(taken, additions.outcomes, strict=True):
             if not future.done():
-                future.set_result((outcome, number))
+                future.set_result((outcome, additions.number, additions.certificates.get(entry.domains[0].hostname)))

@@ -7,7 +7,7 @@ threads need not change (a statement for each row has them change twice), and 20
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -15,12 +15,13 @@ from sqlalchemy import ColumnElement, Insert, LargeBinary, Table, bindparam, cas
 
 from edgeproxy.control.domains.pairs import RedirectCheck
 from edgeproxy.control.store.base import Part, covering, listed, map_key, parent_of
-from edgeproxy.control.store.database import Write
+from edgeproxy.control.store.database import PlainWrite
 from edgeproxy.control.store.domain_config import told
 from edgeproxy.control.store.domains import registered_already
 from edgeproxy.control.store.outbox import ID_BYTES
 from edgeproxy.control.store.rows.domains import Domain
 from edgeproxy.control.store.rows.row import Row
+from edgeproxy.control.store.rows.telling import Beside
 from edgeproxy.control.store.schema import audit, domains, outbox
 from edgeproxy.errors import Conflict, EdgeError, InvalidName
 from edgeproxy.model import ANSWERED, wildcard_of
@@ -49,6 +50,8 @@ class Additions(NamedTuple):
     """In the order of the entries."""
     number: int
     """Of the change after which the map has them; 0: there was none."""
+    certificates: Mapping[str, str]
+    """Those, by hostname, under which domains are served at once that were added and told of; of most there is none yet."""
 
 
 class Bulk(Part):
@@ -58,24 +61,31 @@ class Bulk(Part):
         """Registers those that can be. The others are told why not: Conflict for a name that is registered already, unless it
         is the same workspace's and proven; InvalidName for a `redirect_to` that is not possible. What redirects may do so to a
         domain of the same call. Raises StateError; nothing is registered then."""
-        outcomes: dict[int, Outcome] = {}
-        accepted: list[tuple[Domain, Entry]] = []
-        async with self.database.write() as write:
-            known = _Known(write)
-            await known.look(_wanted(entries))
-            # Those that redirect come last: where they lead to may be among the others.
-            for place in sorted(range(len(entries)), key=lambda place: entries[place].domains[0].redirect_to != ""):
-                entry = entries[place]
-                try:
-                    outcomes[place] = await known.admit(entry)
-                except EdgeError as error:
-                    outcomes[place] = error
-                    continue
-                if outcomes[place] == ADDED:
-                    accepted += [(domain, entry) for domain in entry.domains]
-            if accepted:
-                await _put(write, accepted)
-        return Additions([outcomes[place] for place in range(len(entries))], write.number)
+        describe = self.database.describe
+        beside: dict[str, Beside] = {}
+        if describe is not None:
+            beside = {each.hostname: await describe(each) for entry in entries if entry.tells for each in entry.domains}
+        write, (outcomes, certificates) = await self.database.write_at_once(lambda write: _add(write, entries, beside))
+        return Additions(outcomes, write.number, certificates)
+
+
+def _add(write: PlainWrite, entries: Sequence[Entry], beside: Mapping[str, Beside]) -> tuple[list[Outcome], Mapping[str, str]]:
+    outcomes: dict[int, Outcome] = {}
+    accepted: list[tuple[Domain, Entry]] = []
+    known = _Known(write)
+    known.look(_wanted(entries))
+    # Those that redirect come last: where they lead to may be among the others.
+    for place in sorted(range(len(entries)), key=lambda place: entries[place].domains[0].redirect_to != ""):
+        entry = entries[place]
+        try:
+            outcomes[place] = known.admit(entry)
+        except EdgeError as error:
+            outcomes[place] = error
+            continue
+        if outcomes[place] == ADDED:
+            accepted += [(domain, entry) for domain in entry.domains]
+    certificates = _put(write, accepted, beside) if accepted else {}
+    return [outcomes[place] for place in range(len(entries))], certificates
 
 
 class _Found(NamedTuple):
@@ -94,21 +104,21 @@ _FOUND = select(
 class _Known:
     """What the store has under some names, and what is to be there with this transaction."""
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: PlainWrite) -> None:
         self._write = write
         self._rows: dict[str, _Found | None] = {}
 
-    async def look(self, names: Iterable[str]) -> None:
+    def look(self, names: Iterable[str]) -> None:
         """Asks for those of the names that are not known yet."""
         missing = [name for name in dict.fromkeys(names) if name not in self._rows]
         if not missing:
             return
         self._rows |= dict.fromkeys(missing)
         values = {"names": msgspec.json.encode(missing).decode()}
-        for row in await self._write.connection.execute(_FOUND, values):
+        for row in self._write.connection.execute(_FOUND, values):
             self._rows[row[0]] = _Found(*row)
 
-    async def admit(self, entry: Entry) -> Outcome:
+    def admit(self, entry: Entry) -> Outcome:
         """Whether an entry can be registered; from then on it counts. Raises Conflict or InvalidName."""
         there = [(domain, row) for domain in entry.domains if (row := self._rows[domain.hostname]) is not None]
         for domain, row in there:
@@ -127,17 +137,17 @@ class _Known:
         try:
             for domain in entry.domains:
                 if domain.redirect_to and not (len(entry.domains) > 1 and _is_partners(domain, entry)):
-                    await self._check_redirect(domain)
+                    self._check_redirect(domain)
         except InvalidName:
             self._rows |= dict.fromkeys(domain.hostname for domain in entry.domains)
             raise
         return ADDED
 
-    async def _check_redirect(self, domain: Domain) -> None:
+    def _check_redirect(self, domain: Domain) -> None:
         check = RedirectCheck(domain.hostname, domain.workspace_id, domain.redirect_to)
         while check.name:
             names = (check.name, wildcard_of(check.name))
-            await self.look(names)
+            self.look(names)
             row = self._rows[names[0]] or self._rows[names[1]]
             check.found(*(("", "", "") if row is None else row[:3]))
 
@@ -185,34 +195,34 @@ _NAMES = func.json_each(bindparam("names")).table_valued("value", name="names")
 _CERTIFICATES = select(_NAMES.c.value, covering(column("value"), bindparam("now")))
 
 
-async def _put(write: Write, accepted: Sequence[tuple[Domain, Entry]]) -> None:
-    """Makes the rows, notes who did it, and tells of it."""
+def _put(write: PlainWrite, accepted: Sequence[tuple[Domain, Entry]], beside: Mapping[str, Beside]) -> Mapping[str, str]:
+    """Makes the rows, notes who did it, and tells of it; the certificates of those that are told of."""
     for domain, _ in accepted:
         write.changed("sites", domain.hostname)
-    await _rows(write, _DOMAINS, [(*msgspec.structs.astuple(each), parent_of(each.hostname)) for each, _ in accepted])
+    _rows(write, _DOMAINS, [(*msgspec.structs.astuple(each), parent_of(each.hostname)) for each, _ in accepted])
     noted = []
     for each, entry in accepted:
         detail = f"workspace {each.workspace_id}, {each.state.value}"
         noted.append((each.created_at, entry.actor, "domain.added", each.hostname, detail))
-    await _rows(write, _AUDIT, noted)
+    _rows(write, _AUDIT, noted)
     telling = [each for each, entry in accepted if entry.tells]
-    if telling:
-        await _tell(write, telling)
+    return _tell(write, telling, beside) if telling else {}
 
 
-async def _tell(write: Write, registered: Sequence[Domain]) -> None:
-    """`domain.registered` of each, as `outbox.became` tells it of one."""
+def _tell(write: PlainWrite, registered: Sequence[Domain], beside: Mapping[str, Beside]) -> Mapping[str, str]:
+    """`domain.registered` of each, as `outbox.became` tells it of one; their certificates."""
     values = {"names": msgspec.json.encode([each.hostname for each in registered]).decode(), "now": registered[0].created_at}
-    certificates: dict[str, str | None] = {row[0]: row[1] for row in await write.connection.execute(_CERTIFICATES, values)}
+    found = write.connection.execute(_CERTIFICATES, values)
+    certificates: dict[str, str] = {row[0]: row[1] for row in found if row[1] is not None}
     rows = []
     for each in registered:
-        beside = None if write.describe is None else await write.describe(each)
-        data = msgspec.json.encode(told(each, certificates.get(each.hostname), beside)).decode()
+        data = msgspec.json.encode(told(each, certificates.get(each.hostname), beside.get(each.hostname))).decode()
         event_id = f"msg_{secrets.token_urlsafe(ID_BYTES)}"
         rows.append((event_id, "domain.registered", each.hostname, each.workspace_id, each.created_at, data))
-    await _rows(write, _EVENTS, rows)
+    _rows(write, _EVENTS, rows)
     write.told()
+    return certificates
 
 
-async def _rows(write: Write, statement: Insert, rows: Sequence[tuple[Any, ...]]) -> None:
-    await write.connection.execute(statement, {"rows": msgspec.json.encode(rows).decode()})
+def _rows(write: PlainWrite, statement: Insert, rows: Sequence[tuple[Any, ...]]) -> None:
+    write.connection.execute(statement, {"rows": msgspec.json.encode(rows).decode()})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, ScalarSelect, case, delete, func, select, union
+from sqlalchemy import ColumnElement, ScalarSelect, Select, bindparam, case, delete, func, select, union
 
 from edgeproxy.control.store import schema
-from edgeproxy.control.store.base import Part, fields, listed, newest_of, page, wildcard
+from edgeproxy.control.store.base import Part, listed, newest_of, page, wildcard
 from edgeproxy.control.store.rows.certificates import CUSTOM
 from edgeproxy.control.store.rows.publishing import LogEntry, SiteFacts, Summary
 from edgeproxy.published.records import Certificate, Challenge, Companion
@@ -45,22 +46,55 @@ def _served_since(name: ColumnElement[str]) -> ScalarSelect[float]:
     )
 
 
+def _facts() -> Select[Any]:
+    """All that is known of names, a row for each."""
+    now: ColumnElement[float] = bindparam("now")
+    names, domains, routes = listed(bindparam("names")), schema.domains, schema.gate_routes
+    return select(
+        names.c.value,
+        domains.c.state,
+        domains.c.workspace_id,
+        domains.c.origin,
+        domains.c.method,
+        case((_redirects(), domains.c.redirect_to), else_=""),
+        domains.c.maintenance,
+        domains.c.policies,
+        routes.c.workspace_id,
+        routes.c.origin,
+        routes.c.fresh_until,
+        newest_of(names.c.value, now),
+        newest_of(wildcard(names.c.value), now),
+        domains.c.created_at,
+        domains.c.active_at,
+        _served_since(names.c.value),
+    ).select_from(
+        names.outerjoin(domains, domains.c.hostname == names.c.value).outerjoin(routes, routes.c.hostname == names.c.value)
+    )
+
+
+# Made once: they are asked with each change.
+_FACTS = _facts()
+_CHANGES = (
+    select(schema.changes.c.number, schema.changes.c.database, schema.changes.c.key)
+    .where(schema.changes.c.number > bindparam("number"))
+    .order_by(schema.changes.c.number)
+    .limit(bindparam("limit"))
+)
+_HEAD = select(schema.counters.c.value).where(schema.counters.c.name == "change")
+
+
 class ChangeLog(Part):
     """What happened since a number, and what is so now."""
 
     async def changes_after(self, number: int, limit: int) -> list[LogEntry]:
         """Entries behind a number, in order. Compare `oldest_change` to know whether the log goes back far enough."""
-        query = (
-            select(schema.changes).where(schema.changes.c.number > number).order_by(schema.changes.c.number).limit(page(limit))
-        )
-        async with self.database.read() as connection:
-            return [LogEntry(**fields(row)) for row in await connection.execute(query)]
+        rows: Sequence[Any] = await self.database.rows(_CHANGES, {"number": number, "limit": page(limit)})
+        return [LogEntry(number=row[0], database=row[1], key=row[2]) for row in rows]
 
     async def head_change(self) -> int:
         """The number of the newest change; 0 in a new store."""
-        query = select(schema.counters.c.value).where(schema.counters.c.name == "change")
-        async with self.database.read() as connection:
-            return int(await connection.scalar(query) or 0)
+        row = await self.database.first(_HEAD)
+        return 0 if row is None else int(row[0])
 
     async def oldest_change(self) -> int:
         """The number of the oldest entry that the log still has; 0 where it is empty."""
@@ -101,29 +135,7 @@ class ChangeLog(Part):
 
     async def site_facts(self, hostnames: Sequence[str], now: float) -> list[SiteFacts]:
         """What is known of each hostname, from one state of the store; an entry for each, in no certain order."""
-        names, domains, routes = listed(hostnames), schema.domains, schema.gate_routes
-        query = select(
-            names.c.value,
-            domains.c.state,
-            domains.c.workspace_id,
-            domains.c.origin,
-            domains.c.method,
-            case((_redirects(), domains.c.redirect_to), else_=""),
-            domains.c.maintenance,
-            domains.c.policies,
-            routes.c.workspace_id,
-            routes.c.origin,
-            routes.c.fresh_until,
-            newest_of(names.c.value, now),
-            newest_of(wildcard(names.c.value), now),
-            domains.c.created_at,
-            domains.c.active_at,
-            _served_since(names.c.value),
-        ).select_from(
-            names.outerjoin(domains, domains.c.hostname == names.c.value).outerjoin(routes, routes.c.hostname == names.c.value)
-        )
-        async with self.database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows: Sequence[Any] = await self.database.rows(_FACTS, {"names": msgspec.json.encode(hostnames).decode(), "now": now})
         return [
             SiteFacts(
                 hostname=row[0],

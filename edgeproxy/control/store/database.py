@@ -50,6 +50,8 @@ CUT_EVERY = 1024
 """Changes between two looks at MAX_LOG."""
 
 
+_COUNT = sqlalchemy.text("UPDATE counters SET value = value + :more WHERE name = 'change' RETURNING value")
+_CUT = sqlalchemy.text("DELETE FROM changes WHERE number <= :up_to")
 _LOG = sqlalchemy.text(
     'INSERT INTO changes (number, "database", "key") '
     "SELECT :first + rows.key, json_extract(rows.value, '$[0]'), json_extract(rows.value, '$[1]') FROM json_each(:rows) AS rows"
@@ -57,14 +59,12 @@ _LOG = sqlalchemy.text(
 """All of a transaction in one step, however many: for each row by itself Python's threads would change twice."""
 
 
-class Write:
-    """A writing transaction: a connection, and the keys of the published map that it concerns."""
+class Noting:
+    """What a writing transaction does beside its rows: the keys of the published map that it concerns, and whom it wakes."""
 
-    __slots__ = ("_keys", "connection", "describe", "destroys", "number", "tells")
+    __slots__ = ("_keys", "destroys", "number", "tells")
 
-    def __init__(self, connection: AsyncConnection, describe: Describe | None = None) -> None:
-        self.connection = connection
-        self.describe = describe
+    def __init__(self) -> None:
         self.number = 0
         """After the transaction: the number of its last change; 0 where it logged none."""
         self.destroys = False
@@ -83,6 +83,25 @@ class Write:
         """Notes that the map's value under this key may be another one. Goes into the change log with the commit."""
         self._keys[database, key] = None
 
+    def _rows(self) -> dict[str, Any]:
+        """What _LOG writes, once `number` is known."""
+        first = self.number - len(self._keys) + 1
+        return {"first": first, "rows": msgspec.json.encode(list(self._keys)).decode()}
+
+    def _is_to_be_cut(self) -> bool:
+        return self.number // CUT_EVERY != (self.number - len(self._keys)) // CUT_EVERY
+
+
+class Write(Noting):
+    """A writing transaction: a connection, and what it notes."""
+
+    __slots__ = ("connection", "describe")
+
+    def __init__(self, connection: AsyncConnection, describe: Describe | None = None) -> None:
+        super().__init__()
+        self.connection = connection
+        self.describe = describe
+
     async def head(self) -> int:
         """The number of the newest change so far. Nobody else gives one before this transaction ends."""
         value = await self.connection.scalar(
@@ -96,14 +115,29 @@ class Write:
             return
         # The counter's row is written first and its lock held to the commit: numbers come in the order of commits, on a
         # database with several writers too, and a follower that asks for what is behind its last number misses nothing.
-        counter = schema.counters.c
-        query = schema.counters.update().where(counter.name == "change").values(value=counter.value + len(self._keys))
-        self.number = int(await self.connection.scalar(query.returning(counter.value)) or 0)
-        first = self.number - len(self._keys) + 1
-        rows = msgspec.json.encode(list(self._keys)).decode()
-        await self.connection.execute(_LOG, {"first": first, "rows": rows})
-        if self.number // CUT_EVERY != (first - 1) // CUT_EVERY:
-            await self.connection.execute(schema.changes.delete().where(schema.changes.c.number <= self.number - MAX_LOG))
+        self.number = int(await self.connection.scalar(_COUNT, {"more": len(self._keys)}) or 0)
+        await self.connection.execute(_LOG, self._rows())
+        if self._is_to_be_cut():
+            await self.connection.execute(_CUT, {"up_to": self.number - MAX_LOG})
+
+
+class PlainWrite(Noting):
+    """The same in one go in a thread, for many rows of a few tables (`Database.write_at_once`)."""
+
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: sqlalchemy.Connection) -> None:
+        super().__init__()
+        self.connection = connection
+
+    def log(self) -> None:
+        """As Write's."""
+        if not self._keys:
+            return
+        self.number = int(self.connection.scalar(_COUNT, {"more": len(self._keys)}) or 0)
+        self.connection.execute(_LOG, self._rows())
+        if self._is_to_be_cut():
+            self.connection.execute(_CUT, {"up_to": self.number - MAX_LOG})
 
 
 class Database:
@@ -188,6 +222,27 @@ class Database:
                 write = Write(connection, self.describe)
                 yield write
                 await write.log()
+        self._wake(write)
+
+    async def write_at_once(self, work: Callable[[PlainWrite], T]) -> tuple[PlainWrite, T]:
+        """What a transaction noted, and what `work` returns: it may write, as `write`, in one go in a thread. What a dozen
+        statements cost is not how often they change to a thread and back (`quick`). Raises StateError."""
+
+        def whole(connection: sqlalchemy.Connection) -> tuple[PlainWrite, T]:
+            write = PlainWrite(connection)
+            found = work(write)
+            write.log()
+            return write, found
+
+        with translated(self.path):
+            async with self._lock:
+                self._check_there()
+                write, found = await self._quick.run(whole, writes=True)
+        self._wake(write)
+        return write, found
+
+    def _wake(self, write: Noting) -> None:
+        """Those who wait for what a transaction noted."""
         if write.number:
             self.changed.set()
         if write.destroys:

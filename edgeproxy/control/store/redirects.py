@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+import msgspec
+from sqlalchemy import bindparam, select
 
 from edgeproxy.control.domains.pairs import RedirectCheck
 from edgeproxy.control.store.base import Part, listed, wildcard
@@ -31,10 +32,16 @@ class Redirects(Part):
     async def redirecting_to(self, hostnames: Sequence[str]) -> list[str]:
         """The domains that redirect to some names, or, for a wildcard, to a name beneath it: what the map says of them depends
         on who has those names, since a domain redirects only within its workspace."""
-        names, wanted = listed(hostnames), domains.c.redirect_to
-        queries = [select(domains.c.hostname).where(REDIRECTS, wanted.in_(select(names.c.value)))]
-        if any(name.startswith("*.") for name in hostnames):
-            queries.append(select(domains.c.hostname).where(REDIRECTS, wildcard(wanted).in_(select(names.c.value))))
-        async with self.database.read() as connection:
-            found = [name for query in queries for name in await connection.scalars(query)]
+        values = {"names": msgspec.json.encode(hostnames).decode()}
+        queries = [_TO, _BENEATH] if any(name.startswith("*.") for name in hostnames) else [_TO]
+        found: list[str] = []
+        for query in queries:
+            found += [row[0] for row in await self.database.rows(query, values)]
         return found
+
+
+# Made once: they are asked with each change.
+_TO = select(domains.c.hostname).where(REDIRECTS, domains.c.redirect_to.in_(select(listed(bindparam("names")).c.value)))
+_BENEATH = select(domains.c.hostname).where(
+    REDIRECTS, wildcard(domains.c.redirect_to).in_(select(listed(bindparam("names")).c.value))
+)

@@ -93,8 +93,7 @@ class Webhooks(Part):
 
     async def list_endpoints(self) -> list[Endpoint]:
         """All of them, oldest first."""
-        async with self.database.read() as connection:
-            return await _endpoints(connection)
+        return [_endpoint_of(row) for row in await self.database.rows(_ENDPOINTS)]
 
     async def endpoint(self, endpoint_id: str) -> Endpoint:
         """One of them. Raises NotFound."""
@@ -154,9 +153,8 @@ class Webhooks(Part):
     async def note_deliveries(self, now: float) -> bool:
         """Notes what is new in the outbox for each endpoint that chose it, at most NOTED_AT_ONCE events of it; True where there
         may be more."""
-        async with self.database.read() as connection:
-            head = await _head(connection)
-            behind = [each for each in await _endpoints(connection) if each.disabled_at is None and each.reached < head]
+        rows = await self.database.rows(_BEHIND)  # asked after each event
+        behind = [_endpoint_of(row) for row in rows]
         if not behind:
             return False
         more = False
@@ -315,6 +313,13 @@ class Webhooks(Part):
         return self._sealer.seal(msgspec.json.encode(list(secrets)), _context(endpoint_id))
 
 
+_ENDPOINTS = select(*_COLUMNS).order_by(endpoints.c.created_at, endpoints.c.id)
+_BEHIND = _ENDPOINTS.where(
+    endpoints.c.disabled_at.is_(None),
+    endpoints.c.reached < func.coalesce(select(func.max(outbox.c.number)).scalar_subquery(), 0),
+)
+
+
 def _context(endpoint_id: str) -> bytes:
     return b"endpoint:" + endpoint_id.encode()
 
@@ -329,8 +334,7 @@ def _endpoint_of(row: Row[Any]) -> Endpoint:
 
 
 async def _endpoints(connection: AsyncConnection) -> list[Endpoint]:
-    query = select(*_COLUMNS).order_by(endpoints.c.created_at, endpoints.c.id)
-    return [_endpoint_of(row) for row in await connection.execute(query)]
+    return [_endpoint_of(row) for row in await connection.execute(_ENDPOINTS)]
 
 
 async def _endpoint(connection: AsyncConnection, endpoint_id: str) -> Endpoint:

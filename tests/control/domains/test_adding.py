@@ -10,7 +10,7 @@ from edgeproxy.control.domains.adding import Adding
 from edgeproxy.control.store import Domain, Entry, Store
 from edgeproxy.errors import Conflict, StateError
 from edgeproxy.model import DomainState
-from tests.control.store.making import NOW
+from tests.control.store.making import NOW, certificate
 
 
 def entry(hostname: str, workspace: str = "one") -> Entry:
@@ -35,9 +35,12 @@ class Counting(Adding):
 
 async def test_who_comes_alone_is_registered_at_once(store: Store) -> None:
     adding = Adding(store)
-    domain, number = await adding.add(entry("a.example.com"))
+    await store.add_certificate(certificate("x", "*.example.com"), NOW)
+    domain, number, certificate_id = await adding.add(entry("a.example.com"))
     assert await store.get_domain("a.example.com") == domain
     assert number == await store.head_change()
+    assert certificate_id == "x"
+    assert (await adding.add(entry("a.example.org"))).certificate_id is None
     with pytest.raises(Conflict, match="registered already"):
         await adding.add(entry("a.example.com"))
 
