@@ -20,7 +20,6 @@ from edgeproxy.control.store.domain_config import told
 from edgeproxy.control.store.domains import registered_already
 from edgeproxy.control.store.outbox import ID_BYTES
 from edgeproxy.control.store.rows.domains import Domain
-from edgeproxy.control.store.rows.row import Row
 from edgeproxy.control.store.rows.telling import Beside
 from edgeproxy.control.store.schema import audit, domains, outbox
 from edgeproxy.errors import Conflict, EdgeError, InvalidName
@@ -33,7 +32,7 @@ Outcome: TypeAlias = Literal["added", "there"] | EdgeError
 """What came of a registration. THERE: its workspace has it already, and it was not touched. An error: nothing was done."""
 
 
-class Entry(Row, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A domain that is to be registered on the operator's word, and with it its partner, which redirects to it: both or
     neither. Hostnames are normalised, all else is checked but for what the store alone knows."""
 
