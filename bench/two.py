@@ -107,8 +107,8 @@ MEASUREMENT = Measurement(
     read=_read,
     note=(
         "- A second worker: one worker and two are measured in turns, each free to use both cores, as the origin and the\n"
-        "  load generators are. Two workers are worth (CPU per request of one) / (CPU per request of two × the busier worker's\n"
-        "  part of the two's CPU): how many times the requests they could answer, had they both cores for themselves, when\n"
+        "  load generators are. Two workers are worth (CPU per request of one) / (CPU per request of two × the busier\n"
+        "  worker's part of the two's CPU): how many times the requests they could answer, had they both cores for themselves, when\n"
         "  the busier one's is full."
     ),
     always=True,

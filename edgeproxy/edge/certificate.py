@@ -302,8 +302,8 @@ class Certificates:
             flight.exception()  # every waiter may be gone: then nobody else would fetch it
 
     def build(self, cold: Cold, now: float) -> Found:
-        """As `obtain_context`, at once: 0.4 ms during which the loop stands still, where the thread costs 0.4 ms more of CPU and
-        of waiting. Raises MapError."""
+        """As `obtain_context`, at once: 0.4 ms during which the loop stands still, where the thread costs 0.4 ms more of CPU
+        and of waiting. Raises MapError."""
         try:
             context = self.context_for(cold.certificate_id, cold.certificate)
         except MapError as fault:
