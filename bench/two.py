@@ -108,8 +108,8 @@ MEASUREMENT = Measurement(
     note=(
         "- A second worker: one worker and two are measured in turns, each free to use both cores, as the origin and the\n"
         "  load generators are. Two workers are worth (CPU per request of one) / (CPU per request of two × the busier\n"
-        "  worker's part of the two's CPU): how many times the requests they could answer, had they both cores for themselves, when\n"
-        "  the busier one's is full."
+        "  worker's part of the two's CPU): how many times the requests they could answer, had they both cores for\n"
+        "  themselves, when the busier one's is full."
     ),
     always=True,
 )
