@@ -53,6 +53,11 @@ class Child:
             raise BenchError(f"{self.name} was not started.")
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process is not None and self._process.returncode is None
+
     async def __aenter__(self) -> Self:
         with self.log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(

@@ -28,7 +28,7 @@ from bench.traffic import Tenant
 PATIENCE = 60.0
 """Seconds for anything that ought to happen at once."""
 
-_DOMAINS = "/api/v1/infrastructure/domains"
+DOMAINS = "/api/v1/infrastructure/domains"
 _CLIENTS = 8
 _SPARE = 64
 """Connections that are opened at most until each worker has accepted one."""
@@ -93,9 +93,9 @@ class Door:
             verify(hostname, certificate, roots)
         return seconds
 
-    def wait_published(self) -> None:
+    def wait_published(self, patience: float = PATIENCE) -> None:
         """Waits until the published map has all that the store has."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while "edgeproxy_map_behind_changes 0.0" not in self._metrics():
             if time.monotonic() > deadline:
                 raise BenchError("The published map does not reach the store.")
@@ -128,7 +128,7 @@ class Door:
         """Registers a tenant: seconds until each of the workers has answered a visitor."""
         with self.one_each(workers) as connections:
             began = time.monotonic()
-            self.call("POST", _DOMAINS, {"domain": tenant.hostname, "workspace_id": tenant.workspace}, 201)
+            self.call("POST", DOMAINS, {"domain": tenant.hostname, "workspace_id": tenant.workspace}, 201)
             for connection in connections.values():
                 self.visit(tenant, connection)
             return time.monotonic() - began
@@ -137,7 +137,7 @@ class Door:
         """Ends a registration: seconds until each of the workers has refused a visitor. Raises WrongAnswer if one does not."""
         with self.one_each(workers) as connections:
             began = time.monotonic()
-            self.call("DELETE", f"{_DOMAINS}/{hostname}", None, 200)
+            self.call("DELETE", f"{DOMAINS}/{hostname}", None, 200)
             for pid, connection in connections.items():
                 if not self.is_refused(hostname, connection):
                     raise WrongAnswer(f"{hostname} was served by worker {pid} after its removal.")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bench import two
+from bench import bulk, two
 from bench.parts import Measurement
 
 FURTHER: dict[str, Measurement] = {
     "two": two.MEASUREMENT,
+    bulk.NAME: bulk.MEASUREMENT,
 }
 """In the order in which they are made and told."""

@@ -123,6 +123,12 @@ def workers_of(supervisor: int) -> list[int]:
     return sorted(int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().startswith("edgeproxy w"))
 
 
+def controller_of(supervisor: int) -> int:
+    """Process id of a running program's controller."""
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    return next(int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().startswith("edgeproxy c"))
+
+
 def private_bytes(pid: int) -> int:
     """What a process has in memory for itself alone, the published map not counted."""
     return parse_private(Path(f"/proc/{pid}/smaps").read_text())

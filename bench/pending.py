@@ -25,7 +25,7 @@ from bench.errors import BenchError, WrongAnswer
 from bench.load.base import client_environment
 from bench.load.nameserver import DEAD_MARK, TARGET, command
 from bench.load.process import first_visits
-from bench.many import opened
+from bench.many import controller_of, opened
 from bench.origin import Origin
 from bench.pebble import start_pebble
 from bench.peers import edgeproxy
@@ -165,7 +165,7 @@ async def measure_pending(stage: Stage, origin: Origin, plan: Plan) -> Pending:
         door=door,
         control=control,
         database=folder / "state" / "edgeproxy.db",
-        controller=_controller_of(child.pid),
+        controller=controller_of(child.pid),
         token=made["token"],
     )
     for tenant in (warm, *visited):
@@ -311,11 +311,6 @@ async def fill_pending(state_directory: Path, hostnames: Sequence[str]) -> None:
 def _name(number: int) -> str:
     """Each is in a zone of its own."""
     return f"shop.{DEAD_MARK if number % _DEAD_EVERY == 0 else 'customer'}{number:05}.com"
-
-
-def _controller_of(supervisor: int) -> int:
-    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-    return next(int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().startswith("edgeproxy c"))
 
 
 def _pause(seconds: float) -> None:

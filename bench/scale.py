@@ -70,14 +70,14 @@ async def measure_scale(stage: Stage, origin: Origin, plan: Plan) -> Scale:
     door = Door(https, folder / "state" / "internal-ca.pem", stage.socket_path("admin.sock"))
     config = edgeproxy.write_config(folder, door.admin, (https, http, origin.port), edgeproxy.INTERNAL, workers=WORKERS)
     await fill(folder / "state", known)
-    async with _running(stage, config):  # publishes all of it
+    async with running(stage, config):  # publishes all of it
         await asyncio.to_thread(door.call, "POST", f"/api/v1/infrastructure/ssl/{WILDCARD}", None, 200)
     await certify(folder / "state", known)
-    async with _running(stage, config):
+    async with running(stage, config):
         await asyncio.to_thread(door.visit, known[-1])
         await asyncio.to_thread(door.wait_published)
     start = [await _start(stage, config, door, known[number * len(known) // plan.starts]) for number in range(plan.starts)]
-    async with _running(stage, config) as child:
+    async with running(stage, config) as child:
         await asyncio.to_thread(door.wait_published)  # the controller has started too: a visitor is what is timed, not a start
         cold = await asyncio.to_thread(door.handshakes, known[7 :: max(1, len(known) // plan.cold)][: plan.cold])
         await asyncio.to_thread(door.visit_all, known[:: max(1, len(known) // plan.visited)][: plan.visited])
@@ -95,17 +95,17 @@ async def measure_scale(stage: Stage, origin: Origin, plan: Plan) -> Scale:
 
 async def _start(stage: Stage, config: Path, door: Door, tenant: Tenant) -> float:
     began = time.monotonic()
-    async with _running(stage, config):
+    async with running(stage, config):
         await asyncio.to_thread(door.visit, tenant)
         return time.monotonic() - began
 
 
 @contextlib.asynccontextmanager
-async def _running(stage: Stage, config: Path) -> AsyncIterator[Child]:
+async def running(stage: Stage, config: Path, name: str = "scale") -> AsyncIterator[Child]:
     """The program as a child, on both cores, from its exec on."""
     cores = ",".join(sorted({stage.cores.proxy, stage.cores.load}))
     command = [sys.executable, "-m", "edgeproxy", "serve", "--config", str(config)]
     environment = {"PYTHONPATH": str(Path(bench.__file__).parents[1])}
-    log = stage.work / "scale.log"
-    async with Child("scale", command, cores=cores, log=log, niceness=stage.niceness, environment=environment) as child:
+    log = stage.work / f"{name}.log"
+    async with Child(name, command, cores=cores, log=log, niceness=stage.niceness, environment=environment) as child:
         yield child
