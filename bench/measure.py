@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from bench.cpu import ProcessTimes, busiest_seconds, parse_core_busy, read_tree, total_seconds
-from bench.errors import BenchError, Starved, WrongAnswer
+from bench.errors import Starved, WrongAnswer
 from bench.figures import Sample
 from bench.load.base import LoadReport, merge
 from bench.load.process import as_child, report
@@ -44,14 +44,14 @@ class _Look:
     """That the proxy's core was busy, with whatever."""
 
 
-def _look(stage: Stage, peer: Peer, origin: Origin) -> _Look:
+def _look(stage: Stage, peer: Peer, origin: Origin, scenario: Scenario) -> _Look:
     """The three counters at about one moment.
 
     The origin answers late when its core is full; the mean of the CPU time before and after asking is that of the moment
     in which it counted.
     """
     begun, before = time.monotonic(), total_seconds(read_tree(peer.child.pid))
-    requests = origin.requests()
+    requests = _count(origin, scenario)
     processes = read_tree(peer.child.pid)
     clocks = Path("/proc/stat").read_text()
     core_busy = sum(parse_core_busy(clocks, int(core)) for core in stage.cores.proxy.split(","))
@@ -72,14 +72,27 @@ async def measure(stage: Stage, peer: Peer, origin: Origin, scenario: Scenario, 
     peer.child.check_alive()
     async with contextlib.AsyncExitStack() as exits:
         running = [(command, await exits.enter_async_context(as_child(stage, command))) for command in commands]
-        await asyncio.sleep(timing.settle)
-        before = _look(stage, peer, origin)
+        await _settled(origin, scenario, timing.settle)
+        before = _look(stage, peer, origin, scenario)
         await asyncio.sleep(timing.window)
-        after = _look(stage, peer, origin)
+        after = _look(stage, peer, origin, scenario)
         reports = {command.name: await report(command, child, timing.whole + 20) for command, child in running}
     peer.child.check_alive()
     _judge(peer, scenario, reports)
     return _sample(peer, scenario, before, after)
+
+
+async def _settled(origin: Origin, scenario: Scenario, seconds: float) -> None:
+    """Waits so long, and on until the load is there: on a busy machine a Python program takes longer than that to start."""
+    before = _count(origin, scenario)
+    for wait in (seconds, *(0.1 for _ in range(20))):
+        await asyncio.sleep(wait)
+        if _count(origin, scenario) > before:
+            return
+
+
+def _count(origin: Origin, scenario: Scenario) -> int:
+    return origin.messages() if scenario.messages else origin.requests()
 
 
 def _judge(peer: Peer, scenario: Scenario, reports: dict[str, LoadReport]) -> None:
@@ -96,7 +109,7 @@ def _judge(peer: Peer, scenario: Scenario, reports: dict[str, LoadReport]) -> No
 def _sample(peer: Peer, scenario: Scenario, before: _Look, after: _Look) -> Sample:
     requests = after.requests - before.requests
     if requests <= 0:
-        raise BenchError(f"{peer.name}, {scenario.title}: no request reached the origin while it was measured.")
+        raise Starved(f"{peer.name}, {scenario.title}: no request reached the origin while it was measured.")
     seconds = after.at - before.at
     cpu = after.cpu_seconds - before.cpu_seconds
     return Sample(

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 from pathlib import Path
 
+import bench
 from bench.children import Child, free_ports
 from bench.errors import BenchError
+from bench.load.echo import COUNT_PATH
 from bench.peers.base import stay_root
 from bench.stage import Stage
 from bench.traffic import DOMAIN, SMALL_BODY
@@ -22,6 +25,7 @@ SIZES = {"/64k/": 64 * 1024, "/1m/": 1024 * 1024}
 WORKSPACE_FIELD = "x-bench-workspace"
 PATH_FIELD = "x-bench-path"
 UPLOAD_ROOT = "/upload/"
+WEBSOCKET_ROOT = "/websocket/"
 
 _CONFIG = """
 {user}
@@ -60,6 +64,12 @@ http {{
     # A bare `return` answers before the body has come. The mirror module reads all of it first; the static handler then
     # refuses the POST, and that answer is replaced.
     location {upload_root} {{ mirror /mirrored; rewrite ^ /files/64k break; root {folder}; error_page 405 =200 @taken; }}
+    location {websocket_root} {{
+      proxy_pass http://unix:{echo}:;
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection upgrade;
+    }}
     location @taken {{ return 200 "$http_workspace_id {padding}"; }}
     location = /mirrored {{ internal; return 204; }}
   }}
@@ -74,24 +84,35 @@ http {{
 class Origin:
     """The running origin."""
 
-    def __init__(self, port: int, child: Child, status: Path) -> None:
+    def __init__(self, port: int, child: Child, status: Path, echo: Path) -> None:
         self.port = port
         self._child = child
         self._status = status
+        self._echo = echo
         self._asked = 0
 
     def requests(self) -> int:
         """Requests answered or begun since the start, those of this method not counted."""
         self._child.check_alive()
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(10)
-            connection.connect(str(self._status))
-            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            answer = b""
-            while piece := connection.recv(4096):
-                answer += piece
+        answer = _ask(self._status, "/")
         self._asked += 1
-        return parse_stub_status(answer.decode()) - self._asked
+        return parse_stub_status(answer) - self._asked
+
+    def messages(self) -> int:
+        """Messages of WebSockets that were said back since the start."""
+        return int(_ask(self._echo, COUNT_PATH).rpartition("\r\n\r\n")[2])
+
+
+def _ask(path: Path, target: str) -> str:
+    """One request to a Unix socket: the whole answer."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(path))
+        connection.sendall(f"GET {target} HTTP/1.0\r\n\r\n".encode())
+        answer = b""
+        while piece := connection.recv(4096):
+            answer += piece
+    return answer.decode()
 
 
 def parse_stub_status(text: str) -> int:
@@ -108,7 +129,7 @@ async def start_origin(stage: Stage) -> Origin:
     (folder / "files").mkdir(exist_ok=True)
     for root, size in SIZES.items():
         (folder / "files" / root.strip("/")).write_bytes((b"0123456789abcdef" * (size // 16))[:size])
-    status = stage.socket_path("status.sock")
+    status, echo = stage.socket_path("status.sock"), stage.socket_path("echo.sock")
     port = free_ports(1)[0]
     config = folder / "nginx.conf"
     config.write_text(
@@ -122,8 +143,12 @@ async def start_origin(stage: Stage) -> Origin:
             workspace_field=WORKSPACE_FIELD,
             path_field=PATH_FIELD,
             upload_root=UPLOAD_ROOT,
+            websocket_root=WEBSOCKET_ROOT,
+            echo=echo,
         )
     )
+    environment = {"PYTHONPATH": str(Path(bench.__file__).parents[1])}
+    await stage.start_other("echo", [sys.executable, "-m", "bench.load.echo", "--socket", str(echo)], environment)
     child = await stage.start_other("origin", ["nginx", "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)])
     await child.wait_listening(port)
-    return Origin(port, child, status)
+    return Origin(port, child, status, echo)

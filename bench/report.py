@@ -32,7 +32,8 @@ _NOTES = """\
   header fields. HTTP/1.1 by wrk with 4 connections per hostname, which carry the page loads of 24 visitors: cookies, agents,
   kinds of request and paths vary. HTTP/2 by h2load with 1 connection of 16 streams per hostname: it varies the path alone, so
   the same fields come with every request of a connection. Handshakes by a client of our own that proves each session new or
-  resumed.
+  resumed. WebSockets by another client of our own, 4 of each hostname: it sends a message as soon as the last has come back,
+  and compares each; what is counted there is messages, at the origin, and no proxy's core is full.
 - Every request's status is counted, and the origin answers 500 unless workspace-id, x-forwarded-proto and -for are right, so
   each 200 was routed rightly; beside the load a verifying client compares whole answers with what it asked for. A single
   wrong answer voids the run.

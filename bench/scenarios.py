@@ -8,6 +8,7 @@ from bench.load.base import Plan
 from bench.load.h2load import H2loadPlan
 from bench.load.handshakes import FULL, RESUMED, HandshakePlan
 from bench.load.verifier import HTTP1, HTTP2
+from bench.load.websocket import MESSAGE, WebSocketPlan
 from bench.load.wrk import WrkPlan
 from bench.origin import UPLOAD_ROOT
 
@@ -24,6 +25,8 @@ class Scenario:
     """What the verifier speaks beside the load; None where the load checks every answer itself."""
     path_root: str = "/"
     """What the verifier asks for."""
+    messages: bool = False
+    """Whether messages are counted, and not requests."""
 
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -34,6 +37,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(name="handshake", title="full handshake, one request, close", plan=HandshakePlan(FULL), protocol=None),
     Scenario(name="resumed", title="resumed handshake, one request, close", plan=HandshakePlan(RESUMED), protocol=None),
     Scenario(name="upload", title="HTTP/1.1 POST of 64 KB", plan=WrkPlan(UPLOAD_ROOT, 64 * 1024), protocol=HTTP1),
+    Scenario(
+        name="websocket", title=f"WebSocket, {MESSAGE} B and their echo", plan=WebSocketPlan(), protocol=None, messages=True
+    ),
 )
 
 NEVER_SEEN = "new-name"

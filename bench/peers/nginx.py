@@ -64,6 +64,15 @@ _SERVER = """
     ssl_certificate {certificate};
     ssl_certificate_key {key};
     location / {{ proxy_pass http://origin; }}
+    location /websocket/ {{
+      proxy_pass http://origin;
+      proxy_set_header Host $host;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection upgrade;
+      proxy_set_header workspace-id $workspace;
+      proxy_set_header x-forwarded-for $remote_addr;
+      proxy_set_header x-forwarded-proto $scheme;
+    }}
   }}"""
 
 
