@@ -22,7 +22,7 @@ from bench.records import merged, read, write
 from bench.report import Results, terminal_text
 from bench.run import Options, run
 from bench.scale import FULL, QUICK
-from bench.scenarios import DENIED, LONG, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS, SLOW
+from bench.scenarios import ALONE, DENIED, LONG, NEVER_SEEN, PENDING, RUSH, SCALE, SCENARIOS, SLOW
 from bench.targets import RATIO_TARGETS
 
 _FOLDER = Path(__file__).parent
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nInterrupted; everything that was started has been ended.", file=sys.stderr)
         return 1
     print(terminal_text(results))
-    if len(values.peers.split(",")) < len(PEERS) and not values.no_write:
+    if len(values.peers.split(",")) < len(PEERS) and not set(results.parts) <= ALONE and not values.no_write:
         print("\nNothing was written: what is kept is measured beside all of them (--peers).", file=sys.stderr)
     elif not values.no_write:
         write(merged(earlier, results), _FOLDER)

@@ -60,5 +60,8 @@ DENIED = "denied"
 SLOW = "slow"
 """The same: ten thousand clients that are slow on purpose, and who is kept waiting by them."""
 
+ALONE = frozenset({RUSH, DENIED, SCALE, PENDING, SLOW})
+"""What is measured of this program alone, and so kept whichever peers a run has."""
+
 LONG = frozenset({DENIED, PENDING, SLOW})
 """What takes minutes by its nature: measured only when it is named, or by `--long`."""
