@@ -32,7 +32,7 @@ _FULL_LIMIT, _QUICK_LIMIT = 1_800.0, 300.0
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Edgeproxy beside nginx, HAProxy and Caddy.")
     parser.add_argument("--quick", action="store_true", help="only what has a target beside the others, in short rounds")
-    parser.add_argument("--long", action="store_true", help=f"what takes minutes: {', '.join(sorted(LONG))}")
+    parser.add_argument("--long", action="store_true", help="what takes minutes")
     names = [*(scenario.name for scenario in SCENARIOS), NEVER_SEEN, RUSH, DENIED, SCALE, PENDING, SLOW, *FURTHER]
     parser.add_argument(
         "--only", metavar="SCENARIO", action="append", choices=names, help=f"one of {', '.join(names)}; may be repeated"
@@ -56,7 +56,8 @@ def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Opt
     everything = {scenario.name for scenario in SCENARIOS} | {NEVER_SEEN}
     everything |= {RUSH, SCALE} if ours else set()
     everything |= {name for name, each in FURTHER.items() if each.always} if ours else set()
-    wanted = set(values.only) if values.only else LONG if values.long else targeted if values.quick else everything
+    long = LONG | {name for name, each in FURTHER.items() if not each.always}
+    wanted = set(values.only) if values.only else long if values.long else targeted if values.quick else everything
     return Options(
         peers=[name for name in PEERS if name in peers],
         scenarios=[scenario for scenario in SCENARIOS if scenario.name in wanted],

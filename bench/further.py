@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from bench import bulk, two
+from bench import bulk, idle, latency, routing, two
 from bench.parts import Measurement
 
 FURTHER: dict[str, Measurement] = {
     "two": two.MEASUREMENT,
     bulk.NAME: bulk.MEASUREMENT,
+    "latency": latency.MEASUREMENT,
+    "idle": idle.MEASUREMENT,
+    "routing": routing.MEASUREMENT,
 }
 """In the order in which they are made and told."""

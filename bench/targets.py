@@ -107,6 +107,23 @@ SLOW_ENDED = 0.01
 """Share of the slow clients that may have been ended, where all are to stay: else fewer were there than is told."""
 
 
+FRESH_BYTES = 35_000_000
+"""Private memory of a worker that has served its first visitor."""
+
+IDLE_RATIOS = {"http/1.1": 1.5, "h2": 2.0}
+"""By protocol: our private memory for an idle TLS connection over nginx's."""
+
+CROWD_SECONDS = 0.05
+"""Until others are answered over connections that are kept while ten thousand are idle on the same worker; 99th percentile."""
+
+
+ROUTE_WARM_US, ROUTE_UNSEEN_US = 1.0, 5.0
+"""Microseconds to find where a hostname's requests go: one that is remembered, and one not seen before; median."""
+
+LATENCY_LOAD, LATENCY_RATIO = 0.7, 2.0
+"""At this share of what our worker can serve, the 99th percentile of the answers' time over nginx's at the same rate."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a target."""

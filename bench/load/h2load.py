@@ -47,11 +47,16 @@ _STATUSES = re.compile(r"^status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5
 _TRAFFIC = re.compile(r"^traffic: .*\((\d+)\) total", re.MULTILINE)
 
 
-def parse(output: str) -> LoadReport:
+def parse_http1(output: str) -> LoadReport:
+    """Reads h2load's summary of a run over HTTP/1.1."""
+    return parse(output, "http/1.1")
+
+
+def parse(output: str, protocol: str = "h2") -> LoadReport:
     """Reads h2load's summary."""
     requests, statuses, traffic = _REQUESTS.search(output), _STATUSES.search(output), _TRAFFIC.search(output)
-    if requests is None or statuses is None or traffic is None or "Application protocol: h2" not in output:
-        raise BenchError(f"h2load gave no report over HTTP/2. It printed:\n{output[-1000:]}")
+    if requests is None or statuses is None or traffic is None or f"Application protocol: {protocol}" not in output:
+        raise BenchError(f"h2load gave no report over {protocol.replace('h2', 'HTTP/2')}. It printed:\n{output[-1000:]}")
     counts = {
         "failed": int(requests[5]),
         "errored": int(requests[6]),

@@ -12,6 +12,7 @@ from bench.figures import percentile
 from bench.pending import Pending
 from bench.records import as_data, expanded, merged, read, restore, write
 from bench.report import Results, page
+from bench.routing import Routing
 from bench.rush import Rush
 from bench.scale import Scale
 from bench.slow import ALL, QUIET, Attacked, Phase
@@ -50,6 +51,7 @@ def everything() -> Results:
                 phases={QUIET: PHASE, ALL: PHASE}, clients=9, came=12, ended=2, peak=400_000_000, proportional=1, kernel=2
             )
         },
+        further={"routing": Routing(sites=9, warm=[0.5], unseen=[4.0])},
     )
 
 
@@ -90,7 +92,7 @@ def test_a_run_of_a_part_leaves_the_others_with_the_date_and_versions_of_their_o
     partial = dataclasses.replace(results(never_seen={}, rush=rush, samples=h2, versions={OURS: "0.2"}), machine=machine)
     both = restore(json.loads(json.dumps(as_data(merged(old, partial)))))
     assert {part: both.run_of(part).machine.commit for part in both.parts} == {
-        **dict.fromkeys(("h1", "new-name", "scale", "denied", "pending", "slow"), "abc"),
+        **dict.fromkeys(("h1", "new-name", "scale", "denied", "pending", "slow", "routing"), "abc"),
         **dict.fromkeys(("h2", "rush"), "new"),
     }
     assert (both.run_of("h1").versions[OURS], both.versions) == ("0.1", {"nginx": "1.22", OURS: "0.2"})
