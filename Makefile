@@ -54,7 +54,7 @@ format: dev ## ruff's formatter and its safe cures
 bench: dev ## beside nginx, HAProxy and Caddy; writes bench/RESULTS.md and README's figures (10 minutes)
 	@status=0; $(BIN)/python -m bench $(ARGS) || status=$$?; $(BIN)/python scripts/figures.py; exit $$status
 
-bench-long: dev ## what takes minutes by its nature, into the same report: strangers, domains that wait, slow clients (10 minutes)
+bench-long: dev ## what takes minutes by its nature, into the same report: strangers, domains that wait, slow clients, and more (20 minutes)
 	@status=0; $(BIN)/python -m bench --long $(ARGS) || status=$$?; $(BIN)/python scripts/figures.py; exit $$status
 
 bench-quick: dev ## only what has a target, in 90 seconds; writes nothing

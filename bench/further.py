@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import bulk, idle, latency, routing, two
+from bench import bulk, idle, latency, routing, spread, two
 from bench.parts import Measurement
 
 FURTHER: dict[str, Measurement] = {
@@ -11,5 +11,6 @@ FURTHER: dict[str, Measurement] = {
     "latency": latency.MEASUREMENT,
     "idle": idle.MEASUREMENT,
     "routing": routing.MEASUREMENT,
+    "spread": spread.MEASUREMENT,
 }
 """In the order in which they are made and told."""

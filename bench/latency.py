@@ -35,7 +35,10 @@ _SETTLE = 1.0
 """Seconds of a fixed rate that do not count."""
 _KEPT_UP = 0.9
 """A round in which the generators sent less than this share of what they were to send does not count as one."""
-_TRIES = 2
+_SHARES = (LATENCY_LOAD, 0.6, 0.5, 0.4)
+"""Of what ours can serve: the greatest at which the generators, who share a core with the origin, keep up. Where that is not
+the first the target counts as missed, whatever comes of it."""
+_TRIES = 3
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,8 @@ class Latency:
 
     saturation: float
     """Requests for each second of CPU time of ours: what one core serves."""
+    share: float
+    """Of that, which is LATENCY_LOAD where the generators kept up."""
     rate: float
     """Requests a second that were to come."""
     sent: Mapping[str, Sequence[float]]
@@ -73,7 +78,7 @@ class Latency:
 
     def tables(self) -> list[Table]:
         """One."""
-        heading = f"answers' time at {self.rate:,.0f} requests/s, {LATENCY_LOAD:.0%} of what {OURS} can serve on one core"
+        heading = f"answers' time at {self.rate:,.0f} requests/s, {self.share:.0%} of what {OURS} can serve on one core"
         rows = [[heading, "median", "99th percentile", "its rounds", "requests/s that came", "of its core", "answers"]]
         for name, rounds in self.seconds.items():
             worst = self.worst(name)
@@ -96,8 +101,9 @@ class Latency:
         if "nginx" not in self.seconds:
             return []
         over = ratio(self.worst(OURS), self.worst("nginx"))
-        told = f"latency: {over:.2f} × nginx's 99th percentile at {LATENCY_LOAD:.0%} of our saturation"
-        return [Outcome(f"{told}, at most {LATENCY_RATIO:g}", over <= LATENCY_RATIO)]
+        told = f"latency: {over:.2f} × nginx's 99th percentile at {self.share:.0%} of our saturation"
+        meant = "" if self.share == LATENCY_LOAD else f"; {LATENCY_LOAD:.0%} was meant, and the generators did not keep up"
+        return [Outcome(f"{told}, at most {LATENCY_RATIO:g}{meant}", over <= LATENCY_RATIO and not meant)]
 
 
 async def measure_latency(stage: Stage, origin: Origin, peers: Sequence[str], quick: bool) -> Latency:
@@ -109,13 +115,15 @@ async def measure_latency(stage: Stage, origin: Origin, peers: Sequence[str], qu
         compared = [await nginx.start(own, origin.port), ours] if "nginx" in peers else [ours]
         costs = [(await measure(own, ours, origin, _CLOSED, _TIMING, turn)).cpu_us for turn in range(plan.closed)]
         saturation = 1e6 / statistics.median(costs)
-        rate = LATENCY_LOAD * saturation
+        share = await _share(own, ours, origin, saturation, plan.seconds)
+        rate = share * saturation
         rounds: dict[str, list[_Round]] = {peer.name: [] for peer in compared}
         for turn in range(plan.rounds):
             for peer in compared if turn % 2 else reversed(compared):
                 rounds[peer.name].append(await _kept_up(own, peer, origin, rate, plan.seconds))
     return Latency(
         saturation=saturation,
+        share=share,
         rate=rate,
         sent={name: [each.rate for each in of] for name, of in rounds.items()},
         load={name: [each.load for each in of] for name, of in rounds.items()},
@@ -128,6 +136,13 @@ class _Round:
     rate: float
     load: float
     seconds: Sequence[float]
+
+
+async def _share(stage: Stage, peer: Peer, origin: Origin, saturation: float, seconds: float) -> float:
+    for share in _SHARES:
+        if (await _round(stage, peer, origin, share * saturation, seconds)).rate >= _KEPT_UP * share * saturation:
+            return share
+    raise BenchError(f"The generators do not keep up with {_SHARES[-1]:.0%} of {saturation:,.0f} requests a second.")
 
 
 async def _kept_up(stage: Stage, peer: Peer, origin: Origin, rate: float, seconds: float) -> _Round:
@@ -174,7 +189,7 @@ MEASUREMENT = Measurement(
     read=_read,
     note="""\
 - Answers' times at a fixed rate count from when a request was due. 250 requests a second are noted, of a client of our own
-  that checks each answer; the rest is h2load's, over HTTP/1.1 and 32 connections. Both peers get the same rate, 70 % of the
+  that checks each answer; the rest is h2load's, over HTTP/1.1 and 128 connections. Both peers get the same rate, 70 % of the
   requests that ours served for each second of its core's in a closed loop; rounds are interleaved, the ratio is the median of
   the rounds'.""",
 )

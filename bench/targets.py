@@ -124,6 +124,10 @@ LATENCY_LOAD, LATENCY_RATIO = 0.7, 2.0
 """At this share of what our worker can serve, the 99th percentile of the answers' time over nginx's at the same rate."""
 
 
+SPREAD_RATIOS = {"handshakes": 1.3, "requests": 1.25}
+"""CPU time where all hostnames are visited over that where one is."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a target."""

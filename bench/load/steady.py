@@ -26,7 +26,7 @@ CLIENTS = 4
 """Connections of those whose time is noted."""
 RATE = 250.0
 """Their requests a second, all together."""
-TENANTS, CONNECTIONS = 8, 4
+TENANTS, CONNECTIONS = 8, 16
 """Of the others: processes, with a hostname each, and the connections of one."""
 
 

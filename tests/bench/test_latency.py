@@ -11,7 +11,7 @@ QUICK, SLOW = [0.001] * 98 + [0.002] * 2, [0.001] * 98 + [0.004] * 2
 def found(ours: list[list[float]]) -> Latency:
     both = {"nginx": [1.0, 1.0], OURS: [1.0, 1.0]}
     seconds = {"nginx": [QUICK, QUICK], OURS: ours}
-    return Latency(saturation=20_000.0, rate=14_000.0, sent=both, load=both, seconds=seconds)
+    return Latency(saturation=20_000.0, share=0.7, rate=14_000.0, sent=both, load=both, seconds=seconds)
 
 
 def test_the_ratio_of_the_rounds_worst_hundredth_counts():
@@ -19,6 +19,11 @@ def test_the_ratio_of_the_rounds_worst_hundredth_counts():
         ("latency: 1.50 × nginx's 99th percentile at 70% of our saturation, at most 2", True)
     ]
     assert not found([SLOW, [0.001] * 98 + [0.005] * 2]).outcomes()[0].reached
+
+
+def test_at_a_lower_rate_than_was_meant_nothing_is_reached():
+    (outcome,) = dataclasses.replace(found([QUICK, SLOW]), share=0.5).outcomes()
+    assert (outcome.reached, "70% was meant" in outcome.text) == (False, True)
 
 
 def test_without_nginx_nothing_is_judged():
