@@ -37,6 +37,8 @@ SMALL_OUTPUT: Final = 16 * 1024
 BODY_GRACE: Final = 1.0
 """Seconds that a client has for the rest of a body that nobody takes. A reset right behind the answer is lawful (RFC 9113
 section 8.1), but makes curl 7.88 and others that are about to send their few bytes throw the answer away."""
+REST_AFTER: Final = 5.0
+"""Seconds without a request after which the memory goes that only the next one would want: up to 4 KB of a connection's."""
 GOAWAY_GRACE: Final = 1.0
 """Seconds between the announcement and the final GOAWAY: a round trip, for requests under way (RFC 9113 section 6.8)."""
 
@@ -50,6 +52,7 @@ class Front2:
         "_flush_due",
         "_held",
         "_read_at",
+        "_rested",
         "_waiting",
         "_watching",
         "_winding_up",
@@ -80,6 +83,7 @@ class Front2:
         """Bytes that were queued after the last flush, and those of answers that were ended since."""
         self._read_at = 0.0
         """time.perf_counter() at the last read."""
+        self._rested = True
         self._flush_due = False
         self._waiting: dict[int, tuple[int, float]] = {}
         """Streams that waited for the client when last looked at: how much of their content has left, and by when that must be
@@ -88,7 +92,6 @@ class Front2:
         self._winding_up = False
         self._begun = False
         self._client_closed = False
-        self.flush_soon()
 
     @property
     def idle(self) -> bool:
@@ -165,6 +168,12 @@ class Front2:
         """The deadline that counts now has passed: that of the idle connection, or time to look at the streams."""
         connection = self.connection
         if not self.streams:
+            end = 0.0 if self._rested else connection.deadline + connection.worker.timeouts.idle - REST_AFTER
+            if end > connection.worker.now:
+                self._rested = True
+                self.http2.rest()
+                connection.deadline = end
+                return
             self.http2.goaway()
             self._flush()
             connection.close(linger=True)
@@ -283,7 +292,9 @@ class Front2:
             if stream is not None and (not stream.answered or stream.incoming is not None):
                 stream.gone()
         if had and not streams:
-            self.connection.expect(self.connection.worker.timeouts.idle)
+            idle = self.connection.worker.timeouts.idle
+            self._rested = idle <= REST_AFTER
+            self.connection.expect(idle if self._rested else REST_AFTER)
             self._watching = False
 
     def writable(self) -> None:

@@ -124,6 +124,20 @@ _STATUS_FIELDS: dict[int, Field] = {
 }
 
 
+@functools.lru_cache(maxsize=1)
+def _configuration(request_head: int, header_count: int) -> ngh2.Configuration:
+    """One for all connections of a worker."""
+    return ngh2.Configuration(
+        auto_window_update=False,
+        stream_reset_rate_limit=HTTP2_RESETS,
+        glitch_rate_limit=HTTP2_GLITCHES,
+        # What is somewhat over the limits gets a 431, what is far over them ends the connection: a block's decoded size,
+        # 32 bytes a field included, is bounded before it grows (CVE-2016-6581, "HPACK bomb").
+        max_inbound_header_list_size=2 * request_head + 32 * header_count,
+        max_inbound_header_count=HTTP2_CRUMBS,
+    )
+
+
 class Http2Server:
     """The server's side of one HTTP/2 connection.
 
@@ -141,6 +155,7 @@ class Http2Server:
         "_malformed",
         "_open",
         "_plain",
+        "_repeated",
         "_resets",
         "_sink",
         "_taken",
@@ -156,14 +171,15 @@ class Http2Server:
     def __init__(self, sink: Sink, fields: RequestFields, limits: Limits) -> None:
         self._sink = sink
         self._fields = fields
-        self._plain = Repeated(fields).head
+        self._repeated = Repeated(fields)
+        self._plain = self._repeated.head
         self._trailer_count = limits.header_count
         self._malformed = 0
         self._unread: dict[int, int] = {}
         """Bytes given to the sink and not consumed yet, by stream whose body somebody takes."""
-        self._open: set[int] = set()
+        self._open: dict[int, None] = {}
         """Streams whose body the client has not ended."""
-        self._finishing: set[int] = set()
+        self._finishing: dict[int, None] = {}
         """Of those, the ones whose response has ended: they are reset when it has gone out."""
         self._unread_total = 0
         self._healed = 0
@@ -183,18 +199,7 @@ class Http2Server:
         """Bytes of an answer that the client takes on a new stream."""
         self.requests = 0
         """Requests that came on this connection, refused ones included."""
-        self._engine = ngh2.Connection(
-            ngh2.Role.SERVER,
-            ngh2.Configuration(
-                auto_window_update=False,
-                stream_reset_rate_limit=HTTP2_RESETS,
-                glitch_rate_limit=HTTP2_GLITCHES,
-                # What is somewhat over the limits gets a 431, what is far over them ends the connection: a block's decoded
-                # size, 32 bytes a field included, is bounded before it grows (CVE-2016-6581, "HPACK bomb").
-                max_inbound_header_list_size=2 * limits.request_head + 32 * limits.header_count,
-                max_inbound_header_count=HTTP2_CRUMBS,
-            ),
-        )
+        self._engine = ngh2.Connection(ngh2.Role.SERVER, _configuration(limits.request_head, limits.header_count))
         self._engine.initiate_connection(
             {
                 ngh2.Setting.MAX_CONCURRENT_STREAMS: limits.streams,
@@ -261,6 +266,10 @@ class Http2Server:
         if wider:
             self._sink.writable()
 
+    def rest(self) -> None:
+        """Nothing is to come for a while: lets go of what only helps the next request to be read."""
+        self._repeated.forget()
+
     def _count_chatter(self, frames: int, now: float) -> None:
         if self.ended:
             return
@@ -292,7 +301,7 @@ class Http2Server:
     def _request(self, stream: int, fields: Sequence[Field], end: bool) -> None:
         self.requests += 1
         if not end:
-            self._open.add(stream)
+            self._open[stream] = None
             self._unread[stream] = 0
         try:
             head = self._fields.head(fields, end)
@@ -306,7 +315,7 @@ class Http2Server:
             self._sink.request(stream, head, end)
 
     def _refuse_malformed(self, stream: int) -> None:
-        self._open.discard(stream)
+        self._open.pop(stream, None)
         self._count_malformed(1)
         self.reset(stream, PROTOCOL_ERROR)
 
@@ -318,7 +327,7 @@ class Http2Server:
 
     def _body(self, stream: int, data: bytes, end: bool) -> None:
         if end:
-            self._open.discard(stream)
+            self._open.pop(stream, None)
         unread = self._unread.get(stream)
         if unread is None:
             # Nobody takes it any more.
@@ -330,7 +339,7 @@ class Http2Server:
             self._sink.body(stream, data, end)
 
     def _trailers(self, stream: int, fields: Sequence[Field]) -> None:
-        self._open.discard(stream)
+        self._open.pop(stream, None)
         if stream not in self._unread:
             return
         # HPACK makes 60 KB of fields of a few bytes, and the origin may not take them for long.
@@ -349,8 +358,8 @@ class Http2Server:
                 stream = event.stream_id
                 # The engine has reset what was with the sink already, so that it cost more than a head's parsing.
                 provoked += event.error_code == PROTOCOL_ERROR and stream in self._open
-                self._open.discard(stream)
-                self._finishing.discard(stream)
+                self._open.pop(stream, None)
+                self._finishing.pop(stream, None)
                 self._let_go(stream)
         self._sink.closed(ended)
         if provoked:
@@ -460,7 +469,7 @@ class Http2Server:
         nobody takes it (RFC 9113 section 8.1)."""
         if stream in self._open and not self.ended:
             self._let_go(stream)
-            self._finishing.add(stream)
+            self._finishing[stream] = None
 
     def goaway(self, *, final: bool = True) -> None:
         """Asks the client to open no more streams; open ones go on, and then the connection has `ended`.
@@ -482,7 +491,7 @@ class Http2Server:
             if self._finishing and (amount is None or len(output) < amount):
                 # The engine has given all that it could; it would have let a reset overtake the end of a response.
                 for stream in [stream for stream in self._finishing if not engine.queued_body_size(stream)]:
-                    self._finishing.discard(stream)
+                    self._finishing.pop(stream, None)
                     engine.reset_stream(stream, NO_ERROR)
                 output += engine.data_to_send()
         except ngh2.NGH2Error as error:

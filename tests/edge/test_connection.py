@@ -25,6 +25,7 @@ from edgeproxy.units import Duration
 from tests.edge.client1 import answers_in, half_closed, request
 from tests.edge.client2 import get
 from tests.edge.harness import Edge, MapProcess, Reader, Script, Writer, config_for, edge_with, fields, refused, until
+from tests.hellos import client_context, from_python
 from tests.http2_peer import PREFACE, parse_frames
 
 GET = b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n"
@@ -148,6 +149,20 @@ async def test_a_hello_may_come_byte_by_byte(edge: Edge):
             incoming.write(await reader.read(65536))
     assert client.version() == "TLSv1.3"
     writer.close()
+
+
+async def test_the_session_is_there_before_the_handshake_is_over_and_goes_with_a_client_that_leaves(edge: Edge):
+    context = client_context()
+    context.set_alpn_protocols(["h2"])
+    _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(from_python(context, "gallery.test"))
+    await until(lambda: any(each._next for each in edge.worker.connections))  # type: ignore[union-attr]
+    (connection,) = edge.worker.connections
+    assert isinstance(connection, Connection)
+    assert connection.front is None
+    writer.close()
+    await until(lambda: not edge.worker.connections)
+    assert connection._next is None
 
 
 async def test_a_silent_client_is_dropped(tmp_path: Path, origin: tuple[Script, int], maps: MapProcess):

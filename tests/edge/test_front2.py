@@ -313,6 +313,23 @@ async def test_an_idle_connection_is_ended_by_goaway(edge: Edge) -> None:
         assert client.goaways == [1]
 
 
+async def test_an_idle_connection_soon_lets_go_of_what_only_the_next_request_wants_and_stays(edge: Edge) -> None:
+    async with connected(edge) as client:
+        for _ in range(2):
+            assert (await client.get(get())).status == 200
+            (there,) = edge.worker.connections
+            assert isinstance(there, Connection)
+            assert isinstance(there.front, Front2)
+            repeated = there.front.http2._repeated
+            assert repeated._before
+            await edge.elapse(front2.REST_AFTER + 1)
+            await until(lambda: not repeated._before)  # noqa: B023
+            assert (repeated._after, repeated._tail) == ((), b"")
+        await edge.elapse(edge.worker.timeouts.idle - front2.REST_AFTER + 1)
+        await client.ended()
+        assert client.goaways == [3]
+
+
 async def test_a_connection_that_says_nothing_is_ended(edge: Edge) -> None:
     reader, writer = await edge.connect("gallery.test", "h2")
     await until(lambda: any(each.front for each in edge.worker.connections))  # type: ignore[union-attr]
@@ -444,7 +461,7 @@ async def test_nothing_is_left_over_by_a_mixture_of_everything(edge: Edge, scrip
         assert not front.paused
         assert not front.http2._unread
         assert (front.upload_ahead, front.http2.queued, front.http2._unread_total) == (0, 0, 0)
-        assert front.http2._open == front.http2._finishing == set()
+        assert [*front.http2._open, *front.http2._finishing] == []
         assert client.state.outbound_flow_control_window > CONNECTION_WINDOW // 4
         for pool in edge.worker._pools.values():
             assert not pool._waiting

@@ -282,6 +282,21 @@ def test_a_request_like_the_one_before_but_for_its_path_is_the_same_but_for_its_
         assert (head.target, head.host) == (path, "gallery.example.com")
 
 
+def test_connections_have_the_fields_in_common_that_many_send() -> None:
+    known, long = fields_for(), b"x" * 200
+
+    def fresh() -> list[Field]:
+        return [(bytes(bytearray(name)), bytes(bytearray(value))) for name, value in [*GET, (b"a", b"b"), (b"cookie", long)]]
+
+    first, second = known.shared(fresh()), known.shared(fresh())
+    assert first == second == tuple(fresh())
+    assert [one is other for one, other in zip(first, second, strict=True)] == [*[True] * (len(first) - 1), False]
+    for number in range(HEADER_MEMO_ENTRIES):
+        known.shared([(b"a", b"%d" % number)])
+    assert len(known._shared) <= HEADER_MEMO_ENTRIES
+    assert known.shared(fresh())[0] is not first[0]
+
+
 @pytest.mark.parametrize("size", [1, 500])
 def test_what_is_too_large_is_refused_before_each_field_is_looked_at(size: int) -> None:
     fields = fields_for(Limits(header_count=128 if size == 1 else 1000))
