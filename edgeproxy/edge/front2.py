@@ -135,7 +135,7 @@ class Front2:
 
     def lost(self) -> None:
         """The connection is gone."""
-        self.http2.ended = True
+        self.http2.leave()
         streams = list(self.streams.values())
         self.streams.clear()
         self.paused.clear()

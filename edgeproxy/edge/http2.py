@@ -117,6 +117,30 @@ class Sink(Protocol):
         """The client widened a window, or has changed its settings: `window()` may be another one for any stream."""
 
 
+class _Nobody:
+    """The sink of a connection that is gone."""
+
+    def request(self, stream: int, head: RequestHead, end: bool) -> None:
+        pass
+
+    def refused(self, stream: int, fields: Sequence[Field], refusal: Refusal, end: bool) -> None:
+        pass
+
+    def body(self, stream: int, data: bytes, end: bool) -> None:
+        pass
+
+    def trailers(self, stream: int, lines: list[bytes]) -> None:
+        pass
+
+    def closed(self, ended: Sequence[Ended]) -> None:
+        pass
+
+    def writable(self) -> None:
+        pass
+
+
+NOBODY = _Nobody()
+
 _STATUS_FIELDS: dict[int, Field] = {
     # Beyond 599 HTTP defines none (RFC 9110 section 15), but some origins answer with 999, and HTTP/1.1 passes that on.
     status: (b":status", b"%d" % status)
@@ -208,6 +232,12 @@ class Http2Server:
             }
         )
         self._engine.set_local_window_size(CONNECTION_WINDOW)
+
+    def leave(self) -> None:
+        """The connection is gone, and its sink is not called any more. Sink and server know each other: without this nothing
+        but the cyclic collector would free the two, with the engine and all that the connection has."""
+        self.ended = True
+        self._sink = NOBODY
 
     # Towards us
 

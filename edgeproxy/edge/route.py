@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _STALE = -1
 
+FREED = 2
+"""Forgotten ones that are freed with each that is read anew, so that there are never more of them than of the others."""
+
 
 class Route:
     """Where the requests for one hostname go. Immutable but for its bookkeeping."""
@@ -126,6 +129,8 @@ class Routes:
         self._default = platform_target(config.origin)
         self._api = Target("", 0, False, config.admin.api_socket)
         self._known: dict[str, Route] = {}
+        self._forgotten: list[dict[str, Route]] = []
+        """What was remembered until there was no more room: its memory is freed bit by bit."""
         self.hits = 0
         """Answers from memory. Others are counted by `count`: "miss" (read from the map), "negative" and "error"."""
         self.epoch = 0
@@ -157,14 +162,29 @@ class Routes:
                 raise
             return self._nobody(host)
         self._count("miss" if fresh.known else "negative")
+        if self._forgotten:
+            self.free(FREED)
         if route is not None:
             fresh.pool = route.pool if route.target == fresh.target and fresh.dressing is None else None
         elif len(self._known) >= self._config.limits.sites:
-            self._known.clear()
+            self._forgotten.append(self._known)
+            self._known = {}
             self.epoch += 1  # client connections keep routes too: those that no change would reach any more
         fresh.epoch = self.epoch
         self._known[host] = fresh
         return fresh if fresh.known or fresh.api else self._unknown(fresh)
+
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return len(self._known)
+
+    def free(self, most: int) -> None:
+        """Frees the memory of so many that were forgotten. Call it now and then: all of them at once take 6 to 17 ms."""
+        for forgotten in self._forgotten[:1]:
+            for _ in range(min(most, len(forgotten))):
+                forgotten.popitem()
+            if not forgotten:
+                del self._forgotten[0]
 
     def name_of(self, host: str) -> str:
         """`Route.name` of a hostname that was looked up; "" for others."""
@@ -176,16 +196,18 @@ class Routes:
         if changes is None:
             self.epoch += 1
             return
+        wildcards: set[str] = set()
         for change in changes:
             if change.database != "sites":
                 continue
             if change.key.startswith("*."):
-                end = change.key[1:]
-                for host, route in self._known.items():
-                    if host.endswith(end):
-                        route.epoch = _STALE
-            elif (route := self._known.get(change.key)) is not None:  # type: ignore[assignment]
+                wildcards.add(change.key)
+            elif (route := self._known.get(change.key)) is not None:
                 route.epoch = _STALE
+        if wildcards:  # one pass over what is remembered, 3 ms, however many changed
+            for host, route in self._known.items():
+                if wildcard_of(host) in wildcards:
+                    route.epoch = _STALE
 
     def _unknown(self, route: Route) -> Route | None:
         return route if self._config.origin.on_unknown == "forward" else None

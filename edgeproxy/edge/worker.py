@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import itertools
 import os
 import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -20,6 +19,7 @@ from edgeproxy.config.structs import Config
 from edgeproxy.edge import pace, tickets
 from edgeproxy.edge.access import Access
 from edgeproxy.edge.certificate import Certificates, Cold, Found, Missing
+from edgeproxy.edge.collector import Collector
 from edgeproxy.edge.connection import Connection
 from edgeproxy.edge.cookies import shared_domains
 from edgeproxy.edge.encoded import RouteEncodings
@@ -67,14 +67,13 @@ SWEEP_SLICE = 0.002
 """Seconds for which they are looked at, and those that are past their deadline are ended, in one go. Ten thousand that came
 together go together, a second's work; others' requests are answered in between."""
 
+FREED_ROUTES = 500
+"""Forgotten routes that are freed in one sweep."""
+
 REPORT_SECONDS = 1.0
 
 HEAD_BOUNDS = {414: "request_line", 431: "request_head"}
 """The bound that a request's head has gone beyond, by the status that says so."""
-
-COLLECTOR = (10_000, 50, 100)
-"""Thresholds of the cyclic collector. What a connection or a request leaves is freed by its reference counts; the collector is
-there for the odd cycle, and every run walks over all open connections."""
 
 LINK_PATIENCE_SECONDS = 3.0
 MAP_WAIT_SECONDS = 0.02
@@ -145,6 +144,7 @@ class Worker:
         self._platform_tls: ssl.SSLContext | None = None
         self._fault_said = 0.0
         self._reported = self.now
+        self.collector = Collector()
         self.access = Access(start.config, log.error)
         self.count_handshake: Callable[[str], None] = self.access.handshake
         """A handshake ended so."""
@@ -177,16 +177,14 @@ class Worker:
         )
         self.reception.open(self._start.sockets)
         self.access.begin()
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*COLLECTOR)
+        self.collector.begin(self.now)
         channel.send(Ready())
         sweep = self.task(self._sweep())
         report = self.task(self._report())
         await self._over.wait()
         for task in (sweep, report, follow):
             task.cancel()
-        self._send_report()
+        self._send_report(await self.reception.states())
         for connection in list(self.connections):
             connection.abort()
         for pool in self._pools.values():
@@ -344,9 +342,9 @@ class Worker:
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(REPORT_SECONDS)
-            self._send_report()
+            self._send_report(await self.reception.states())
 
-    def _send_report(self) -> None:
+    def _send_report(self, states: Mapping[str, int]) -> None:
         now = time.monotonic()
         late, self._reported = max(0.0, now - self._reported - REPORT_SECONDS), now
         if slow := self.access.slow_names(self.routes.name_of, now):
@@ -355,15 +353,15 @@ class Worker:
             Report(
                 worker=self._start.index,
                 pid=os.getpid(),
-                counters=self._counters(),
+                counters=self._counters(states),
                 hosts=self.access.top_hosts(),
                 generation=self._start.generation,
                 draining=self.draining,
             )
         )
 
-    def _counters(self) -> dict[str, float]:
-        counters = self.access.snapshot(self.reception.states())
+    def _counters(self, states: Mapping[str, int]) -> dict[str, float]:
+        counters = self.access.snapshot(states)
         counters["map_lookups_total|hit"] = self.routes.hits
         counters.update(self.rates.counters())
         return counters
@@ -407,15 +405,14 @@ class Worker:
             now = self.now = self.loop.time()
             await self._expire(now)
             self.obtaining.sweep(now)
-            for target, pool in list(self._pools.items()):
-                if not pool.sweep(now):
-                    pool.close()
-                    del self._pools[target]
+            await self._sweep_pools(now)
+            self.routes.free(FREED_ROUTES)
             if now >= second + 1.0:
                 second = now
                 self.reception.beat(now)
                 self.rates.sweep(now)
                 self._check_map()
+                self.collector.beat(now, len(self.connections), len(self.routes), len(self.certificates))
 
     async def _expire(self, now: float) -> None:
         """Ends connections that are past their deadline, of those whose turn it is."""
@@ -430,6 +427,16 @@ class Worker:
                 begun = time.perf_counter()
             if late and connection in self.connections:  # else it has ended meanwhile
                 connection.expired()
+
+    async def _sweep_pools(self, now: float) -> None:
+        begun = time.perf_counter()
+        for number, (target, pool) in enumerate(list(self._pools.items()), 1):
+            if not number % SWEEP_BLOCK and time.perf_counter() - begun > SWEEP_SLICE:
+                await asyncio.sleep(0)
+                begun = time.perf_counter()
+            if not pool.sweep(now) and self._pools.get(target) is pool:
+                pool.close()
+                del self._pools[target]
 
     def _check_map(self) -> None:
         try:

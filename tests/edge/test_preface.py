@@ -169,7 +169,7 @@ async def test_a_balancer_has_time_for_the_header_and_the_handshake_together(beh
         await until(lambda: edge.worker.connections)
         (preface,) = edge.worker.connections
         assert isinstance(preface, Preface)
-        assert edge.worker.reception.states()["handshake"] == 1
+        assert (await edge.worker.reception.states())["handshake"] == 1
         came, now = preface.deadline, edge.worker.now
         await until(lambda: edge.worker.now > now)
         writer.write(VERSION_1)

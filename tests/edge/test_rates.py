@@ -82,7 +82,7 @@ async def test_a_network_has_its_burst_and_no_more_and_is_told_until_when(
         assert (refused.field(b"content-type"), refused.field(b"cache-control")) == (b"text/html; charset=utf-8", b"no-store")
         assert TEXTS["network"].detail.encode() in refused.body
         assert len(script.heads) == 3, "the origin hears nothing of what is refused"
-        assert edge.worker._counters()["rate_limited_total|network"] == 2
+        assert edge.worker._counters({})["rate_limited_total|network"] == 2
 
 
 async def test_programs_get_a_problem_document_and_head_no_content(limited: Limited, protocol: str) -> None:

@@ -216,23 +216,55 @@ async def test_what_connections_do_is_told_by_state(limited: Any, script: Script
     idle = [await edge.visitor() for _ in range(2)]
     busy = await edge.visitor()
     busy[1].write(REQUEST)
-    states = edge.worker.reception.states
-    await until(lambda: states() == {"handshake": 3, "idle": 2, "active": 1})
+    await becomes(edge, handshake=3, idle=2, active=1)
     go.set()
-    await until(lambda: states() == {"handshake": 3, "idle": 3, "active": 0})
+    await becomes(edge, handshake=3, idle=3, active=0)
     close(*handshaking, *idle, busy)
-    await until(lambda: states() == {"handshake": 0, "idle": 0, "active": 0})
+    await becomes(edge, handshake=0, idle=0, active=0)
+
+
+async def becomes(edge: Any, **states: int) -> None:
+    """Waits until so many connections are in each state."""
+    async with asyncio.timeout(60):
+        while await edge.worker.reception.states() != states:
+            await asyncio.sleep(0.01)
+
+
+async def test_many_connections_are_counted_bit_by_bit(limited: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "STATES_BLOCK", 2)
+    edge = await limited()
+    idle = [await edge.visitor() for _ in range(5)]
+    await becomes(edge, handshake=0, idle=5, active=0)
+    counting = edge.worker.reception.states()
+    for _ in range(2):
+        counting.send(None)
+    with pytest.raises(StopIteration) as end:
+        counting.send(None)
+    assert end.value.value == {"handshake": 0, "idle": 5, "active": 0}
+    close(*idle)
+
+
+async def test_many_connections_are_told_to_end_bit_by_bit(limited: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "DRAIN_BLOCK", 2)
+    edge = await limited()
+    idle = [await edge.visitor() for _ in range(5)]
+    edge.worker.drain()
+    told = [each for each in edge.worker.connections if each.deadline < edge.worker.now + 30]
+    assert len(told) == 2
+    for reader, _ in idle:
+        assert await asyncio.wait_for(reader.read(), 60) == b""
+    close(*idle)
 
 
 async def test_visitors_of_port_80_are_in_no_handshake(limited: Any) -> None:
     edge = await limited()
     reader, writer = await edge.plain(port=edge.http_port)
-    await until(lambda: edge.worker.reception.states() == {"handshake": 0, "idle": 0, "active": 1})
+    await becomes(edge, handshake=0, idle=0, active=1)
     writer.write(REQUEST)
     await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
-    await until(lambda: edge.worker.reception.states() == {"handshake": 0, "idle": 1, "active": 0})
+    await becomes(edge, handshake=0, idle=1, active=0)
     writer.write(b"GET / HT")
-    await until(lambda: edge.worker.reception.states() == {"handshake": 0, "idle": 0, "active": 1})
+    await becomes(edge, handshake=0, idle=0, active=1)
 
 
 async def test_the_oldest_that_is_idle_makes_room_and_those_at_work_stay(limited: Any, script: Script) -> None:

@@ -153,6 +153,16 @@ def test_a_changed_wildcard_drops_what_is_beneath_it_denials_included():
     assert workspace(found, "a.x.test") == "w"
 
 
+def test_of_many_changed_wildcards_each_drops_what_is_right_beneath_it():
+    found, source, _ = routes({f"{name}.test": Site(workspace="one") for name in ("*.x", "*.y", "*.z", "*.b.x")})
+    hosts = "a.x.test", "a.y.test", "a.z.test", "a.b.x.test"
+    assert [workspace(found, host) for host in hosts] == ["one"] * 4
+    source.reads = 0
+    found.drop([Change(database="sites", key=f"*.{name}.test") for name in "xy"])
+    assert [workspace(found, host) for host in hosts] == ["one"] * 4
+    assert source.reads == 4, "the name and its wildcard, of two names"
+
+
 def test_a_map_that_cannot_be_read_leaves_the_last_answer():
     found, source, counted = routes({"a.test": Site(workspace="one")}, origin=Origin(on_error="reject"))
     assert workspace(found, "a.test") == "one"
@@ -207,6 +217,22 @@ def test_memory_is_bounded():
     for number in range(100):
         found.find(f"{number}.a.test")
     assert len(found._known) <= 10
+
+
+def test_what_is_forgotten_is_freed_bit_by_bit():
+    found, _, _ = routes({}, limits=Limits(sites=10))
+    for number in range(11):
+        found.find(f"{number}.a.test")
+    assert (len(found), sum(map(len, found._forgotten))) == (1, 10)
+    found.find("11.a.test")
+    assert sum(map(len, found._forgotten)) == 8, "two with each that is read"
+    found.free(5)
+    assert sum(map(len, found._forgotten)) == 3
+    found.free(5)
+    assert not found._forgotten
+    for number in range(1000):
+        found.find(f"{number}.b.test")
+        assert sum(map(len, found._forgotten)) <= 10
 
 
 def test_a_route_that_is_forgotten_for_want_of_room_is_looked_up_again_by_who_keeps_it():
