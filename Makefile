@@ -6,12 +6,13 @@ HTTP_PORT ?= 8080
 ARGS ?=
 JOBS ?= 4
 SECONDS ?= 60
+REQUESTS ?= 10000000
 BIN := .venv/bin
 DIFFERENTIAL := tests/fuzz/test_http1_requests.py tests/fuzz/test_http1_responses.py tests/fuzz/test_http2.py \
   tests/fuzz/test_hello.py tests/fuzz/test_dns.py tests/fuzz/test_corpus.py tests/integration/test_origins_understand.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types unit install dev packages format bench bench-long bench-quick fuzz fuzz-diff fuzz-coverage docs lock clean
+.PHONY: help run test lint types unit install dev packages format bench bench-long bench-quick soak fuzz fuzz-diff fuzz-coverage docs lock clean
 
 help: ## this list
 	@echo "make:"
@@ -59,6 +60,9 @@ bench-long: dev ## what takes minutes by its nature, into the same report: stran
 
 bench-quick: dev ## only what has a target, in 90 seconds; writes nothing
 	@$(BIN)/python -m bench --quick --no-write $(ARGS)
+
+soak: dev ## one worker under all kinds of load: whether anything grows or stands still (REQUESTS=10000000, 12 minutes)
+	@status=0; BENCH_SOAK_REQUESTS=$(REQUESTS) $(BIN)/python -m bench --only soak $(ARGS) || status=$$?; $(BIN)/python scripts/figures.py; exit $$status
 
 fuzz: dev ## the property tests, and schemathesis against the API, with many more cases
 	@$(BIN)/python -m pytest tests/fuzz tests/conformance tests/test_gcra.py tests/link/test_arrivals.py \

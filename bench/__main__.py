@@ -56,7 +56,7 @@ def _options(values: argparse.Namespace, parser: argparse.ArgumentParser) -> Opt
     everything = {scenario.name for scenario in SCENARIOS} | {NEVER_SEEN}
     everything |= {RUSH, SCALE} if ours else set()
     everything |= {name for name, each in FURTHER.items() if each.always} if ours else set()
-    long = LONG | {name for name, each in FURTHER.items() if not each.always}
+    long = LONG | {name for name, each in FURTHER.items() if not each.always and not each.named}
     wanted = set(values.only) if values.only else long if values.long else targeted if values.quick else everything
     return Options(
         peers=[name for name in PEERS if name in peers],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import bulk, idle, latency, routing, spread, two
+from bench import bulk, idle, latency, routing, soak, spread, two
 from bench.parts import Measurement
 
 FURTHER: dict[str, Measurement] = {
@@ -12,5 +12,6 @@ FURTHER: dict[str, Measurement] = {
     "idle": idle.MEASUREMENT,
     "routing": routing.MEASUREMENT,
     "spread": spread.MEASUREMENT,
+    soak.NAME: soak.MEASUREMENT,
 }
 """In the order in which they are made and told."""

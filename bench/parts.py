@@ -39,3 +39,5 @@ class Measurement:
     """For the page: how it was measured. A list item of Markdown, "- " included."""
     always: bool = False
     """Whether a whole run has it; else it is measured only when it is named."""
+    named: bool = False
+    """Whether it is made by no run but one that names it: it takes a quarter of an hour."""

@@ -8,6 +8,7 @@ import http.client
 import json
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import bench
@@ -60,11 +61,19 @@ async def start(stage: Stage, origin_port: int, *, name: str = "edgeproxy", work
 
 
 async def serve(
-    stage: Stage, name: str, ports: tuple[int, int, int], issuance: str, tenants: tuple[Tenant, ...], *, workers: int = 1
+    stage: Stage,
+    name: str,
+    ports: tuple[int, int, int],
+    issuance: str,
+    tenants: tuple[Tenant, ...],
+    *,
+    workers: int = 1,
+    program: Sequence[str] = ("edgeproxy",),
 ) -> Child:
     """Starts `edgeproxy serve` on the https and http port given, for an origin on the third, and registers the tenants.
 
-    `issuance` is the body of that section of the configuration.
+    `issuance` is the body of that section of the configuration; `program` the module that is run, with what it takes before
+    the command.
     """
     https = ports[0]
     folder = stage.folder(name)
@@ -73,7 +82,7 @@ async def serve(
     (folder / "state").mkdir(mode=0o700, exist_ok=True)
     child = await stage.start_proxy(
         name,
-        [sys.executable, "-m", "edgeproxy", "serve", "--config", str(config)],
+        [sys.executable, "-m", *program, "serve", "--config", str(config)],
         {"PYTHONPATH": str(Path(bench.__file__).parents[1])},
     )
     await child.wait_listening(https)
