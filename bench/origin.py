@@ -13,6 +13,7 @@ from pathlib import Path
 
 import bench
 from bench.children import Child, free_ports
+from bench.cpu import read_tree
 from bench.errors import BenchError
 from bench.load.echo import COUNT_PATH
 from bench.peers.base import stay_root
@@ -90,6 +91,10 @@ class Origin:
         self._status = status
         self._echo = echo
         self._asked = 0
+
+    def processes(self) -> list[int]:
+        """Those that answer."""
+        return list(read_tree(self._child.pid))
 
     def requests(self) -> int:
         """Requests answered or begun since the start, those of this method not counted."""

@@ -74,5 +74,5 @@ def parse(output: str) -> LoadReport:
     for line in output.splitlines():
         if line.startswith("report "):
             values = json.loads(line.removeprefix("report "))
-            return LoadReport(**{**values, "seconds": tuple(values["seconds"])})
+            return LoadReport(**{**values, "seconds": tuple(values["seconds"]), "late": tuple(values["late"])})
     raise BenchError(f"A load process gave no report. It printed:\n{output[-1000:]}")

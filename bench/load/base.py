@@ -22,6 +22,8 @@ class LoadReport:
     bytes_read: int = 0
     seconds: tuple[float, ...] = ()
     """How long single things took, where the process was asked for that."""
+    late: tuple[float, ...] = ()
+    """By how much the process itself began them too late."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,9 @@ from bench.traffic import Tenant
 _VISIT_LIMIT = 60.0
 
 
-def as_child(stage: Stage, command: LoadCommand) -> Child:
-    """The load process, not yet started, on the load's core."""
-    return stage.load_child(command.name, command.command, client_environment(stage))
+def as_child(stage: Stage, command: LoadCommand, *, yielding: int = 0) -> Child:
+    """The load process, not yet started, on the load's core; see Stage.load_child."""
+    return stage.load_child(command.name, command.command, client_environment(stage), yielding=yielding)
 
 
 async def report(command: LoadCommand, child: Child, seconds: float) -> LoadReport:

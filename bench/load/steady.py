@@ -8,7 +8,9 @@ measurement wants: an interpreter could not.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,8 +28,12 @@ CLIENTS = 4
 """Connections of those whose time is noted."""
 RATE = 250.0
 """Their requests a second, all together."""
-TENANTS, CONNECTIONS = 8, 16
-"""Of the others: processes, with a hostname each, and the connections of one."""
+TENANTS, CONNECTIONS = 8, 32
+"""Of the others: processes, with a hostname each, and connections of each. One of h2load's looks at most every 10 ms
+whether a request is due, and then sends what became due meanwhile: with fewer, each asking more often than that, requests would
+come in bursts."""
+YIELDING = 10
+"""By so much nicer are the others than what is noted and than the origin, with whom they share a core."""
 
 
 def noted(stage: Stage, peer: Peer, seconds: float) -> LoadCommand:
@@ -70,6 +76,8 @@ class _Turn:
 
 def run(orders: Orders) -> LoadReport:
     """Asks until the time is over: the answers' seconds, in the order in which they were due."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # its threads too
     context = client_context(orders.root_file, HTTP1)
     visitors = [Http1Visitor(orders, tenant, context) for tenant in orders.tenants]
     begun, every = time.monotonic() + 0.01, len(visitors) / orders.rate
@@ -82,17 +90,26 @@ def run(orders: Orders) -> LoadReport:
         asked = sorted(each for client in clients for each in client.result())
     if not asked:
         raise BenchError("No request was due.")
-    return LoadReport(succeeded=len(asked), failures={}, seconds=tuple(seconds for _, seconds in asked))
+    return LoadReport(
+        succeeded=len(asked),
+        failures={},
+        seconds=tuple(seconds for _, seconds, _ in asked),
+        late=tuple(late for _, _, late in asked),
+    )
 
 
-def _ask(visitor: Http1Visitor, tenant: Tenant, turn: _Turn) -> list[tuple[float, float]]:
-    targets, due = paths(tenant, "/"), turn.due
-    asked: list[tuple[float, float]] = []
+def _ask(visitor: Http1Visitor, tenant: Tenant, turn: _Turn) -> list[tuple[float, float, float]]:
+    """When each was due, seconds until its answer was there, and of those the ones until it was sent for which no earlier
+    answer is to blame."""
+    targets, due, free = paths(tenant, "/"), turn.due, 0.0
+    asked: list[tuple[float, float, float]] = []
     while due < turn.end:
         time.sleep(max(0.0, due - time.monotonic()))  # noqa: TID251 - a process with nothing else to do
         path = targets[len(asked) % len(targets)]
+        late = time.monotonic() - max(due, free)
         answer = visitor.get(path)
-        asked.append((due, time.monotonic() - due))
+        free = time.monotonic()
+        asked.append((due, free - due, late))
         check(answer, tenant, path)
         due += turn.every
     return asked

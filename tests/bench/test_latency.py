@@ -11,7 +11,9 @@ QUICK, SLOW = [0.001] * 98 + [0.002] * 2, [0.001] * 98 + [0.004] * 2
 def found(ours: list[list[float]]) -> Latency:
     both = {"nginx": [1.0, 1.0], OURS: [1.0, 1.0]}
     seconds = {"nginx": [QUICK, QUICK], OURS: ours}
-    return Latency(saturation=20_000.0, share=0.7, rate=14_000.0, sent=both, load=both, seconds=seconds)
+    return Latency(
+        saturation=20_000.0, share=0.7, rate=14_000.0, sent=both, load=both, seconds=seconds, late={OURS: [0.0001, 0.0003]}
+    )
 
 
 def test_the_ratio_of_the_rounds_worst_hundredth_counts():
@@ -35,8 +37,8 @@ def test_without_nginx_nothing_is_judged():
 def test_the_table_tells_both_percentiles_and_what_came():
     heading, nginx, ours = found([QUICK, SLOW]).tables()[0]
     assert heading[0] == f"answers' time at 14,000 requests/s, 70% of what {OURS} can serve on one core"
-    assert nginx == ["nginx", "1.00 ms", "2.00 ms", "2.00–2.00 ms", "1", "100%", "200"]
-    assert ours[1:4] == ["1.00 ms", "3.00 ms", "2.00–4.00 ms"]
+    assert nginx == ["nginx", "1.00 ms", "2.00 ms", "2.00–2.00 ms", "–", "1", "100%", "200"]
+    assert ours[1:5] == ["1.00 ms", "3.00 ms", "2.00–4.00 ms", "0.20 ms"]
 
 
 def test_answers_of_the_first_moments_do_not_count():
