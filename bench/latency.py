@@ -32,8 +32,8 @@ from bench.targets import LATENCY_LOAD, LATENCY_RATIO, OURS, Outcome
 
 _CLOSED = next(scenario for scenario in SCENARIOS if scenario.name == "h1")
 _TIMING = Timing(settle=0.5, window=1.0)
-_SETTLE = 1.0
-"""Seconds of a fixed rate that do not count."""
+_SETTLE = 3.0
+"""Seconds of a fixed rate that do not count: the handshakes, and what became due meanwhile."""
 _KEPT_UP = 0.9
 """A round in which the generators sent less than this share of what they were to send does not count as one."""
 _SHARES = (LATENCY_LOAD, 0.6, 0.5, 0.4)
