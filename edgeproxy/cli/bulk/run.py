@@ -33,7 +33,7 @@ BATCH = 250
 BATCH_BYTES = 512 * 1024
 """Of one request; the edge takes twice as many."""
 
-WINDOW, WINDOW_BYTES = 40_000, 16 * 1024 * 1024
+WINDOW, WINDOW_BYTES = 100_000, 32 * 1024 * 1024
 """Lines, and bytes of them, that are read ahead and sent by name: for 250 names that stand together the edge writes 30 pages of
 each index, for any others 250, twenty times what there is to store."""
 

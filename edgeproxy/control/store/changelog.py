@@ -103,8 +103,8 @@ class ChangeLog(Part):
 
     async def prune_changes(self, reached: int, keep: int) -> None:
         """Drops entries that the map has reached, but for the last `keep` of them."""
-        async with self.database.write() as write:
-            await write.connection.execute(delete(schema.changes).where(schema.changes.c.number <= reached - keep))
+        query = delete(schema.changes).where(schema.changes.c.number <= reached - keep)
+        await self.database.note(lambda connection: connection.execute(query))
 
     async def summary(self, now: float) -> Summary:
         """Counts for status and metrics. Counts rows: some tens of milliseconds for 100,000."""

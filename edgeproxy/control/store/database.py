@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from edgeproxy import disk
 from edgeproxy.control.store import schema
+from edgeproxy.control.store.checkpoints import BACKSTOP, Checkpoints
 from edgeproxy.control.store.quick import Quick
 from edgeproxy.control.store.rows.domains import Domain
 from edgeproxy.control.store.rows.publishing import Database as MapDatabase
@@ -82,6 +83,11 @@ class Noting:
     def changed(self, database: MapDatabase, key: str) -> None:
         """Notes that the map's value under this key may be another one. Goes into the change log with the commit."""
         self._keys[database, key] = None
+
+    @property
+    def count(self) -> int:
+        """How many keys it concerns."""
+        return len(self._keys)
 
     def _rows(self) -> dict[str, Any]:
         """What _LOG writes, once `number` is known."""
@@ -166,14 +172,17 @@ class Database:
         event.listen(self._reading.sync_engine, "begin", _begin)
         self._writing = self._reading.execution_options(edgeproxy_writes=True)
         self._quick = Quick(path, _prepare)
+        self._checkpoints = Checkpoints(path, self._lock)
 
     async def close(self) -> None:
         """Closes all connections. Theirs are the threads that it waits for: one that is still busy with what was cancelled
         would tell its result to a loop that may be closed by then."""
+        await self._checkpoints.stop()
         await asyncio.to_thread(self._quick.close)
         await self._reading.dispose()
         for thread in list(self._threads):
             await asyncio.to_thread(thread.join, CLOSING_SECONDS)
+        await asyncio.to_thread(self._checkpoints.close)
 
     async def _connect(self) -> aiosqlite.Connection:
         """A connection for the pool. Its thread is remembered before it runs: whoever asked may be cancelled meanwhile."""
@@ -203,7 +212,9 @@ class Database:
         with translated(self.path):
             async with self._lock:
                 self._check_there()
-                return await self._quick.run(work, writes=True)
+                found = await self._quick.run(work, writes=True)
+        self._checkpoints.committed()
+        return found
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -243,6 +254,7 @@ class Database:
 
     def _wake(self, write: Noting) -> None:
         """Those who wait for what a transaction noted."""
+        self._checkpoints.committed(write.count)
         if write.number:
             self.changed.set()
         if write.destroys:
@@ -306,6 +318,7 @@ def _prepare(connection: Any, _record: object) -> None:
     cursor.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute(f"PRAGMA wal_autocheckpoint = {BACKSTOP}")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA secure_delete = ON")  # a deleted key is overwritten, and not only no longer found
     cursor.close()
