@@ -94,8 +94,17 @@ def visitor_of(number: int) -> int:
     return number // (4 * len(_PAGE))
 
 
-def browser_fields(tenant: Tenant, visitor: int, kind: str = "document") -> list[tuple[str, str]]:
-    """The 14 fields, Host aside, that this visitor's browser sends with a request of this kind; the names in lower case."""
+def page_of(number: int) -> int:
+    """The page that the `number`th request is for, or belongs to."""
+    return number // len(_PAGE)
+
+
+def browser_fields(tenant: Tenant, visitor: int, kind: str = "document", page: int | None = None) -> list[tuple[str, str]]:
+    """The 14 fields, Host aside, that this visitor's browser sends with a request of this kind; the names in lower case.
+
+    What a page asks for has that page as its referer, and a page the one before it; without `page`, one of the visitor's own.
+    """
+    referer = visitor if page is None else page - (kind == "document")
     platform, brands, system, version = _BROWSERS[visitor % len(_BROWSERS)]
     mobile = platform == "Android"
     suffix = " Mobile" if mobile else ""
@@ -112,7 +121,7 @@ def browser_fields(tenant: Tenant, visitor: int, kind: str = "document") -> list
         ("sec-fetch-mode", mode),
         second,
         ("sec-fetch-dest", kind),
-        ("referer", f"https://{tenant.hostname}/c{visitor % PAGES}/"),
+        ("referer", f"https://{tenant.hostname}/c{referer % PAGES}/"),
         ("accept-encoding", "gzip, deflate, br, zstd"),
         ("accept-language", _LANGUAGES[visitor % len(_LANGUAGES)]),
         ("cookie", f"session={identity}{identity[::-1]}; _ga=GA1.1.{int(identity, 16)}.17{visitor:08}; consent=all"),
@@ -127,7 +136,9 @@ def hash_text(text: str, number: int) -> int:
     return value
 
 
-def request_tail(tenant: Tenant, visitor: int, kind: str, extra: Sequence[tuple[str, str]] = ()) -> str:
+def request_tail(
+    tenant: Tenant, visitor: int, kind: str, page: int | None = None, extra: Sequence[tuple[str, str]] = ()
+) -> str:
     """All of an HTTP/1.1 head that follows the request line, its empty line included."""
-    fields = [("host", tenant.hostname), ("connection", "keep-alive"), *browser_fields(tenant, visitor, kind), *extra]
+    fields = [("host", tenant.hostname), ("connection", "keep-alive"), *browser_fields(tenant, visitor, kind, page), *extra]
     return "".join(f"{name}: {value}\r\n" for name, value in fields) + "\r\n"

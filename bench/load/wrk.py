@@ -10,7 +10,7 @@ from bench.errors import BenchError
 from bench.load.base import LoadCommand, LoadReport, write_once
 from bench.peers.base import Peer
 from bench.stage import Stage
-from bench.traffic import PATHS, Tenant, kind_of, paths, request_tail, visitor_of
+from bench.traffic import PATHS, Tenant, kind_of, page_of, paths, request_tail, visitor_of
 
 CONNECTIONS = 4
 """Per process, as a browser has them: all carry one visitor's requests, then another's."""
@@ -71,8 +71,8 @@ class WrkPlan:
         """The Lua script for one tenant."""
         extra = [("content-type", "application/octet-stream"), ("content-length", str(self.upload))] if self.upload else []
         targets = paths(tenant, self.root, _UPLOADS if self.upload else PATHS)
-        senders = [(visitor_of(number), kind_of(number)) for number in range(len(targets))]
-        tails = {sender: request_tail(tenant, *sender, extra) for sender in senders}
+        senders = [(visitor_of(number), kind_of(number), page_of(number)) for number in range(len(targets))]
+        tails = {sender: request_tail(tenant, *sender, extra=extra) for sender in senders}
         places = {sender: place for place, sender in enumerate(tails, start=1)}
         return _SCRIPT.format(
             paths=", ".join(map(_lua_text, targets)),

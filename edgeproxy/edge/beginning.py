@@ -19,7 +19,7 @@ REST: Final = 32
 """Answers that are not compared after two had too little in common: an origin whose answers always differ pays for few."""
 
 _Status = tuple[int, bool, bytes, Field]
-"""Status, whether it is HTTP/1.1, reason, the status as HTTP/2 has it."""
+"""Status, whether it is HTTP/1.1, the status line that goes on, the status as HTTP/2 has it."""
 _UNKNOWN: ResponseLine = (REFUSE, (b"", b""), None)
 _NEVER = b"\n"
 """No head begins so."""
@@ -28,13 +28,13 @@ _NEVER = b"\n"
 class Beginning:
     """What the answers of one origin have in common. Empty at first; it learns from what it does not know."""
 
-    __slots__ = ("_before", "_rest", "dropped", "fields", "keep", "length", "lines", "reason", "status", "text")
+    __slots__ = ("_before", "_rest", "dropped", "fields", "keep", "length", "lines", "start_line", "status", "text", "whole")
 
     def __init__(self) -> None:
         self.text = _NEVER
         """The raw lines, each with its CRLF. Never all of a head: behind it there is at least one more."""
         self.status = 0
-        self.reason = b""
+        self.start_line = b""
         self.keep = True
         self.length: int | None = None
         """What its Content-Length said; None where it has none."""
@@ -44,6 +44,8 @@ class Beginning:
         """Those of them that are not passed on."""
         self.fields: list[Field] = []
         """Those that are, as HTTP/2 has them, :status first."""
+        self.whole = b""
+        """The start line, and the lines that are passed on, each with its CRLF."""
         self._before = b""
         """A head that begins otherwise: the next such one is compared with it."""
         self._rest = 0
@@ -88,6 +90,7 @@ class Beginning:
         if taken < WORTH:
             return False
         self.text = b"\r\n".join((*lines[:taken], b""))
-        self.status, self.keep, self.reason, _ = status
+        self.status, self.keep, self.start_line, _ = status
+        self.whole = b"\r\n".join((self.start_line, *(line for line in lines[1:taken] if line not in dropped), b""))
         self.length, self.lines, self.dropped, self.fields = length, lines[1:taken], dropped, fields
         return True

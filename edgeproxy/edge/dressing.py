@@ -45,7 +45,7 @@ class Dressing:
         """Changes the head of an origin's answer, which is nobody else's."""
         # Without what is dropped, which a line that is added may be like to the letter.
         fields, raw = head.fields, head.lines.copy()
-        head.raw, head.dropped = raw, []
+        head.raw, head.dropped, head.whole = raw, [], b""
         names = {field[0] for field in fields}
         if self._hsts and now >= self._hsts_from:
             if HSTS in names:  # a browser takes the first (RFC 6797 section 8.1), and there is to be one

@@ -222,4 +222,4 @@ def _changed(head: ResponseHead, without: set[bytes], added: list[Field]) -> Res
     lines = [line for line in head.lines if line.partition(b":")[0].lower() not in without]
     lines += [b"%b: %b" % field for field in added]
     fields = [field for field in head.fields if field[0] not in without] + added
-    return ResponseHead(head.status, head.reason, lines, [], fields, head.length, head.keep, head.withheld)
+    return ResponseHead(head.status, head.start_line, lines, [], fields, head.length, head.keep, head.withheld)

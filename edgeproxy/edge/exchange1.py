@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeproxy.edge.exchange import Exchange, Fields
 from edgeproxy.edge.headers import RequestHead, ResponseHead
-from edgeproxy.edge.http1 import chunk, last_chunk, status_line
+from edgeproxy.edge.http1 import chunk, last_chunk
 from edgeproxy.edge.tunnel import Tunnel
 from edgeproxy.limits import RELAY_BUFFER
 
@@ -30,7 +30,10 @@ class Exchange1(Exchange, eq=False):
         if not self.body_complete or connection.worker.draining:
             front.close = True  # where the next request begins is known only when this one's body was read
         if head.length >= 0 and not front.close:
-            connection.send(b"\r\n".join((status_line(head), *head.lines, b"", body)))
+            if head.whole:
+                connection.send(b"\r\n\r\n".join((head.whole, body)))
+            else:
+                connection.send(b"\r\n".join((head.start_line, *head.lines, b"", body)))
         else:
             self._send_other(front, head, body, done)
         if done:
@@ -38,7 +41,7 @@ class Exchange1(Exchange, eq=False):
 
     def _send_other(self, front: Front1, head: ResponseHead, body: bytes, done: bool) -> None:
         """A response whose length is not known, or behind which the connection ends."""
-        parts = [status_line(head), *head.lines]
+        parts = [head.start_line, *head.lines]
         if head.length < 0 and self.request.version:  # the end of the connection is the body's for HTTP/1.0
             self._chunked = True
             parts.append(b"transfer-encoding: chunked")
@@ -69,7 +72,7 @@ class Exchange1(Exchange, eq=False):
         front.finished()
 
     def send_interim(self, head: ResponseHead) -> None:
-        self.connection.send(b"\r\n".join((status_line(head), *head.lines, b"", b"")))
+        self.connection.send(b"\r\n".join((head.start_line, *head.lines, b"", b"")))
 
     def send_page(self, status: int, fields: Fields, body: bytes) -> None:
         front = self.front

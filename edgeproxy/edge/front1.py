@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeproxy.edge.exchange import BODY_LATE
 from edgeproxy.edge.exchange1 import Exchange1, exchange1
-from edgeproxy.edge.headers import ResponseHead, accept_in
+from edgeproxy.edge.headers import accept_in
 from edgeproxy.edge.http1 import (
     ChunkedDecoder,
     ChunkError,
@@ -304,7 +304,7 @@ class Front1:
     # towards the client
 
     def send_page(self, status: int, fields: Fields, body: bytes, *, head_only: bool) -> None:
-        parts = [status_line(ResponseHead(status, b"", [], [], [], 0, True))]
+        parts = [status_line(status)]
         parts += [name + b": " + value for name, value in fields]
         parts.append(b"date: " + http_date(int(time())))
         if self.close:

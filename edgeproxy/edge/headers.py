@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from edgeproxy.edge.cookies import host_only
+from edgeproxy.edge.sections import Sections
 from edgeproxy.limits import HEADER_MEMO_ENTRIES, HEADER_MEMO_LINE
 from edgeproxy.model import wire_hostname
 
@@ -205,11 +206,13 @@ class RequestLines(_Names):
     """Field lines of requests. `workspace_header` is the configured name (`origin.header`), any case; `exempt_header` that of
     tokens (`rates.exempt_header`), empty where there are none."""
 
-    __slots__ = ("_edge_names", "_exempt_name", "memo")
+    __slots__ = ("_edge_names", "_exempt_name", "memo", "sections")
 
     def __init__(self, workspace_header: str, exempt_header: str = "") -> None:
         super().__init__()
         self.memo: dict[bytes, Meaning | int] = {}
+        self.sections = Sections()
+        """Of HTTP/1.1, whose lines were found to be valid together."""
         self._edge_names = EDGE_NAMES | {likeness(workspace_header.encode("ascii"))}
         self._exempt_name = exempt_header.lower().encode("ascii")
 
@@ -383,7 +386,8 @@ class ResponseHead(msgspec.Struct, gc=False):
     """The head of an origin's response."""
 
     status: int
-    reason: bytes
+    start_line: bytes
+    """The status line for a client of HTTP/1.1, without CRLF."""
     raw: list[bytes]
     """All its field lines, without CRLF."""
     dropped: list[bytes]
@@ -396,6 +400,9 @@ class ResponseHead(msgspec.Struct, gc=False):
     """Whether the origin's connection may serve another request."""
     withheld: bool = False
     """There is no content, though the head announces some or answers HEAD: a careless origin may send it all the same."""
+    whole: bytes = b""
+    """All of it for a client of HTTP/1.1, without the CRLF of the last line; empty where it has to be put together of
+    `start_line` and `lines`. Who changes one of those empties it."""
 
     @property
     def lines(self) -> list[bytes]:

@@ -37,6 +37,7 @@ from edgeproxy.edge.headers import (
     parse_authority,
     parse_line,
 )
+from edgeproxy.edge.sections import Section
 from edgeproxy.limits import Limits
 
 _REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21\x22\x24-\x7e]+) HTTP/1\.([0-9])\Z").match
@@ -84,36 +85,40 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
 
     `head` ends before the CRLF CRLF that was found in the stream. Its size is the caller's to bound.
     """
-    lines = head.split(b"\r\n")
-    if len(lines) > limits.header_count + 1:
-        raise Refusal(431, f"more than {limits.header_count} header fields (limits.header_count)")
-    match = _REQUEST_LINE(lines[0])
-    if match is None or len(lines[0]) > limits.request_line:
-        raise _request_line_fault(lines[0], limits)
+    line, _, section = head.partition(b"\r\n")
+    match = _REQUEST_LINE(line)
+    if match is None or len(line) > limits.request_line:
+        raise _request_line_fault(line, limits)
     method, target, minor = match.groups()
+    if method == b"CONNECT" or method == b"TRACE":
+        raise Refusal(405, f"{method.decode('ascii')} is not offered")
+    plain = minor == b"1" and target[0] == 0x2F  # "/"
+    sections = known_lines.sections
+    known = sections.recent.get(section) or sections.again(section)
+    if known is not None and plain:
+        return RequestHead(method, target, known.host, line + known.kept, known.authority)
+    lines = section.split(b"\r\n") if section else []
+    if len(lines) > limits.header_count:
+        raise Refusal(431, f"more than {limits.header_count} header fields (limits.header_count)")
     version = 0 if minor == b"0" else 1
     authority, dropped, said = _sort_fields(lines, known_lines)
     host = parse_authority(authority)
     if host is None:
         raise Refusal(400, "malformed Host")
     # Persistent connections of HTTP/1.0 are not offered: nothing but monitoring still speaks it.
-    request = RequestHead(method, target, host, head, authority, 0, False, False, (), version == 0, version)
+    request = RequestHead(method, target, host, b"", authority, 0, False, False, (), version == 0, version)
     if said and (names := _apply(said, request, lines) - _NOT_NOMINATED):
         dropped += _nominated(names, lines, dropped)
-    rewritten = minor != b"1"  # RFC 9112 section 2.3: what goes on has the edge's own version
-    if target[0] != 0x2F:  # "/"
-        request.target, rewritten = _other_target(method, target, authority), True
-    if method == b"CONNECT" or method == b"TRACE":
-        raise Refusal(405, f"{method.decode('ascii')} is not offered")
-    if rewritten:
-        lines[0] = method + b" " + request.target + b" HTTP/1.1"
-    elif not dropped:
-        request.head += b"\r\n"
-        return request
-    for line in dropped:
-        lines.remove(line)
-    lines.append(b"")
-    request.head = b"\r\n".join(lines)
+    if not plain:  # RFC 9112 section 2.3: what goes on has the edge's own version
+        if target[0] != 0x2F:
+            request.target = _other_target(method, target, authority)
+        line = method + b" " + request.target + b" HTTP/1.1"
+    for each in dropped:
+        lines.remove(each)
+    kept = b"\r\n".join((b"", *lines, b""))
+    if not said:
+        sections.add(section, Section(authority, host, kept))
+    request.head = line + kept
     return request
 
 
@@ -128,12 +133,12 @@ def _request_line_fault(line: bytes, limits: Limits) -> Refusal:
 
 def _sort_fields(lines: list[bytes], known_lines: RequestLines) -> tuple[bytes, list[bytes], list[Meaning]]:
     """The value of Host, the lines that are not passed on, and the meanings of those among them that say something of the
-    message or of the connection. The first of `lines` is the request line. Raises Refusal."""
+    message or of the connection. Raises Refusal."""
     authority: bytes | None = None
     dropped: list[bytes] = []
     said: list[Meaning] = []
     known, classify = known_lines.memo.get, known_lines.classify
-    for line in lines[1:]:
+    for line in lines:
         meaning = known(line)
         if meaning is None:
             meaning = classify(line)
@@ -233,7 +238,7 @@ def _upgraded(request: RequestHead) -> bool:
 
 def _nominated(names: frozenset[bytes], lines: list[bytes], dropped: list[bytes]) -> list[bytes]:
     """The lines that are dropped because Connection names them (RFC 9110 section 7.6.1), but for those in `dropped`."""
-    return [line for line in lines[1:] if line.partition(b":")[0].lower() in names and line not in dropped]
+    return [line for line in lines if line.partition(b":")[0].lower() in names and line not in dropped]
 
 
 def _other_target(method: bytes, target: bytes, host_value: bytes) -> bytes:
@@ -242,8 +247,6 @@ def _other_target(method: bytes, target: bytes, host_value: bytes) -> bytes:
         if method != b"OPTIONS":
             raise Refusal(400, "`*` as target of another method than OPTIONS")
         return target
-    if method == b"CONNECT":
-        raise Refusal(405, "CONNECT is not offered")
     match = _ABSOLUTE(target)
     if match is None:
         raise Refusal(400, "malformed request target")
@@ -296,15 +299,16 @@ def parse_response(
     options = NO_OPTIONS
     status_said = None
     if head.startswith(beginning.text):
-        new = head[len(beginning.text) :].split(b"\r\n")
+        rest = head[len(beginning.text) :]
+        new = rest.split(b"\r\n")
         lines = beginning.lines + new
         dropped, fields = beginning.dropped.copy(), beginning.fields.copy()
-        status, keep, reason = beginning.status, beginning.keep, beginning.reason
+        status, keep, start_line = beginning.status, beginning.keep, beginning.start_line
         if beginning.length is not None:
             length = beginning.length
     else:
         lines = new = head.split(b"\r\n")
-        status_said = status, keep, reason, status_field = _parse_status_line(lines[0])
+        status_said = status, keep, start_line, status_field = _parse_status_line(lines[0])
         del lines[0]
         dropped, fields = [], [status_field]
     if len(lines) > limits.header_count:
@@ -355,16 +359,18 @@ def parse_response(
     if unsaid:
         dropped += [line for line in lines if line.partition(b":")[0].lower() in unsaid]
         fields = [field for field in fields if field[0] not in unsaid]
-    return ResponseHead(status, reason, lines, dropped, fields, length, keep, withheld)
+    whole = beginning.whole + rest if status_said is None and len(dropped) == len(beginning.dropped) else b""
+    return ResponseHead(status, start_line, lines, dropped, fields, length, keep, withheld, whole)
 
 
 @functools.lru_cache(maxsize=128)
 def _parse_status_line(line: bytes) -> tuple[int, bool, bytes, Field]:
-    """Status, whether it is HTTP/1.1, reason, and the status as HTTP/2 has it; raises ResponseError."""
+    """Status, whether it is HTTP/1.1, the status line that goes on, and the status as HTTP/2 has it; raises ResponseError."""
     match = _STATUS_LINE(line)
     if match is None:
         raise ResponseError("malformed status line")
-    return int(match[2]), match[1] == b"1", match[3] or b"", (b":status", match[2])
+    status = int(match[2])
+    return status, match[1] == b"1", status_line(status, match[3] or b""), (b":status", match[2])
 
 
 class ChunkError(Exception):
@@ -454,17 +460,9 @@ class ChunkedDecoder:
         self._buffer = tail
 
 
-_status_lines: dict[tuple[int, bytes], bytes] = {}
-
-
-def status_line(head: ResponseHead) -> bytes:
+def status_line(status: int, reason: bytes = b"") -> bytes:
     """The status line for an HTTP/1.1 client, without CRLF. A missing reason is filled in where the status is a common one."""
-    line = _status_lines.get((head.status, head.reason))
-    if line is None:
-        line = b"HTTP/1.1 %d %b" % (head.status, head.reason or _REASONS.get(head.status, b""))
-        if len(_status_lines) < 256:
-            _status_lines[head.status, head.reason] = line
-    return line
+    return b"HTTP/1.1 %d %b" % (status, reason or _REASONS.get(status, b""))
 
 
 def chunk(data: bytes | memoryview) -> bytes:

@@ -7,7 +7,7 @@ import math
 from time import time
 from typing import TYPE_CHECKING, cast
 
-from edgeproxy.edge.headers import RequestHead, ResponseHead, accept_in
+from edgeproxy.edge.headers import RequestHead, accept_in
 from edgeproxy.edge.http1 import Refusal, incomplete_head_fault, parse_request, status_line
 from edgeproxy.edge.redirect import redirect
 from edgeproxy.edge.respond import API_IN_CLEAR, api_answer, http_date, moved
@@ -192,7 +192,7 @@ class PlainConnection(asyncio.Protocol):
         self._end()
 
     def _send(self, status: int, fields: list[tuple[bytes, bytes]], body: bytes, *, close: bool) -> None:
-        parts = [status_line(ResponseHead(status, b"", [], [], [], 0, True))]
+        parts = [status_line(status)]
         parts += [name + b": " + value for name, value in fields]
         parts.append(b"date: " + http_date(int(time())))
         if close:

@@ -411,6 +411,7 @@ class Worker:
                 second = now
                 self.reception.beat(now)
                 self.rates.sweep(now)
+                self.request_lines.sections.sweep(now)
                 self._check_map()
                 self.collector.beat(now, len(self.connections), len(self.routes), len(self.certificates))
 

@@ -1,6 +1,6 @@
 """What the visitors send."""
 
-from bench.traffic import KINDS, PATHS, browser_fields, kind_of, paths, request_tail, tenants, visitor_of
+from bench.traffic import KINDS, PATHS, browser_fields, kind_of, page_of, paths, request_tail, tenants, visitor_of
 
 
 def test_workspace_ids_are_of_one_length_and_names_distinct():
@@ -30,7 +30,7 @@ def test_the_same_visitor_sends_the_same_in_every_run():
 
 
 def test_a_head_names_its_host_and_ends_with_an_empty_line():
-    tail = request_tail(tenants(1)[0], 0, "document", [("content-length", "3")])
+    tail = request_tail(tenants(1)[0], 0, "document", extra=[("content-length", "3")])
     assert tail.startswith("host: cust00.bench.test\r\n")
     assert tail.endswith("content-length: 3\r\n\r\n")
 
@@ -40,3 +40,15 @@ def test_a_visitor_asks_for_whole_pages_before_the_next_one_comes():
     assert visitors == sorted(visitors)
     assert len(set(visitors)) == 24
     assert {kind_of(number) for number in range(PATHS) if visitor_of(number) == 3} == set(KINDS)
+
+
+def test_each_page_is_the_referer_of_what_it_asks_for():
+    def referer(number):
+        fields = dict(browser_fields(tenants(1)[0], visitor_of(number), kind_of(number), page_of(number)))
+        return fields["referer"]
+
+    first = [referer(number) for number in range(14)]
+    assert kind_of(0) == "document"
+    assert len(set(first[1:])) == 1
+    assert referer(14) == first[1], "the next page was asked for from this one"
+    assert referer(15) != first[1]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgeproxy.edge.beginning import Beginning
 from edgeproxy.edge.headers import LENGTH_UNTIL_CLOSE, ResponseHead, ResponseLines, trailer_lines
-from edgeproxy.edge.http1 import chunk, last_chunk, status_line
+from edgeproxy.edge.http1 import chunk, last_chunk
 from tests.fuzz.amount import cases
 from tests.fuzz.http1_opinions import (
     REFUSED,
@@ -41,7 +41,7 @@ methods = st.sampled_from([b"GET", b"GET", b"GET", b"HEAD", b"POST"])
 def sent(message: Message) -> bytes:
     """What a client of HTTP/1.1 gets of an answer that came whole."""
     head: ResponseHead = message.head
-    parts = [status_line(head), *head.lines]
+    parts = [head.whole] if head.whole else [head.start_line, *head.lines]
     if head.length >= 0:
         return b"\r\n".join((*parts, b"", message.body))
     lines = trailer_lines([name + b": " + value for name, value in message.trailers])
