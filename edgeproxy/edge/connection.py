@@ -57,6 +57,9 @@ class Front(Protocol):
     def received(self, data: bytes) -> None:
         """Plaintext came."""
 
+    def received_view(self, data: memoryview) -> None:
+        """More plaintext, which lies here until the call returns."""
+
     def client_closed(self) -> None:
         """The client ended its side of TLS; it may still read."""
 
@@ -298,7 +301,10 @@ class Connection(asyncio.BufferedProtocol):
         if front is None:
             return
         if plain:
-            front.received(plain)
+            if type(plain) is bytes:
+                front.received(plain)
+            else:
+                front.received_view(plain)  # type: ignore[arg-type]  # it is one, or bytes
         if tls.peer_closed and not self.closing:
             front.client_closed()
 

@@ -267,8 +267,8 @@ class Exchange(msgspec.Struct, eq=False):
         if self._pool is not None and self.request_whole:
             self._pool.uploads.came(self)
 
-    def body(self, data: bytes) -> None:
-        """A part of the request's body, or of a tunnel. Only between release_body and hold_body."""
+    def body(self, data: bytes | memoryview) -> None:
+        """Some of the request's body, or of a tunnel. Only between release_body and hold_body. A view is good for this call."""
         origin = self.origin
         self.bytes_in += len(data)
         if self.bytes_in > self.body_most:

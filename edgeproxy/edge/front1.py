@@ -106,6 +106,21 @@ class Front1:
         else:
             self._body(exchange, data)
 
+    def received_view(self, data: memoryview) -> None:
+        """The same, which lies here until the call returns: a body passes without being copied."""
+        exchange = self.exchange
+        size = len(data)
+        if exchange is None or exchange.body_complete or self._held or self._decoder is not None or size > self._left:
+            self.received(bytes(data))
+            return
+        connection = self.connection
+        connection.brought(size)
+        self._left -= size
+        exchange.body(data)
+        if not self._left:
+            connection.expect_nothing()
+            exchange.body_end([])
+
     def client_closed(self) -> None:
         """The client will send no more; it may still read. What came whole before is answered in its order (RFC 9112 sections
         9.3.2 and 9.6), and the rest is dropped. To be called again when there may be less left."""

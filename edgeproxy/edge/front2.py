@@ -120,6 +120,10 @@ class Front2:
         if http2.requests >= connection.worker.limits.requests_per_connection:
             self.drain()
 
+    def received_view(self, data: memoryview) -> None:
+        """The same, which lies here until the call returns."""
+        self.received(bytes(data))
+
     def client_closed(self) -> None:
         """The client will send no more; it may still read what needs no more windows than it has given. Requests that came
         whole are answered, also where their origin has yet to take the rest of a body."""

@@ -8,8 +8,17 @@ from __future__ import annotations
 
 import ssl
 
+from edgeproxy.limits import RELAY_BUFFER
+
 STEP = 16384
 """A MemoryBIO never gives memory back: what passes through it at once stays with the connection. One record at a time."""
+
+RECORD_HEADER = 5
+RECORD_MOST = STEP + 256
+"""Bytes that a record may have behind its header (RFC 8446 section 5.2; TLS 1.2 is as large without compression)."""
+
+_plaintext = memoryview(bytearray(RELAY_BUFFER + 2 * STEP))
+"""Where the content of more than one record lands, of whichever connection: used up before the next read."""
 
 MAX_OUTPUT_WITHOUT_INPUT = 64 * 1024
 """Every read can make output (KeyUpdate, alerts): 20,000 KeyUpdates left 540 KB in the outgoing BIO. Above this many bytes
@@ -22,7 +31,7 @@ class TlsLayer:
     Raises ssl.SSLError from `feed` where the peer broke the protocol; send `pending()` (the alert) and close then.
     """
 
-    __slots__ = ("_incoming", "_object", "_outgoing", "_unasked", "established", "peer_closed")
+    __slots__ = ("_header", "_incoming", "_missing", "_object", "_outgoing", "_unasked", "established", "peer_closed")
 
     def __init__(self, context: ssl.SSLContext, *, server_side: bool = True, server_hostname: str | None = None) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -34,6 +43,10 @@ class TlsLayer:
         self.peer_closed = False
         """The peer sent close_notify: it says no more, but may still read (RFC 8446 section 6.1)."""
         self._unasked = 0
+        self._missing = 0
+        """Bytes of the record whose beginning lies there already."""
+        self._header = b""
+        """What came of the header of the next one, where that has not come whole."""
 
     @property
     def alpn(self) -> str | None:
@@ -56,36 +69,22 @@ class TlsLayer:
         """Whether the handshake resumed a session."""
         return bool(self._object.session_reused)
 
-    def feed(self, ciphertext: memoryview) -> bytes:
-        """Plaintext that became readable, possibly none. `pending()` must be sent whenever it is not empty."""
-        size = len(ciphertext)
-        if size <= STEP:
-            self._incoming.write(ciphertext)
-            return self._read()
-        plain = []
-        for start in range(0, size, STEP):
-            self._incoming.write(ciphertext[start : start + STEP])
-            plain.append(self._read())
-        return b"".join(plain)
-
-    def _read(self) -> bytes:
-        incoming = self._incoming
+    def feed(self, ciphertext: memoryview) -> bytes | memoryview:
+        """Plaintext that became readable, possibly none; a view is good until the next call for any connection. `pending()`
+        must be sent whenever it is not empty. `ciphertext`: at most RELAY_BUFFER bytes."""
         if not self.established:
-            try:
-                self._object.do_handshake()
-            except ssl.SSLWantReadError:
-                return b""
-            self.established = True
-            if not incoming.pending:  # asking for plaintext in vain would cost an exception
-                return b""
+            return self._shake_hands(ciphertext)
+        if len(ciphertext) > STEP or self._missing or self._header:
+            return self._read_records(ciphertext)
+        incoming = self._incoming
+        incoming.write(ciphertext)
         if self.peer_closed:
             incoming.read()
             return b""
         read = self._object.read
         pieces: list[bytes] = []
         try:
-            # One record a call: on until nothing is left, or plaintext stays behind. Asking once more in vain would cost an
-            # exception, 1 µs a request.
+            # One record a call: on until nothing is left. Asking once more in vain would cost an exception, 1 µs a request.
             while True:
                 plain: bytes = read(STEP)
                 if not plain:
@@ -97,11 +96,75 @@ class TlsLayer:
                     pieces.append(plain)
                     break
                 pieces.append(plain)
-        except ssl.SSLWantReadError:
-            pass  # part of a record, or one without content
+        except ssl.SSLWantReadError:  # part of a record, or one without content
+            self._note_part(ciphertext)
         except ssl.SSLZeroReturnError:  # close_notify, where ours was sent already
             self.peer_closed = True
         return b"".join(pieces)
+
+    def _shake_hands(self, ciphertext: memoryview) -> bytes | memoryview:
+        incoming = self._incoming
+        for start in range(0, len(ciphertext) or 1, STEP):  # who speaks first has nothing to feed
+            incoming.write(ciphertext[start : start + STEP])
+            try:
+                self._object.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            self.established = True
+            behind = incoming.read() + ciphertext[start + STEP :]
+            return self.feed(memoryview(behind)) if behind else b""
+        return b""
+
+    def _note_part(self, ciphertext: memoryview) -> None:
+        """Notes how much is missing of the record that these bytes end within, if they do. They began with a record."""
+        at, size = 0, len(ciphertext)
+        while size - at >= RECORD_HEADER:
+            at += RECORD_HEADER + (ciphertext[at + 3] << 8 | ciphertext[at + 4])
+            if at > size:
+                self._missing = at - size
+                return
+        self._header = bytes(ciphertext[at:])
+
+    def _read_records(self, ciphertext: memoryview) -> memoryview:
+        """As `feed`, for more than OpenSSL is to hold at once, and for what begins within a record.
+
+        It is given one whole record after the other, so that no call is made in vain: a body came by as many exceptions as it
+        had records.
+        """
+        if len(ciphertext) > RELAY_BUFFER + STEP:
+            raise ValueError("more than is read at once")
+        write, read = self._incoming.write, self._object.read
+        at, size, came = 0, len(ciphertext), 0
+        while at < size and not self.peer_closed:
+            if self._missing:
+                end = at + self._missing
+            else:
+                header = self._header + ciphertext[at : at + RECORD_HEADER - len(self._header)]
+                if len(header) < RECORD_HEADER:
+                    write(ciphertext[at:])
+                    self._header = header
+                    break
+                end = at + RECORD_HEADER - len(self._header) + (header[3] << 8 | header[4])
+                self._header = b""
+            if end > size:
+                write(ciphertext[at:])
+                self._missing = end - size
+                if self._missing <= RECORD_MOST:
+                    break
+                end = size  # more than a record has: OpenSSL says so
+            else:
+                write(ciphertext[at:end])
+                self._missing = 0
+            at = end
+            try:
+                got: int = read(STEP, _plaintext[came:])
+            except ssl.SSLWantReadError:  # a record without content
+                continue
+            except ssl.SSLZeroReturnError:
+                got = 0
+            self.peer_closed = not got
+            came += got
+        return _plaintext[:came]
 
     def put(self, ciphertext: memoryview) -> None:
         """At most STEP bytes for `read_into`: the other way to read, once the handshake is over."""

@@ -37,6 +37,10 @@ class Tunnel:
         self.connection.expect(self.connection.worker.timeouts.tunnel_idle)
         self.exchange.body(data)
 
+    def received_view(self, data: memoryview) -> None:
+        """The same, which lies here until the call returns."""
+        self.received(bytes(data))
+
     def client_closed(self) -> None:
         """The client will send no more. A WebSocket is over then."""
         self.connection.close()

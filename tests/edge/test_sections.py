@@ -10,8 +10,9 @@ from edgeproxy.edge.headers import RequestHead, RequestLines
 from edgeproxy.edge.http1 import Refusal, parse_request
 from edgeproxy.edge.sections import SECTION_MOST, SECTIONS_BYTES, SECTIONS_SECONDS, Section, Sections
 from edgeproxy.limits import Limits
+from edgeproxy.units import Size
 
-LIMITS = Limits(request_line=64, header_count=6)
+LIMITS = Limits(request_line=Size(64), header_count=6)
 BROWSER = (b"Host: a.test:8443", b"Connection: keep-alive", b"X-A:b", b"Cookie: a=b")
 
 LINES = st.sampled_from(

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeproxy.edge.tls import STEP, TlsLayer
+from edgeproxy.limits import RELAY_BUFFER
 from tests.edge.harness import self_signed
 
 
-@pytest.fixture
-def layers(tmp_path: Path) -> tuple[TlsLayer, TlsLayer]:
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     chain, key = self_signed("a.test")
-    pem = tmp_path / "a.pem"
+    pem = tmp_path_factory.mktemp("tls") / "a.pem"
     pem.write_bytes(chain + key)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(pem)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
-    return TlsLayer(server), TlsLayer(client, server_side=False)
+    return server, client
+
+
+@pytest.fixture
+def layers(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> tuple[TlsLayer, TlsLayer]:
+    return TlsLayer(contexts[0]), TlsLayer(contexts[1], server_side=False)
 
 
 def shake(server: TlsLayer, client: TlsLayer, step: int = 100_000) -> None:
@@ -45,8 +52,49 @@ def test_a_handshake_in_any_pieces(layers: tuple[TlsLayer, TlsLayer], step: int)
 def test_plaintext_arrives_whole_however_many_records_it_takes(layers: tuple[TlsLayer, TlsLayer], size: int):
     server, client = layers
     shake(server, client)
-    data = bytes(range(256)) * (size // 256 + 1)
-    assert server.feed(memoryview(b"".join(client.seal_all(data[:size])))) == data[:size]
+    data = (bytes(range(256)) * (size // 256 + 1))[:size]
+    sealed = memoryview(b"".join(client.seal_all(data)))
+    pieces = [bytes(server.feed(sealed[at : at + RELAY_BUFFER])) for at in range(0, len(sealed), RELAY_BUFFER)]
+    assert b"".join(pieces) == data
+
+
+@given(
+    sizes=st.lists(st.sampled_from((1, 2, 100, 5_000, STEP)), min_size=1, max_size=8),
+    cuts=st.lists(st.one_of(st.integers(1, 40), st.integers(1, RELAY_BUFFER)), max_size=12),
+    last=st.booleans(),
+)
+def test_records_cut_anywhere_say_the_same(
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext], sizes: list[int], cuts: list[int], last: bool
+):
+    server, client = TlsLayer(contexts[0]), TlsLayer(contexts[1], server_side=False)
+    shake(server, client)
+    data = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
+    sealed = memoryview(b"".join(client.seal(each) for each in data) + (client.close() if last else b""))
+    came, at = b"", 0
+    for cut in (*cuts, *[RELAY_BUFFER] * (len(sealed) // RELAY_BUFFER + 1)):
+        if at < len(sealed):
+            came += server.feed(sealed[at : at + cut])
+            at += cut
+    assert came == b"".join(data)
+    assert server.peer_closed == last
+    if not last:
+        assert server.feed(memoryview(client.seal(b"and on"))) == b"and on"
+
+
+@pytest.mark.parametrize("before", [b"", b"x", b"\x17\x03\x03"])
+def test_a_record_that_is_too_long_is_no_reason_to_wait_for_it(layers: tuple[TlsLayer, TlsLayer], before: bytes):
+    server, client = layers
+    shake(server, client)
+    if before:  # the rest of a record's header comes with what is too long
+        part = client.seal(before)
+        assert server.feed(memoryview(part[:3])) == b""
+        assert server.feed(memoryview(part[3:])) == before
+        assert server.feed(memoryview(b"\x17\x03\x03")) == b""
+        claimed = b"\xff\xff" + bytes(STEP)
+    else:
+        claimed = b"\x17\x03\x03\xff\xff" + bytes(STEP)
+    with pytest.raises(ssl.SSLError):
+        server.feed(memoryview(claimed))
 
 
 def test_many_small_records_in_one_read_leave_nothing_behind(layers: tuple[TlsLayer, TlsLayer]):

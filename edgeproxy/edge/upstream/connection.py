@@ -266,16 +266,21 @@ class OriginConnection(asyncio.BufferedProtocol):
         if self._tells_when_sent:
             self._tells_when_sent = False
             self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self._write(head)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        """Straight into the kernel where that has room, with the transport's queue for what it does not take."""
         if self._descriptor < 0 or (self._queues and self.transport.get_write_buffer_size()):
-            self.transport.write(head)
+            self._queues = True
+            self.transport.write(bytes(data))
             return
         try:
-            sent = os.write(self._descriptor, head)
+            sent = os.write(self._descriptor, data)
         except OSError:  # there is no room in the kernel, or the connection is broken: the transport knows what to do
             sent = 0
-        self._queues = sent < len(head)
+        self._queues = sent < len(data)
         if self._queues:
-            self.transport.write(head[sent:])
+            self.transport.write(bytes(data[sent:]))
 
     def _room(self, room: int) -> None:
         """The next read brings at most so much; 0: there is none."""
@@ -285,11 +290,10 @@ class OriginConnection(asyncio.BufferedProtocol):
         else:
             self.pause()
 
-    def send(self, data: bytes) -> None:
-        """More of the request: body, chunks, or a tunnel's bytes."""
+    def send(self, data: bytes | memoryview) -> None:
+        """More of the request: body, chunks, or a tunnel's bytes. A view is good for this call."""
         self.since = self.worker.now
-        self._queues = True
-        self.transport.write(data)
+        self._write(data)
 
     def tell_when_sent(self) -> None:
         """For the rest of this request: `hold_body` at once where anything is not out yet, `release_body` when all is."""

@@ -128,9 +128,9 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         self._reader.resume_writing()
 
     def _shake_hands(self, ciphertext: memoryview) -> None:
-        tls, plain, output = self._tls, b"", b""
+        tls, plain, output = self._tls, False, b""
         try:
-            plain = tls.feed(ciphertext)
+            plain = bool(tls.feed(ciphertext))
             output = tls.pending()
         except ssl.SSLError as error:
             self._below.write(tls.last_words())
