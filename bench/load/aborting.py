@@ -48,7 +48,7 @@ def run(orders: Orders) -> LoadReport:
                 client.sendall(f"GET /1m/{visits} HTTP/1.1\r\n{request_tail(tenant, 0, 'empty')}".encode())
                 client.recv(1)
             elif turn == 3:
-                tail = request_tail(tenant, 0, "empty", [("content-length", "100000")])
+                tail = request_tail(tenant, 0, "empty", extra=[("content-length", "100000")])
                 client.sendall(f"POST /upload/{visits} HTTP/1.1\r\n{tail}".encode() + bytes(1000))
             plain = client
         plain.close()

@@ -72,6 +72,7 @@ class OriginConnection(asyncio.BufferedProtocol):
     """A pooled connection. The pool makes it, `lend` begins a request, and it goes back by itself when the answer ends."""
 
     __slots__ = (
+        "_broke",
         "_buffer",
         "_decoder",
         "_descriptor",
@@ -102,6 +103,8 @@ class OriginConnection(asyncio.BufferedProtocol):
         self.borrower: Borrower | None = None
         self._state = _IDLE
         self._early = b""
+        self._broke: OSError | None = None
+        """Why it could not be written to."""
         self._ended = False
         """The origin has said that it says no more: by FIN, over TLS by close_notify."""
         self._interim = 0
@@ -183,6 +186,7 @@ class OriginConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         state = self._state
+        exc = self._broke or exc
         self._descriptor = -1  # the transport closes it when this returns
         if exc is not None and _IDLE < state < _TUNNEL and self._read_remains(exc):
             return
@@ -276,7 +280,10 @@ class OriginConnection(asyncio.BufferedProtocol):
             return
         try:
             sent = os.write(self._descriptor, data)
-        except OSError:  # there is no room in the kernel, or the connection is broken: the transport knows what to do
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:  # the kernel says once what broke: the transport will learn of a broken pipe at most
+            self._broke = error
             sent = 0
         self._queues = sent < len(data)
         if self._queues:
