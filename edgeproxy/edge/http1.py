@@ -96,7 +96,8 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
     sections = known_lines.sections
     known = sections.recent.get(section) or sections.again(section)
     if known is not None and plain:
-        return RequestHead(method, target, known.host, line + known.kept, known.authority)
+        head = line + known.kept
+        return RequestHead(method, target, known.host, head, known.authority, 0, False, False, (), known.close)
     lines = section.split(b"\r\n") if section else []
     if len(lines) > limits.header_count:
         raise Refusal(431, f"more than {limits.header_count} header fields (limits.header_count)")
@@ -107,7 +108,8 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
         raise Refusal(400, "malformed Host")
     # Persistent connections of HTTP/1.0 are not offered: nothing but monitoring still speaks it.
     request = RequestHead(method, target, host, b"", authority, 0, False, False, (), version == 0, version)
-    if said and (names := _apply(said, request, lines) - _NOT_NOMINATED):
+    options = _apply(said, request, lines) if said else NO_OPTIONS
+    if names := options - _NOT_NOMINATED:
         dropped += _nominated(names, lines, dropped)
     if not plain:  # RFC 9112 section 2.3: what goes on has the edge's own version
         if target[0] != 0x2F:
@@ -116,8 +118,8 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
     for each in dropped:
         lines.remove(each)
     kept = b"\r\n".join((b"", *lines, b""))
-    if not said:
-        sections.add(section, Section(authority, host, kept))
+    if all(kind == CONNECTION for kind, _, _ in said):  # all else has to do with the method, or is of this request alone
+        sections.add(section, Section(authority, host, kept, b"close" in options))
     request.head = line + kept
     return request
 

@@ -20,7 +20,7 @@ SECTIONS_SECONDS = 10.0
 
 
 class Section(msgspec.Struct, frozen=True, gc=False):
-    """What the field lines of a request say that has no body and asks nothing of the connection."""
+    """What the field lines of a request say that has no body, is for no proxy's eyes and asks for no other protocol."""
 
     authority: bytes
     """The value of Host, as sent."""
@@ -28,6 +28,8 @@ class Section(msgspec.Struct, frozen=True, gc=False):
     """See RequestHead."""
     kept: bytes
     """The lines for the origin, CRLF before each and behind the last."""
+    close: bool = False
+    """The client wants the connection closed afterwards."""
 
 
 class Sections:

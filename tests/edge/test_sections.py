@@ -88,8 +88,20 @@ def test_a_section_that_came_before_is_known_whole():
     assert (second.host, second.authority) == (first.host, first.authority) == ("a.test", b"a.test:8443")
 
 
-@pytest.mark.parametrize("more", [b"Content-Length: 3", b"Connection: close", b"X-Forwarded-For: 192.0.2.1", b"CDN-Loop: a"])
-def test_one_that_says_something_of_the_message_or_the_connection_is_not(more):
+def test_so_is_one_after_which_the_connection_ends():
+    lines = RequestLines("workspace-id")
+    for number in range(2):
+        head = b"GET /%d HTTP/1.1\r\nHost: a.test\r\nConnection: X-A, close\r\nX-A: b\r\nX-B: c" % number
+        request = parse_request(head, lines, LIMITS)
+        assert request.close
+        assert request.head == b"GET /%d HTTP/1.1\r\nHost: a.test\r\nX-B: c\r\n" % number
+    assert [known.close for known in lines.sections.recent.values()] == [True]
+
+
+@pytest.mark.parametrize(
+    "more", [b"Content-Length: 3", b"Upgrade: websocket", b"X-Forwarded-For: 192.0.2.1", b"CDN-Loop: a", b"Max-Forwards: 1"]
+)
+def test_one_that_says_something_of_its_message_alone_is_not(more):
     lines = RequestLines("workspace-id")
     parse_request(b"\r\n".join((b"GET / HTTP/1.1", b"Host: a.test", more)), lines, LIMITS)
     assert not lines.sections.recent

@@ -69,6 +69,7 @@ class Checkpoints:
         self._thread.shutdown()
         if self._connection is not None:
             self._connection.close()
+        if self._file >= 0:
             os.close(self._file)
 
     def _plan(self) -> None:
@@ -105,8 +106,9 @@ class Checkpoints:
     def _copy(self) -> int:
         """How many pages the log has, those included that were copied before. What a reader still needs of the file stays."""
         if self._connection is None:
+            if self._file < 0:
+                self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         _, pages, _ = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         # SQLite does this only where nothing was added meanwhile: in the end writers would wait for all that was copied.
         os.fdatasync(self._file)
