@@ -67,6 +67,9 @@ SWEEP_SLICE = 0.002
 """Seconds for which they are looked at, and those that are past their deadline are ended, in one go. Ten thousand that came
 together go together, a second's work; others' requests are answered in between."""
 
+SWEEP_ENDED = 32
+"""Of those, so many at most: what each has is freed in the same turn of the loop, which takes longer (0.15 ms)."""
+
 FREED_ROUTES = 500
 """Forgotten routes that are freed in one sweep."""
 
@@ -421,13 +424,15 @@ class Worker:
         waiting = self._round = self._round or [*reversed(self.connections)]
         turn = waiting[-SWEEP_MOST:]
         del waiting[-SWEEP_MOST:]
+        ended = 0
         for number, connection in enumerate(reversed(turn), 1):
             late = connection.deadline < now or connection.write_deadline < now
-            if (late or not number % SWEEP_BLOCK) and time.perf_counter() - begun > SWEEP_SLICE:
+            if (late or not number % SWEEP_BLOCK) and (ended >= SWEEP_ENDED or time.perf_counter() - begun > SWEEP_SLICE):
                 await asyncio.sleep(0)
-                begun = time.perf_counter()
+                begun, ended = time.perf_counter(), 0
             if late and connection in self.connections:  # else it has ended meanwhile
                 connection.expired()
+                ended += 1
 
     async def _sweep_pools(self, now: float) -> None:
         begun = time.perf_counter()
