@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import math
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from edgeproxy.config.issuance import Budget
 from edgeproxy.control.issuance import upkeep
 from edgeproxy.control.issuance.acme.problems import CaRefused
 from edgeproxy.control.issuance.internal import InternalIssuer
-from edgeproxy.control.issuance.renewal import DAY, urgency
+from edgeproxy.control.issuance.renewal import DAY, renew_at, urgency
 from edgeproxy.control.issuance.service import Issuance
 from edgeproxy.control.issuance.upkeep import Upkeep
 from edgeproxy.control.store import Order
@@ -19,6 +20,7 @@ from edgeproxy.errors import StateError
 from edgeproxy.model import DomainState
 from tests.control.issuance.conftest import gated, until
 from tests.control.issuance.fakeca import DIRECTORY, HOST, Refuse
+from tests.control.store.making import certificate
 
 NAME = "a.example"
 
@@ -318,3 +320,35 @@ async def test_a_store_that_fails_does_not_end_the_upkeep(world, service, monkey
     with contextlib.suppress(asyncio.CancelledError):
         await task
     assert isinstance(one, Issuance)
+
+
+async def test_certificates_of_one_burst_are_renewed_hour_by_hour_and_not_in_one(world):
+    """By a clock that is only set forward: what the store finds due, and what the upkeep does of it."""
+    made = world.clock()
+    for number in range(60):
+        life, name = 90 * DAY, f"shop{number}.example"
+        at = renew_at(made, made + life, name)
+        await world.store.add_certificate(certificate(name, name, until=made + life, renew=at), made)
+    renewed: list[int] = []
+
+    class Noting:
+        async def renew(self, name, urgency=0.0):
+            renewed[-1] += 1
+            stored = await world.store.current_certificate(name)
+            await world.store.set_renewal(stored.id, math.inf)
+            return stored
+
+        async def failure(self, name):
+            return None
+
+    desk: Any = Noting()
+    issuer: Any = None
+    keep = Upkeep(desk, world.store, issuer, world.clock)
+    for hour in range(58 * 24, 60 * 24 + 1, 4):
+        world.clock.ahead = hour * 3_600.0
+        renewed.append(0)
+        await keep.renew_due()
+    assert sum(renewed) == 60
+    busy = [count for count in renewed if count]
+    assert len(busy) >= 10, "1.8 days, 2 % of the life, looked at every four hours"
+    assert max(renewed) <= 2.5 * 60 / 12
