@@ -124,8 +124,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Access log lines that may wait to be written. Above it lines are dropped and counted; requests never wait."""
 
 
-RELAY_BUFFER = 64 * 1024
-"""Bytes read from a socket at once. One such buffer serves a whole worker: it is emptied before the next read."""
+RELAY_BUFFER = 68 * 1024
+"""Bytes read from a socket at once. One such buffer serves a whole worker: it is emptied before the next read. A body of 64 KiB
+comes in one with its head, or in the records of TLS: an upload of that size costs a twelfth less than with a read of 64."""
 
 WRITE_HIGH_WATER = 32 * 1024
 """Bytes queued for a peer above which its source is no longer read: with the read that passes it, what one who reads slowly
