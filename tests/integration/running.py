@@ -234,6 +234,13 @@ class Running:
         if not body["published"]:  # stored, but the controller stood still for five seconds: workers follow
             wait_for(lambda: self.api("GET", "/api/v1/admin/status")[1]["map"]["behind"] == 0, "the map of the workers")
 
+    @property
+    def root(self) -> Path:
+        """The internal CA's certificate. On a first start it is there soon after the first domain: this waits for it."""
+        root = self.state / "internal-ca.pem"
+        wait_for(root.exists, "the internal CA's root")
+        return root
+
     def cli(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         """Runs `edgeproxy …` against this instance's admin socket."""
         return subprocess.run(
@@ -299,9 +306,7 @@ class Visitor:
     def __init__(self, edge: Running, host: str) -> None:
         self.host = host
         self._port = edge.https_port
-        root = edge.state / "internal-ca.pem"  # on a first start it is there soon after the first domain
-        wait_for(root.exists, "the internal CA's root")
-        context = ssl.create_default_context(cafile=str(root))
+        context = ssl.create_default_context(cafile=edge.root)
         plain = socket.create_connection((edge.host, edge.https_port), timeout=PATIENCE)
         try:
             self.sock = context.wrap_socket(plain, server_hostname=host)

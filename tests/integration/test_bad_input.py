@@ -305,7 +305,7 @@ def test_a_body_that_ends_too_early_reaches_nobody(edge):
 @pytest.mark.parametrize("trick", [each for each in IN_PATHS if len(each) < 1_000])
 def test_tricks_in_a_path_lead_nowhere_else_through_a_worker_either(edge, trick):
     token = edge.tokens["operator:write"].encode()
-    context = ssl.create_default_context(cafile=str(edge.state / "internal-ca.pem"))
+    context = ssl.create_default_context(cafile=edge.root)
     for start in (b"/api/domains/verify/", b"/api/v1/infrastructure/domains/"):
         with (
             socket.create_connection((edge.host, edge.https_port), timeout=PATIENCE) as plain,

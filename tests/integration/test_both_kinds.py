@@ -31,7 +31,7 @@ def shown(edge):
 
 def asked(edge, *options):
     command = ["openssl", "s_client", "-connect", f"{edge.host}:{edge.https_port}", "-servername", NAME]
-    command += ["-CAfile", str(edge.state / "internal-ca.pem"), "-verify_hostname", NAME, *options]
+    command += ["-CAfile", str(edge.root), "-verify_hostname", NAME, *options]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
     return (done.stdout + done.stderr).decode(errors="replace")
 

@@ -231,7 +231,7 @@ def test_a_websocket_over_http1_echoes(edge):
 
 
 async def test_a_websocket_over_http2_echoes_beside_other_requests(edge):
-    context = ssl.create_default_context(cafile=edge.state / "internal-ca.pem")
+    context = ssl.create_default_context(cafile=edge.root)
     context.set_alpn_protocols(["h2"])
     reader, writer = await asyncio.open_connection(edge.host, edge.https_port, ssl=context, server_hostname=NAME)
     client = Client2(reader, writer, {}, True)

@@ -80,7 +80,7 @@ def chain(request: pytest.FixtureRequest, front_door: Running, tmp_path_factory:
             assert visitor.get("/first")[0] == 200
         wait_for(lambda: recorder.requests, "the first request has come")
         recorder.requests.clear()
-        context = ssl.create_default_context(cafile=str(front_door.state / "internal-ca.pem"))
+        context = ssl.create_default_context(cafile=front_door.root)
         yield Chain(front_door, host, recorder, context)
 
 

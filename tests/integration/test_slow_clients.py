@@ -51,7 +51,7 @@ def test_others_are_served_while_slow_clients_come_and_all_of_those_are_ended(ed
     with contextlib.closing(edge.visitor(NAME)) as visitor, contextlib.ExitStack() as stack:
         assert visitor.get("/seen")[0] == 200
         pid = worker_of(edge)
-        context = ssl.create_default_context(cafile=str(edge.state / "internal-ca.pem"))
+        context = ssl.create_default_context(cafile=edge.root)
         context.maximum_version = ssl.TLSVersion.TLSv1_2  # no ticket comes later, which would count as an answer
         chosen = stack.enter_context(selectors.DefaultSelector())
         ended = dict.fromkeys(KINDS, 0)

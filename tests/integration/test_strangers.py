@@ -35,7 +35,7 @@ def counted(edge, series):
 
 def handshake(edge, name, source):
     """What becomes of a handshake by a client at this address: "served", or the alert."""
-    context = ssl.create_default_context(cafile=str(edge.state / "internal-ca.pem"))
+    context = ssl.create_default_context(cafile=edge.root)
     with socket.create_connection((edge.host, edge.https_port), PATIENCE, (source, 0)) as plain:
         try:
             with context.wrap_socket(plain, server_hostname=name):
@@ -62,7 +62,7 @@ def test_a_network_gets_certificates_for_so_many_invented_names_and_others_get_t
 def test_a_flood_of_invented_names_is_not_even_asked_about_and_takes_nobody_with_it(edge):
     before, ended = counted(edge, "new_names_limited_total"), counted(edge, LIMITED)
     with contextlib.ExitStack() as stack:
-        context = ssl.create_default_context(cafile=str(edge.state / "internal-ca.pem"))
+        context = ssl.create_default_context(cafile=edge.root)
         for number in range(100):
             plain = stack.enter_context(socket.create_connection((edge.host, edge.https_port), PATIENCE, ("127.0.3.1", 0)))
             plain.sendall(from_python(context, f"flood{number}.customers.test"))

@@ -81,7 +81,7 @@ def _content(der, at):
 
 def _s_client(edge, *options, said=""):
     command = ["openssl", "s_client", "-connect", f"{edge.host}:{edge.https_port}", "-servername", NAME]
-    command += ["-CAfile", str(edge.state / "internal-ca.pem"), "-verify_hostname", NAME, *options]
+    command += ["-CAfile", str(edge.root), "-verify_hostname", NAME, *options]
     done = subprocess.run(command, input=said.encode(), capture_output=True, timeout=PATIENCE, check=False)
     return (done.stdout + done.stderr).decode(errors="replace")
 

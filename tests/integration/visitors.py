@@ -203,7 +203,7 @@ class TlsClient:
 
     def __init__(self, edge: Running, version: ssl.TLSVersion | None = None) -> None:
         self.edge = edge
-        self.context = ssl.create_default_context(cafile=edge.state / "internal-ca.pem")
+        self.context = ssl.create_default_context(cafile=edge.root)
         if version is not None:
             self.context.minimum_version = self.context.maximum_version = version
 
