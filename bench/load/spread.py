@@ -47,12 +47,6 @@ function request()
   return string.format("GET /p%d HTTP/1.1\\r\\nhost: cust%02d.{domain}\\r\\n", turn % 1344, math.random(0, {last}))
     .. tails[turn % #tails + 1]
 end
-function done(summary, latency, rates)
-  local e = summary.errors
-  io.write(string.format(
-    '\\nreport {{"requests": %d, "bytes": %d, "connect": %d, "read": %d, "write": %d, "timeout": %d, "status": %d}}\\n',
-    summary.requests, summary.bytes, e.connect, e.read, e.write, e.timeout, e.status))
-end
 """
 
 
@@ -82,9 +76,10 @@ class RequestsPlan:
         visitors = itertools.product(range(4), KINDS)
         fields = [[("connection", "keep-alive"), *browser_fields(Tenant(SHARED, ""), who, kind)] for who, kind in visitors]
         tails = ["".join(f"{name}: {value}\r\n" for name, value in each) + "\r\n" for each in fields]
-        return _SCRIPT.format(
+        script = _SCRIPT.format(
             tails=", ".join(map(json.dumps, tails)), seed=seed, domain=DOMAIN.replace("%", "%%"), last=self.names - 1
         )
+        return script + wrk.DONE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -35,13 +35,17 @@ function request()
   turn = turn % #requests + 1
   return requests[turn]
 end
+"""
+
+DONE = """
 function done(summary, latency, rates)
   local e = summary.errors
   io.write(string.format(
-    '\\nreport {{"requests": %d, "bytes": %d, "connect": %d, "read": %d, "write": %d, "timeout": %d, "status": %d}}\\n',
+    '\\nreport {"requests": %d, "bytes": %d, "connect": %d, "read": %d, "write": %d, "timeout": %d, "status": %d}\\n',
     summary.requests, summary.bytes, e.connect, e.read, e.write, e.timeout, e.status))
 end
 """
+"""What makes wrk print the report that `parse` reads, whatever the rest of its script is."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,13 +78,14 @@ class WrkPlan:
         senders = [(visitor_of(number), kind_of(number), page_of(number)) for number in range(len(targets))]
         tails = {sender: request_tail(tenant, *sender, extra=extra) for sender in senders}
         places = {sender: place for place, sender in enumerate(tails, start=1)}
-        return _SCRIPT.format(
+        script = _SCRIPT.format(
             paths=", ".join(map(_lua_text, targets)),
             tails=", ".join(map(_lua_text, tails.values())),
             which=", ".join(str(places[sender]) for sender in senders),
             method="POST" if self.upload else "GET",
             body=self.upload,
         )
+        return script + DONE
 
 
 def _lua_text(text: str) -> str:

@@ -301,10 +301,10 @@ class Connection(asyncio.BufferedProtocol):
         if front is None:
             return
         if plain:
-            if type(plain) is bytes:
-                front.received(plain)
+            if isinstance(plain, memoryview):
+                front.received_view(plain)
             else:
-                front.received_view(plain)  # type: ignore[arg-type]  # it is one, or bytes
+                front.received(plain)
         if tls.peer_closed and not self.closing:
             front.client_closed()
 

@@ -109,17 +109,11 @@ class Front1:
     def received_view(self, data: memoryview) -> None:
         """The same, which lies here until the call returns: a body passes without being copied."""
         exchange = self.exchange
-        size = len(data)
-        if exchange is None or exchange.body_complete or self._held or self._decoder is not None or size > self._left:
+        if exchange is None or exchange.body_complete or self._held or self._decoder is not None or len(data) > self._left:
             self.received(bytes(data))
-            return
-        connection = self.connection
-        connection.brought(size)
-        self._left -= size
-        exchange.body(data)
-        if not self._left:
-            connection.expect_nothing()
-            exchange.body_end([])
+        else:
+            self.connection.brought(len(data))
+            self._content(exchange, data)
 
     def client_closed(self) -> None:
         """The client will send no more; it may still read. What came whole before is answered in its order (RFC 9112 sections
@@ -265,6 +259,14 @@ class Front1:
         self.send_page(status, fields, body, head_only=False)
         connection.close(linger=True)
 
+    def _content(self, exchange: Exchange1, data: bytes | memoryview) -> None:
+        """A part of a body whose length was told, and nothing else."""
+        self._left -= len(data)
+        exchange.body(data)
+        if not self._left:
+            self.connection.expect_nothing()
+            exchange.body_end([])
+
     def _body(self, exchange: Exchange1, data: bytes) -> None:
         """A part of the request's body, that the origin takes."""
         connection = self.connection
@@ -274,11 +276,7 @@ class Front1:
             if len(data) > self._left:
                 self._buffer = data[self._left :]
                 data = data[: self._left]
-            self._left -= len(data)
-            exchange.body(data)
-            if not self._left:
-                connection.expect_nothing()
-                exchange.body_end([])
+            self._content(exchange, data)
             return
         try:
             content = decoder.feed(data)

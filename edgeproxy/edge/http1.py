@@ -118,7 +118,8 @@ def parse_request(head: bytes, known_lines: RequestLines, limits: Limits) -> Req
     for each in dropped:
         lines.remove(each)
     kept = b"\r\n".join((b"", *lines, b""))
-    if all(kind == CONNECTION for kind, _, _ in said):  # all else has to do with the method, or is of this request alone
+    # What says more than that has to do with the method, or is of this request alone.
+    if known is None and all(kind == CONNECTION for kind, _, _ in said):
         sections.add(section, Section(authority, host, kept, b"close" in options))
     request.head = line + kept
     return request

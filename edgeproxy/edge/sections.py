@@ -12,8 +12,11 @@ import msgspec
 SECTION_MOST = 2048
 """Bytes of a section that is remembered. Larger ones are rare, and each would drive out several others."""
 
-SECTIONS_BYTES = 1024 * 1024
-"""Bytes of sections in one generation. There are two, and each section is kept as it came and as it goes on: at most 4 MB."""
+SECTIONS_BYTES = 2 * 1024 * 1024
+"""Bytes of memory for one generation. There are two."""
+
+ENTRY_BYTES = 400
+"""What one costs besides its lines, which are kept as they came and as they go on: somebody may send none but short ones."""
 
 SECTIONS_SECONDS = 10.0
 """How long a generation lasts at most."""
@@ -58,7 +61,7 @@ class Sections:
             return
         if self._bytes > SECTIONS_BYTES:
             self._age()
-        self._bytes += len(section)
+        self._bytes += 2 * len(section) + ENTRY_BYTES
         self.recent[section] = known
 
     def sweep(self, now: float) -> None:

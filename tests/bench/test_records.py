@@ -9,7 +9,6 @@ import pytest
 from bench.denied import Denied
 from bench.errors import BenchError
 from bench.figures import percentile
-from bench.pending import Pending
 from bench.records import as_data, expanded, merged, read, restore, write
 from bench.report import Results, page
 from bench.routing import Routing
@@ -18,7 +17,7 @@ from bench.scale import Scale
 from bench.slow import ALL, QUIET, Attacked, Phase
 from bench.targets import OURS
 
-from .test_report import MACHINE, results, sample
+from .test_report import MACHINE, PENDING, results, sample
 
 PHASE = Phase(kept=[0.001, 0.002, 0.004], new=[0.003], late=[0.0, 0.0005], cpu=0.25, waited=0.04)
 
@@ -30,22 +29,7 @@ def everything() -> Results:
         ),
         rush=Rush(one=[0.1, 0.2], orders=1, many=[1.0]),
         denied=Denied(names=9, cpu_us=[70.0], gated_us=[71.0], before=1, warm=2, after=3),
-        pending=Pending(
-            domains=10_000,
-            seconds=112.04,
-            look_cpu_ms=4.02,
-            asked_resolver=2.5,
-            asked_authority=7.6,
-            busiest=300,
-            at_once=80,
-            poll_cpu_ms=1.9,
-            polls=[0.01] * 98 + [0.2] * 2,
-            visits=[0.3],
-            registered=[0.5, 0.7],
-            registered_meanwhile=[0.8],
-            appeared=[1.5],
-            appeared_meanwhile=[2.0],
-        ),
+        pending=PENDING,
         slow={
             "head": Attacked(
                 phases={QUIET: PHASE, ALL: PHASE}, clients=9, came=12, ended=2, peak=400_000_000, proportional=1, kernel=2

@@ -136,29 +136,31 @@ def test_visitors_at_the_same_moment_have_a_table_of_their_own():
     ]
 
 
+PENDING = Pending(
+    domains=10_000,
+    seconds=112.04,
+    look_cpu_ms=4.02,
+    asked_resolver=2.5,
+    asked_authority=7.6,
+    busiest=300,
+    at_once=80,
+    poll_cpu_ms=1.9,
+    polls=[0.01] * 98 + [0.2] * 2,
+    visits=[0.3],
+    registered=[0.5, 0.7],
+    registered_meanwhile=[0.8],
+    appeared=[1.5],
+    appeared_meanwhile=[2.0],
+)
+
+
 def test_domains_that_wait_have_a_table_of_their_own():
     assert pending_table(results()) == []
-    pending = Pending(
-        domains=10_000,
-        seconds=112.04,
-        look_cpu_ms=4.02,
-        asked_resolver=2.5,
-        asked_authority=7.6,
-        busiest=300,
-        at_once=80,
-        poll_cpu_ms=1.9,
-        polls=[0.01] * 98 + [0.2] * 2,
-        visits=[0.3],
-        registered=[0.5, 0.7],
-        registered_meanwhile=[0.8],
-        appeared=[1.5],
-        appeared_meanwhile=[2.0],
-    )
-    rows = pending_table(results(pending=pending))
+    rows = pending_table(results(pending=PENDING))
     assert rows[1][1:] == ["0.010 s", "0.200 s", "100 answers"]
     assert rows[3][1:] == ["0.600 s", "0.700 s", "2 names"]
     assert [row[1] for row in rows[7:]] == ["112.0 s", "4.0 ms", "1.9 ms", "2.5", "7.6", "300", "80"]
-    assert "reached: pending: 10,000 domains looked at after 112 s, at most 300 s" in page(results(pending=pending))
+    assert "reached: pending: 10,000 domains looked at after 112 s, at most 300 s" in page(results(pending=PENDING))
 
 
 def test_slow_clients_have_tables_of_their_own():
