@@ -53,6 +53,10 @@ class Asked(Running):
         """Registers the domain, an endpoint of webhooks where nobody is, and a token of each scope."""
         self.add_domain(DOMAIN, WORKSPACE)
         self.hook = self.made("/api/v1/infrastructure/webhooks", {"url": f"http://127.0.0.1:{free_port()}/"})["webhook"]["id"]
+        self.make_tokens()
+
+    def make_tokens(self) -> None:
+        """Again, since who tries everything that is described may have revoked those that there were."""
         for scope, more in SCOPES.items():
             self.tokens[scope] = self.made("/api/v1/tokens", {"scope": scope, **more})["token"]
 

@@ -84,6 +84,7 @@ def bridged(path: Path) -> Iterator[int]:
 
 def tried(edge: Asked, path: Path, folder: Path, scope: str | None, *arguments: str) -> None:
     """Lets schemathesis try all that is described under a socket. Fails with its report."""
+    edge.make_tokens()
     document = folder / "openapi.json"
     document.write_text(json.dumps(edge.described(path)))
     fields = () if scope is None else ("-H", f"Authorization: Bearer {edge.tokens.get(scope, 'edgeproxy_0_0')}")
